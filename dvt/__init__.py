@@ -1,0 +1,35 @@
+"""Dynamic Vision Transformers: a cascade that stops at the first confident answer.
+
+Usable alone: knows torch and numpy, nothing of Ray, storage or the command line.
+
+    model = dvt.load_model("shapes")            # a shipped name, a folder, or a .pth.tar
+    logits = model(images)                      # every exit, full depth
+    answer = model.predict(images, thresholds)  # early exits, really dropped
+"""
+
+from dvt.cascade import Calibration, Cascade, Prediction
+from dvt.checkpoint import create_model, load_model, save_model
+from dvt.config import CascadeConfig, Preprocess, TokenGrid
+from dvt.cost import gmacs_per_exit
+from dvt.errors import CheckpointError, ConfigError, ModelError
+from dvt.stage import Stage, StageOutput
+from dvt.reuse import StageState
+
+__all__ = [
+    "Calibration",
+    "Cascade",
+    "CascadeConfig",
+    "CheckpointError",
+    "ConfigError",
+    "ModelError",
+    "Prediction",
+    "Preprocess",
+    "Stage",
+    "StageOutput",
+    "StageState",
+    "TokenGrid",
+    "create_model",
+    "gmacs_per_exit",
+    "load_model",
+    "save_model",
+]

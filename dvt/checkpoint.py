@@ -1,0 +1,175 @@
+"""Models by name, and the project's own checkpoints.
+
+A checkpoint is a folder: `config.json` (a `CascadeConfig`), `model.safetensors` (weights, 16 or
+32 bits, computed in float32 unless told otherwise), and where known `labels.json` (class names in
+order of their ids) and `calibration.json` (thresholds and measured figures).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dvt.cascade import Calibration, Cascade
+from dvt.config import CascadeConfig, first_problem
+from dvt.errors import CheckpointError, ConfigError
+from dvt.presets import PRESETS, preset
+from dvt.published import check_weights, load_published
+
+__all__ = ["create_model", "load_model", "model_digest", "save_model", "shipped_models"]
+
+T = TypeVar("T")
+
+CONFIG, WEIGHTS, LABELS, CALIBRATION = (
+    "config.json",
+    "model.safetensors",
+    "labels.json",
+    "calibration.json",
+)
+
+
+def shipped_models() -> dict[str, Path]:
+    """Names and folders of the checkpoints that come with the package."""
+    root = Path(str(files("dvt"))) / "checkpoints"
+    if not root.is_dir():
+        return {}
+    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CONFIG).is_file()}
+
+
+def create_model(
+    name: str,
+    num_classes: int | None = None,
+    feature_reuse: bool | None = None,
+    relation_reuse: bool | None = None,
+) -> Cascade:
+    """An untrained cascade of a preset; None keeps what the preset says.
+
+    Raises:
+        ConfigError: unknown preset, or a field out of range.
+    """
+    changes = {
+        "num_classes": num_classes,
+        "feature_reuse": feature_reuse,
+        "relation_reuse": relation_reuse,
+    }
+    fields = preset(name).model_dump() | {k: v for k, v in changes.items() if v is not None}
+    try:
+        config = CascadeConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(first_problem(error)) from error
+    return Cascade(config).eval()
+
+
+def load_model(source: str | Path) -> Cascade:
+    """A trained cascade: a shipped name, a folder, or a published `.pth.tar`.
+
+    Raises:
+        CheckpointError: nothing there, or what is there is no usable checkpoint.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_file():
+        if path.name == WEIGHTS:
+            return _load_folder(path.parent)
+        return load_published(path)
+    shipped = shipped_models()
+    if str(source) in shipped:
+        return _load_folder(shipped[str(source)])
+    if str(source) in PRESETS:
+        raise CheckpointError(
+            f"model: {str(source)!r} is a preset without weights; give a trained model: "
+            f"{', '.join(shipped)}, a checkpoint folder, or a published .pth.tar"
+        )
+    raise CheckpointError(
+        f"model: nothing found for {str(source)!r}; allowed are {', '.join(shipped)}, a folder "
+        f"with {CONFIG} and {WEIGHTS}, or a published .pth.tar"
+    )
+
+
+class _CalibrationFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    thresholds: tuple[float, ...] | None = None
+    accuracy_per_exit: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
+    threshold_sweep: tuple[tuple[float, ...], ...] = ()
+    data: str = ""
+
+
+def _load_folder(folder: Path) -> Cascade:
+    config = _read_json(folder / CONFIG, TypeAdapter(CascadeConfig))
+    if config is None:
+        raise CheckpointError(f"{folder}: has no {CONFIG}; not a checkpoint folder")
+    labels = _read_json(folder / LABELS, TypeAdapter(tuple[str, ...]))
+    if labels is not None and len(labels) != config.num_classes:
+        raise CheckpointError(
+            f"{folder / LABELS}: must name {config.num_classes} classes (got {len(labels)})"
+        )
+    figures = _read_json(folder / CALIBRATION, TypeAdapter(_CalibrationFile))
+    calibration = Calibration(**figures.model_dump()) if figures else Calibration()
+    weights_path = folder / WEIGHTS
+    try:
+        weights = load_file(weights_path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: has no {WEIGHTS}; not a checkpoint folder") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{weights_path}: truncated or damaged ({error})") from error
+    with torch.device("meta"):
+        skeleton = Cascade(config)
+    expected = {key: tuple(value.shape) for key, value in skeleton.state_dict().items()}
+    check_weights(weights_path, expected, weights)
+    model = Cascade(config, labels=labels, calibration=calibration)
+    model.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
+    if calibration.thresholds is not None:
+        model.thresholds()
+    return model.eval()
+
+
+def _read_json(path: Path, adapter: TypeAdapter[T]) -> T | None:
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {first_problem(error)}") from error
+
+
+def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Writes a checkpoint folder, the configuration last: its existence means completion.
+
+    Args:
+        model: what to write, with its labels and calibration.
+        folder: made if missing; files in it are replaced one by one, each as a whole.
+        dtype: of the stored weights; float16 halves the file at about 3 decimal digits.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()}
+    partial = folder / f".{WEIGHTS}.partial"
+    save_file(weights, partial)
+    partial.replace(folder / WEIGHTS)
+    if model.labels is not None:
+        _replace_text(folder / LABELS, json.dumps(model.labels, indent=1))
+    _replace_text(folder / CALIBRATION, json.dumps(asdict(model.calibration), indent=1))
+    _replace_text(folder / CONFIG, model.config.model_dump_json(indent=1))
+
+
+def _replace_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def model_digest(model: Cascade) -> str:
+    """A name for exactly these weights and this configuration, 16 hex digits."""
+    digest = hashlib.sha256(model.config.model_dump_json().encode())
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

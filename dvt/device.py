@@ -1,0 +1,27 @@
+"""Which device and precision this machine computes best in."""
+
+import torch
+
+__all__ = ["autocast_dtype", "best_device", "inference_dtype"]
+
+
+def best_device() -> torch.device:
+    """A CUDA device where there is one, else the processor."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it natively, else float32.
+
+    Processors without AVX512-BF16 or AMX emulate bfloat16 many times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    native = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The type for `torch.autocast` in training; None where float32 is the fastest."""
+    dtype = inference_dtype(device)
+    return None if dtype == torch.float32 else dtype

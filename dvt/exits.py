@@ -1,0 +1,60 @@
+"""The exit rule: an image leaves at the first exit that is confident enough.
+
+Confidence is the largest softmax probability (DVT, section 3.1). It is always computed in
+float32, so that the precision of the matrix products does not decide about exits twice.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dvt.errors import ModelError
+
+__all__ = ["FULL_DEPTH", "TAKES_ALL", "confidence", "exit_mask", "exit_thresholds", "scores"]
+
+# A threshold that no probability reaches: everything goes on to the next stage.
+FULL_DEPTH = 2.0
+
+# The threshold of the last exit: whatever is left leaves.
+TAKES_ALL = float("-inf")
+
+
+def scores(logits_BC: Tensor) -> Tensor:
+    """Softmax probabilities [B, num_classes] in float32."""
+    return logits_BC.float().softmax(dim=-1)
+
+
+def confidence(logits_BC: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest softmax probability [B] and its label [B] of every image."""
+    largest = scores(logits_BC).max(dim=-1)
+    return largest.values, largest.indices
+
+
+def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float, ...]:
+    """Thresholds as the engine uses them: one for every exit but the last, which takes all.
+
+    Args:
+        thresholds: one value for each exit but the last, or one for each exit, the last of which
+            is ignored (the published lists have such a placeholder).
+        num_stages: exits of the cascade.
+
+    Raises:
+        ModelError: another number of values, or a value that is not a number.
+    """
+    values = tuple(float(value) for value in thresholds)
+    if len(values) not in (num_stages - 1, num_stages):
+        raise ModelError(
+            f"thresholds: a cascade of {num_stages} stages takes {num_stages - 1} values, one for "
+            f"each exit but the last (got {len(values)})"
+        )
+    kept = values[: num_stages - 1]
+    for value in kept:
+        if value != value:
+            raise ModelError(f"thresholds: must be numbers, usually between 0 and 1 (got {value})")
+    return kept
+
+
+def exit_mask(confidences: Tensor, threshold: float) -> Tensor:
+    """True for the images [B] whose confidence reaches the threshold."""
+    return confidences >= torch.tensor(threshold, dtype=confidences.dtype)
