@@ -12,8 +12,8 @@ from dvt.checkpoint import create_model, load_model, save_model
 from dvt.config import CascadeConfig, Preprocess, TokenGrid
 from dvt.cost import gmacs_per_exit
 from dvt.errors import CheckpointError, ConfigError, ModelError
-from dvt.stage import Stage, StageOutput
 from dvt.reuse import StageState
+from dvt.stage import Stage, StageOutput
 
 __all__ = [
     "Calibration",

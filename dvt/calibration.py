@@ -36,8 +36,9 @@ class OperatingPoint:
 
 def exit_shares(position: int, num_exits: int) -> NDArray[np.float64]:
     """Shares of the images per exit at one position of the sweep: proportional to p, p^2, …"""
-    powers = np.power(position / 20, np.arange(1, num_exits + 1))
-    return powers / powers.sum()
+    powers: NDArray[np.float64] = np.power(position / 20, np.arange(1, num_exits + 1))
+    shares: NDArray[np.float64] = powers / powers.sum()
+    return shares
 
 
 def sweep_thresholds(confidences_En: NDArray[np.float32], position: int) -> tuple[float, ...]:

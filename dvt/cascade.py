@@ -108,7 +108,8 @@ class Cascade(nn.Module):
         labels = torch.empty(total, dtype=torch.int64)
         confidences = torch.empty(total, dtype=torch.float32)
         exit_stages = torch.empty(total, dtype=torch.int64)
-        rows, state = torch.arange(total), None
+        rows = torch.arange(total)
+        state: StageState | None = None
         for number, (stage, limit) in enumerate(zip(self.stages, limits, strict=True), start=1):
             staying_rows: list[Tensor] = []
             staying_states: list[StageState] = []
@@ -125,7 +126,7 @@ class Cascade(nn.Module):
                 if output.state is not None:
                     staying_states.append(output.state[(~leaving).nonzero().squeeze(1)])
             # Survivors of several batches are joined, so that deeper stages run full batches.
-            rows = torch.cat(staying_rows) if staying_rows else rows
+            rows = torch.cat([rows[:0], *staying_rows])
             state = StageState.join(staying_states) if staying_states else None
         return Prediction(labels, confidences, exit_stages)
 

@@ -78,14 +78,17 @@ class CascadeConfig(Frozen):
 
     @property
     def num_stages(self) -> int:
+        """Transformers in the cascade."""
         return len(self.grids)
 
     @property
     def head_width(self) -> int:
+        """Channels of one attention head."""
         return self.width // self.num_heads
 
     @property
     def mlp_hidden(self) -> int:
+        """Hidden channels of a block's MLP."""
         return int(self.width * self.mlp_ratio)
 
     def num_tokens(self, stage: int) -> int:
@@ -154,7 +157,9 @@ def patch_grid(image_size: int, size: int, overlap: float = 1.0) -> TokenGrid:
     stride = math.ceil(image_size / size)
     kernel = round(stride * overlap)
     missing = stride * (size - 1) + kernel - image_size
-    return TokenGrid(size=size, kernel=kernel, stride=stride, padding=max(0, math.ceil(missing / 2)))
+    return TokenGrid(
+        size=size, kernel=kernel, stride=stride, padding=max(0, math.ceil(missing / 2))
+    )
 
 
 def t2t_grid(image_size: int, size: int) -> TokenGrid:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dvt.config import T2T_LATER_SPLIT, CascadeConfig
 
-__all__ = ["StageCost", "gmacs_per_exit", "num_parameters", "stage_cost"]
+__all__ = ["StageCost", "gmacs_per_exit", "stage_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class StageCost:
 
     @property
     def total(self) -> int:
+        """MACs of the stage as the paper counts them, without the resizing."""
         return self.tokenizer + self.blocks + self.feature_reuse + self.relation_reuse + self.head
 
 
@@ -70,7 +71,11 @@ def _tokenizer_cost(config: CascadeConfig, stage: int) -> int:
     sides = config.split_sides(stage)
     if config.tokenizer == "patch":
         return sides[0] ** 2 * 3 * grid.kernel**2 * config.width
-    width, features, later_area = config.token_width, config.random_features, T2T_LATER_SPLIT[0] ** 2
+    width, features, later_area = (
+        config.token_width,
+        config.random_features,
+        T2T_LATER_SPLIT[0] ** 2,
+    )
     cost = 0
     for side, window in zip(sides, (3 * grid.kernel**2, width * later_area), strict=False):
         # key-query-value; features of key and query; context, its use, and the normaliser;

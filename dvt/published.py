@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 from torch import Tensor
 
 from dvt.cascade import Calibration, Cascade
@@ -41,9 +42,9 @@ RENAMED = (
 )
 
 # numpy scalars and arrays stand beside the weights in published files; nothing else may.
-_NUMPY_TYPES = [
-    np._core.multiarray.scalar,
-    np._core.multiarray._reconstruct,
+_NUMPY_TYPES: list[Any] = [
+    multiarray.scalar,
+    multiarray._reconstruct,
     np.ndarray,
     np.dtype,
     *(type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")),

@@ -42,10 +42,12 @@ class StageState:
 
     @property
     def parts(self) -> tuple[Tensor | None, Tensor | None]:
+        """Features and relations."""
         return self.features, self.relations
 
     @property
     def num_bytes(self) -> int:
+        """Size in memory."""
         return sum(part.nbytes for part in self.parts if part is not None)
 
     @classmethod
@@ -94,6 +96,7 @@ class FeatureReuse(nn.Module):
         self.register_buffer("resize", resize, persistent=False)
 
     def forward(self, features_BND: Tensor) -> Tensor:
+        """Upstream features [B, N, D] to [B, N', 48] on the own grid."""
         # The class token's row is dropped before the network, which treats each row alone.
         reused_BGC = self.fc2(F.gelu(self.fc1(self.norm(features_BND[:, 1:]))))
         return F.pad(self.resize @ reused_BGC, (0, 0, 1, 0))
@@ -120,6 +123,8 @@ class RelationReuse(nn.Module):
         self.register_buffer("resize", extended, persistent=False)
 
     def forward(self, relations_BCNN: Tensor) -> Tensor:
+        """Upstream logits [B, L*H, N, N] to [L, B, H, N', N']."""
         mixed_BCNN = self.conv2(F.gelu(self.conv1(relations_BCNN)))
         resized_BCNN = self.resize @ mixed_BCNN @ self.resize.T
-        return resized_BCNN.unflatten(1, (self.depth, -1)).transpose(0, 1)
+        by_layer_BLHNN: Tensor = resized_BCNN.unflatten(1, (self.depth, -1))
+        return by_layer_BLHNN.transpose(0, 1)

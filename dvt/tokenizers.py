@@ -24,6 +24,7 @@ class PatchTokenizer(nn.Module):
         self.projection = nn.Conv2d(3, width, grid.kernel, grid.stride, grid.padding)
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
+        """Images [B, 3, S, S] to tokens [B, g*g, D]."""
         tokens: Tensor = self.projection(images_B3SS)
         return tokens.flatten(2).transpose(1, 2)
 
@@ -80,6 +81,7 @@ class T2TTokenizer(nn.Module):
         self.projection = nn.Linear(token_width * later_area, width)
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
+        """Images [B, 3, S, S] to tokens [B, g*g, D]."""
         x_BPT = self.performer1(_soft_split(images_B3SS, self.first_split))
         x_BPT = self.performer2(_soft_split(_as_map(x_BPT), T2T_LATER_SPLIT))
         tokens_BGD: Tensor = self.projection(_soft_split(_as_map(x_BPT), T2T_LATER_SPLIT))

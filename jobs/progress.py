@@ -1,0 +1,64 @@
+"""Progress on standard error: one live line on a terminal, plain log lines elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pipeline.progress import Progress, ProgressListener
+
+__all__ = ["progress_line", "shown_progress"]
+
+logger = logging.getLogger(__name__)
+
+_LOG_EVERY_S = 10.0
+
+
+def progress_line(progress: Progress) -> str:
+    """Images, rate, share left at each exit, dead letters, and time to go."""
+    done = progress.num_skipped + progress.num_tagged + progress.num_dead_letters
+    total = "?" if progress.num_images is None else f"{progress.num_images:,}"
+    parts = [f"{done:,} of {total} images", f"{progress.images_per_second:,.0f}/s"]
+    if progress.num_tagged:
+        shares = " / ".join(f"{100 * n / progress.num_tagged:.0f} %" for n in progress.exits)
+        parts.append(f"exits {shares}")
+    if progress.num_dead_letters:
+        parts.append(f"{progress.num_dead_letters:,} dead letters")
+    if progress.seconds_left is not None:
+        parts.append(f"{_duration(progress.seconds_left)} to go")
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+
+
+@contextmanager
+def shown_progress(stream: TextIO = sys.stderr) -> Iterator[ProgressListener]:
+    """A listener that shows progress until the `with` block ends."""
+    if not stream.isatty():
+        yield _LogLines()
+        return
+    console = Console(file=stream, soft_wrap=True)
+    with Live(Text("starting"), console=console, transient=True, refresh_per_second=5) as live:
+        yield lambda progress: live.update(Text(progress_line(progress)))
+
+
+class _LogLines:
+    """Logs at most one line in ten seconds, the first one soon."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1.0
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LOG_EVERY_S
+            logger.info(progress_line(progress))

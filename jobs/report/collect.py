@@ -1,0 +1,106 @@
+"""Makes `ReportData` from the tables of an output folder.
+
+Every table is read once, as a stream of column-projected batches: an archive may have 100 million
+images. Counts come from the tables; `summary.json` is asked only for what they cannot tell.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from pyarrow.dataset import ParquetFragmentScanOptions
+
+from jobs.report.data import Picture, ReportData
+from jobs.report.ranking import RANKED_COLUMNS
+from jobs.report.run_files import read_run_manifest, read_summary
+from jobs.report.thumbnails import read_thumbnail
+from jobs.report.totals import DeadLetterTotals, ShardTotals, TagTotals
+
+__all__ = ["build_report"]
+
+_BATCH_ROWS = 65_536
+
+
+def build_report(out: Path) -> ReportData:
+    """Reads an output folder of `dvt tag`, finished or not.
+
+    Raises:
+        ValueError: `out` is not an output of dvt, or its files contradict each other.
+    """
+    run = read_run_manifest(out)
+    tags = TagTotals(num_exits=len(run.model.gmacs_per_exit))
+    for batch in _stream(out / "tags", [*RANKED_COLUMNS, "exit_confidences", "gmacs"]):
+        tags.add(batch)
+    dead_letters = DeadLetterTotals()
+    for batch in _stream(out / "dead_letters", ["key", "reason", "detail"]):
+        dead_letters.add(batch)
+    shards = ShardTotals()
+    for batch in _stream(out / "shards", ["run", "elapsed_s", "num_images"]):
+        shards.add(batch)
+
+    num_settled = tags.num_images + dead_letters.num_images
+    summary = read_summary(out)
+    finished = summary is not None and summary.images == num_settled
+    if summary is not None and finished:
+        seconds: float | None = summary.seconds
+        images_per_second = summary.images_per_second
+        notice = ""
+    else:
+        seconds = shards.seconds
+        images_per_second = shards.num_images / seconds if seconds else None
+        notice = (
+            "Unfinished run. The numbers cover what was committed when this page was made."
+            if summary is None
+            else f"Unfinished run. The summary counts {summary.images:,} images, the tables hold "
+            f"{num_settled:,}; the numbers are those of the tables."
+        )
+    return ReportData(
+        run=run,
+        finished=finished,
+        notice=notice,
+        num_images=num_settled,
+        num_tagged=tags.num_images,
+        num_dead_letters=dead_letters.num_images,
+        seconds=seconds,
+        images_per_second=images_per_second,
+        exits=tags.exit_flows(run),
+        num_labels=tags.num_labels,
+        labels=tags.top_labels(),
+        dead_letters=dead_letters.reasons(),
+        easiest=_with_thumbnails(tags.easiest.pictures()),
+        hardest=_with_thumbnails(tags.hardest.pictures()),
+        throughput=shards.throughput(run.run),
+    )
+
+
+def _stream(table: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """Batches of a Delta table as small Arrow tables; nothing if there is no such table."""
+    if not DeltaTable.is_deltatable(str(table)):
+        return
+    dataset = DeltaTable(str(table)).to_pyarrow_dataset()
+    missing = [column for column in columns if column not in dataset.schema.names]
+    if missing:
+        raise ValueError(f"{table}: not an output of dvt (column {missing[0]} is missing)")
+    scanner = dataset.scanner(
+        columns=columns,
+        batch_size=_BATCH_ROWS,
+        batch_readahead=2,
+        fragment_readahead=1,
+        # The default holds whole row groups of several files in memory at once.
+        fragment_scan_options=ParquetFragmentScanOptions(
+            use_buffered_stream=True, pre_buffer=False
+        ),
+    )
+    for batch in scanner.to_batches():
+        if batch.num_rows:
+            yield pa.Table.from_batches([batch])
+
+
+def _with_thumbnails(pictures: tuple[Picture, ...]) -> tuple[Picture, ...]:
+    shown = []
+    for picture in pictures:
+        thumbnail, missing_because = read_thumbnail(picture.uri)
+        shown.append(replace(picture, thumbnail=thumbnail, missing_because=missing_because))
+    return tuple(shown)

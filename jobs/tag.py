@@ -1,0 +1,116 @@
+"""`dvt tag`: tags an archive, or goes on where an earlier run on the same output stopped."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
+
+from jobs.options import Job, JobResult, job_command
+from jobs.progress import shown_progress
+from pipeline.errors import UsageError
+from pipeline.output import Summary
+from pipeline.tagging import TagSettings, tag_archive
+
+__all__ = ["TagJob", "command", "run_tag", "summary_lines"]
+
+
+class TagJob(Job):
+    """Tags every image of an archive; continues where an earlier run on OUT stopped.
+
+    INPUT is a folder. OUT gets Delta tables of tags, dead letters and finished shards, and
+    _SUCCESS when all is done.
+    """
+
+    input: Annotated[str, Field(description="folder of images")]
+    out: Annotated[Path, Field(description="output folder")]
+    model: Annotated[str, Field(description="shipped name, checkpoint folder or .pth.tar")] = (
+        "shapes"
+    )
+    thresholds: Annotated[
+        Path | None,
+        Field(description="JSON file: a list, or an object with a list 'thresholds'"),
+    ] = None
+    full_depth: Annotated[bool, Field(description="every image through all stages")] = False
+    top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
+    max_errors: Annotated[
+        int | float | None, Field(description="stop after so many dead letters: N or P%")
+    ] = None
+    overwrite: Annotated[bool, Field(description="remove earlier results in OUT first")] = False
+    decoders: Annotated[
+        int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
+    ] = None
+
+    @field_validator("max_errors", mode="before")
+    @classmethod
+    def _number_or_share(cls, value: object) -> int | float | None:
+        if value is None:
+            return None
+        text = str(value).strip()
+        try:
+            if text.endswith("%"):
+                share = float(text[:-1]) / 100
+                if 0 <= share <= 1:
+                    return share
+            elif int(text) >= 0:
+                return int(text)
+        except ValueError:
+            pass
+        raise ValueError("must be a number of images or a share such as 1%")
+
+
+def run_tag(job: TagJob) -> JobResult:
+    """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
+    settings = TagSettings(
+        source=job.input,
+        out=job.out,
+        model=job.model,
+        thresholds=None if job.thresholds is None else _read_thresholds(job.thresholds),
+        full_depth=job.full_depth,
+        batch_size=job.batch_size,
+        top_k=job.top_k,
+        max_dead_letters=job.max_errors,
+        overwrite=job.overwrite,
+        num_decoders=job.decoders,
+    )
+    with shown_progress() as listener:
+        summary = tag_archive(settings, listener)
+    return JobResult(lines=summary_lines(summary), data=summary.model_dump(mode="json"))
+
+
+def _read_thresholds(path: Path) -> tuple[float, ...]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            content = content.get("thresholds")
+        return TypeAdapter(tuple[float, ...]).validate_python(content)
+    except OSError as error:
+        raise UsageError(f"thresholds: cannot read {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise UsageError(
+            f"thresholds: {path} must hold a JSON list of numbers, or an object with one under "
+            "'thresholds'"
+        ) from error
+
+
+def summary_lines(summary: Summary) -> tuple[str, ...]:
+    """The summary for a person."""
+    lines = [
+        f"{summary.images:,} images: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
+        f"letters, {summary.skipped:,} done before"
+    ]
+    if summary.gmacs_per_image is not None:
+        saved = 1 - summary.gmacs_per_image / summary.gmacs_full_depth
+        exits = " / ".join(f"{count:,}" for count in summary.exits)
+        lines += [
+            f"left at exits 1 to {len(summary.exits)}: {exits}",
+            f"{summary.gmacs_per_image:.4g} GMACs per image of {summary.gmacs_full_depth:.4g} at "
+            f"full depth: {100 * saved:.0f} % of the MACs saved",
+            f"{summary.seconds:.1f} s, {summary.images_per_second or 0:,.0f} images/s",
+        ]
+    lines.append(f"results in {summary.out} (for a page: dvt report {summary.out})")
+    return tuple(lines)
+
+
+command = job_command("tag", TagJob, run_tag, arguments=("input",))

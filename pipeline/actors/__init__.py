@@ -1,0 +1,1 @@
+"""The Ray actors: thin shells round code that runs without Ray."""

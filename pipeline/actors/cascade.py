@@ -1,0 +1,158 @@
+"""The cascade actor: holds all stages and the staged queue between them."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from numpy.typing import NDArray
+
+import dvt
+from pipeline.actors.decode import DecodedParcel
+from pipeline.cascade_runner import Answers, CascadeRunner, Failure
+from pipeline.records import TAGS_SCHEMA
+
+__all__ = ["CascadeActor", "CascadeSettings", "Receipt"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeSettings:
+    """How the model is run.
+
+    Attributes:
+        model: what `dvt.load_model` takes; weights are loaded from there after a restart too.
+        thresholds: one for each exit, the last taking everything.
+        batch_size: images per forward pass.
+        top_k: labels named per image.
+        num_threads: of the processor.
+        device: "cpu" or "cuda".
+        dtype: "float32" or "bfloat16".
+    """
+
+    model: str
+    thresholds: tuple[float, ...]
+    batch_size: int
+    top_k: int
+    num_threads: int
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The light part of a call's answer.
+
+    Attributes:
+        answered: parcel -> (rows, the exit stage of each, from 1).
+        failed: (parcel, row, detail) of images on which the model raised.
+    """
+
+    answered: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    failed: list[tuple[int, int, str]]
+
+
+class CascadeActor:
+    """Runs parcels through the cascade; images that are not confident yet stay inside."""
+
+    def __init__(self, settings: CascadeSettings) -> None:
+        torch.set_num_threads(settings.num_threads)
+        model = dvt.load_model(settings.model)
+        self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
+        self._gmacs = dvt.gmacs_per_exit(model.config)
+        model = model.to(device=settings.device, dtype=getattr(torch, settings.dtype))
+        self._runner = CascadeRunner(
+            model, settings.thresholds, settings.batch_size, settings.top_k
+        )
+        self._info: dict[int, pa.Table] = {}
+        self._open_rows: dict[int, int] = {}
+        self._origin: dict[int, tuple[int, int]] = {}
+        self._num_tickets = 0
+
+    def ping(self) -> None:
+        """Answers once the weights are loaded."""
+
+    @ray.method(num_returns=2)
+    def run(
+        self, parcel: int, rows: NDArray[np.int64], decoded: DecodedParcel
+    ) -> tuple[pa.Table, Receipt]:
+        """Takes rows of a decoded parcel in and returns whatever is answered by now."""
+        tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
+        self._num_tickets += len(rows)
+        self._info[parcel] = decoded.info
+        self._open_rows[parcel] = len(rows)
+        for ticket, row in zip(tickets.tolist(), rows.tolist(), strict=True):
+            self._origin[ticket] = (parcel, row)
+        self._runner.add(tickets, decoded.pixels[rows])
+        return self._report(*self._runner.run_full())
+
+    @ray.method(num_returns=2)
+    def flush(self) -> tuple[pa.Table, Receipt]:
+        """Answers all images that are still inside, in partial batches."""
+        return self._report(*self._runner.flush())
+
+    def _report(self, answers: list[Answers], failures: list[Failure]) -> tuple[pa.Table, Receipt]:
+        tables = [TAGS_SCHEMA.empty_table()]
+        answered: dict[int, list[tuple[int, int]]] = {}
+        for answer in answers:
+            origins = [self._origin.pop(ticket) for ticket in answer.tickets.tolist()]
+            tables.append(self._tags(answer, origins))
+            for parcel, row in origins:
+                answered.setdefault(parcel, []).append((row, answer.exit_stage))
+        failed = []
+        for failure in failures:
+            parcel, row = self._origin.pop(failure.ticket)
+            failed.append((parcel, row, failure.detail))
+        for parcel, count in [
+            *((parcel, len(rows)) for parcel, rows in answered.items()),
+            *((parcel, 1) for parcel, _, _ in failed),
+        ]:
+            self._open_rows[parcel] -= count
+            if not self._open_rows[parcel]:
+                del self._open_rows[parcel], self._info[parcel]
+        arrays = {
+            parcel: (
+                np.array([row for row, _ in pairs], dtype=np.int64),
+                np.array([stage for _, stage in pairs], dtype=np.int64),
+            )
+            for parcel, pairs in answered.items()
+        }
+        return pa.concat_tables(tables), Receipt(arrays, failed)
+
+    def _tags(self, answer: Answers, origins: list[tuple[int, int]]) -> pa.Table:
+        """Rows of the `tags` table for one batch's answers."""
+        info = pa.concat_tables(
+            [self._info[parcel].slice(row, 1) for parcel, row in origins]
+        ).combine_chunks()
+        num_rows, num_labels = answer.top_label_ids.shape
+        labels = np.array(self._labels, dtype=object)[answer.top_label_ids]
+        columns = {
+            "key": info["key"],
+            "uri": info["uri"],
+            "label": pa.array(labels[:, 0], pa.string()),
+            "label_id": pa.array(answer.top_label_ids[:, 0], pa.int32()),
+            "confidence": pa.array(answer.top_scores[:, 0]),
+            "top_labels": _lists(pa.array(labels.ravel(), pa.string()), num_rows, num_labels),
+            "top_scores": _lists(pa.array(answer.top_scores.ravel()), num_rows, num_labels),
+            "exit_stage": pa.array(np.full(num_rows, answer.exit_stage, dtype=np.int8)),
+            "exit_confidences": _lists(
+                pa.array(answer.exit_confidences.ravel()), num_rows, answer.exit_stage
+            ),
+            "gmacs": pa.array(
+                np.full(num_rows, self._gmacs[answer.exit_stage - 1], dtype=np.float32)
+            ),
+            "width": info["width"],
+            "height": info["height"],
+            "etag": info["etag"],
+            "shard": info["shard"],
+        }
+        return pa.table(columns, schema=TAGS_SCHEMA)
+
+
+def _lists(values: pa.Array, num_rows: int, length: int) -> pa.Array:
+    """A list column in which every row has the same number of values."""
+    offsets = pa.array(np.arange(0, (num_rows + 1) * length, length or 1, dtype=np.int32))
+    return pa.ListArray.from_arrays(offsets, values)

@@ -1,0 +1,108 @@
+"""The decode actor: fetches and decodes one parcel a call."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+from pipeline.decode import Decoded, DecodeSettings, decode
+from pipeline.errors import ImageError, Reason
+from pipeline.records import DeadLetter, ImageRecord
+from pipeline.sources.base import Fetcher
+
+__all__ = ["DecodeActor", "DecodeReceipt", "DecodedParcel"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedParcel:
+    """The heavy part of the answer; stays in the object store.
+
+    Attributes:
+        pixels: [n, S, S, 3] uint8.
+        info: n rows of what else a tag needs: key, uri, width, height, etag, shard.
+    """
+
+    pixels: NDArray[np.uint8]
+    info: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeReceipt:
+    """The light part: how many images have pixels, and what happened to the others."""
+
+    num_decoded: int
+    dead_letters: list[DeadLetter]
+
+
+class DecodeActor:
+    """Turns listed images into pixels.
+
+    Args:
+        fetcher: gets bytes.
+        settings: what the model wants.
+    """
+
+    def __init__(self, fetcher: Fetcher, settings: DecodeSettings) -> None:
+        self._fetcher = fetcher
+        self._settings = settings
+
+    def ping(self) -> None:
+        """Answers once the actor is up."""
+
+    @ray.method(num_returns=2)
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
+        """One parcel; an image that cannot be read is a dead letter, never an exception."""
+        pixels: list[NDArray[np.uint8]] = []
+        info: list[dict[str, object]] = []
+        dead_letters: list[DeadLetter] = []
+        for image in images:
+            try:
+                decoded = self._decode(image)
+            except ImageError as error:
+                dead_letters.append(
+                    DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard)
+                )
+                continue
+            pixels.append(decoded.pixels)
+            info.append(
+                {
+                    "key": image.key,
+                    "uri": image.uri,
+                    "width": decoded.width,
+                    "height": decoded.height,
+                    "etag": image.etag,
+                    "shard": shard,
+                }
+            )
+        side = self._settings.crop
+        stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
+        parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
+        return parcel, DecodeReceipt(len(pixels), dead_letters)
+
+    def _decode(self, image: ImageRecord) -> Decoded:
+        content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
+        try:
+            return decode(content, self._settings)
+        except ImageError:
+            raise
+        except Exception as error:  # a decoder's bug must cost one image, not the parcel
+            logger.exception("decoder failed on %s", image.uri)
+            detail = f"{type(error).__name__}: {error}"
+            raise ImageError(Reason.UNREADABLE, detail) from error
+
+
+_INFO_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("etag", pa.string()),
+        ("shard", pa.string()),
+    ]
+)

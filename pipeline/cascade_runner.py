@@ -1,0 +1,197 @@
+"""The cascade inside one actor: stages, the staged queue between them, and the exit rule.
+
+Plain Python and torch, no Ray: an actor is a thin shell round it, and tests run it directly.
+Shapes: n images, S pixels a side, C classes, k best labels.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt.cascade import Cascade, run_padded
+from dvt.exits import exit_mask, scores
+from dvt.preprocess import normalise, pixels_to_unit
+from dvt.reuse import StageState
+from pipeline.staged_queue import StagedQueue
+
+__all__ = ["Answers", "CascadeRunner", "Failure"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one batch's confident images were told, row by row.
+
+    Attributes:
+        tickets: the caller's numbers for the images, [n] int64.
+        top_label_ids: best first, [n, k] int64.
+        top_scores: softmax probabilities, [n, k] float32; the first is the confidence.
+        exit_stage: from 1, the same for all of them.
+        exit_confidences: of every stage that ran, [n, exit_stage] float32.
+    """
+
+    tickets: NDArray[np.int64]
+    top_label_ids: NDArray[np.int64]
+    top_scores: NDArray[np.float32]
+    exit_stage: int
+    exit_confidences: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One image on which a stage raised, though it ran alone."""
+
+    ticket: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """Images in the queue (`Rows`), with all they carry.
+
+    Attributes:
+        tickets: [n] int64.
+        pixels: [n, S, S, 3] uint8.
+        state: of the stage before; None in front of the first.
+        confidences: of the stages passed, [n, passed] float32.
+    """
+
+    tickets: NDArray[np.int64]
+    pixels: Tensor
+    state: StageState | None
+    confidences: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tickets)
+
+    def cut(self, start: int, stop: int) -> Self:
+        return self.take(np.arange(start, stop))
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        index = torch.from_numpy(rows)
+        return type(self)(
+            self.tickets[rows],
+            self.pixels[index],
+            None if self.state is None else self.state[index],
+            self.confidences[rows],
+        )
+
+    @classmethod
+    def join(cls, parts: "list[Self]") -> Self:
+        states = [part.state for part in parts if part.state is not None]
+        return cls(
+            np.concatenate([part.tickets for part in parts]),
+            torch.cat([part.pixels for part in parts]),
+            StageState.join(states) if states else None,
+            np.concatenate([part.confidences for part in parts]),
+        )
+
+
+class CascadeRunner:
+    """Runs images through all stages in full batches.
+
+    Args:
+        model: on its device, in its precision.
+        thresholds: one for each exit, the last taking everything.
+        batch_size: images per forward pass, always exactly that many: a shorter batch is padded,
+            so that an image's answer does not depend on its company.
+        top_k: how many labels an answer names.
+    """
+
+    def __init__(
+        self, model: Cascade, thresholds: tuple[float, ...], batch_size: int, top_k: int
+    ) -> None:
+        self._model = model.eval()
+        self._thresholds = thresholds
+        self._batch_size = batch_size
+        self._top_k = min(top_k, model.config.num_classes)
+        self._device = next(model.parameters()).device
+        self._dtype = next(model.parameters()).dtype
+        self._queue: StagedQueue[_Waiting] = StagedQueue(model.config.num_stages, batch_size)
+
+    @property
+    def waiting(self) -> tuple[int, ...]:
+        """Images held, by the stage they wait for."""
+        return self._queue.waiting
+
+    def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
+        """Queues images for the first stage; the pixels are copied."""
+        pixels = torch.tensor(pixels_nSS3)
+        nothing = np.empty((len(tickets), 0), dtype=np.float32)
+        self._queue.push(0, _Waiting(tickets, pixels, None, nothing))
+
+    def run_full(self) -> tuple[list[Answers], list[Failure]]:
+        """Runs while any stage has a full batch."""
+        return self._run(self._queue.pop_full)
+
+    def flush(self) -> tuple[list[Answers], list[Failure]]:
+        """Runs until nothing waits any more."""
+        return self._run(self._queue.pop_any)
+
+    def _run(
+        self, pop: Callable[[], tuple[int, _Waiting] | None]
+    ) -> tuple[list[Answers], list[Failure]]:
+        answers: list[Answers] = []
+        failures: list[Failure] = []
+        while (batch := pop()) is not None:
+            self._run_or_split(*batch, answers, failures)
+        return answers, failures
+
+    def _run_or_split(
+        self, stage: int, batch: _Waiting, answers: list[Answers], failures: list[Failure]
+    ) -> None:
+        """Runs a batch; one that raises is halved until the image that does it is alone."""
+        try:
+            left = self._run_batch(stage, batch)
+        except Exception as error:  # noqa: BLE001 - whatever a kernel raises costs one image
+            if len(batch) == 1:
+                detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
+                failures.append(Failure(int(batch.tickets[0]), detail))
+                return
+            logger.warning("stage %d raised %r on %d images; halving", stage + 1, error, len(batch))
+            middle = len(batch) // 2
+            self._run_or_split(stage, batch.cut(0, middle), answers, failures)
+            self._run_or_split(stage, batch.cut(middle, len(batch)), answers, failures)
+            return
+        if left is not None:
+            answers.append(left)
+
+    @torch.inference_mode()
+    def _run_batch(self, stage: int, batch: _Waiting) -> Answers | None:
+        """One forward pass; queues the survivors and returns what the others were told."""
+        images = pixels_to_unit(batch.pixels.to(self._device))
+        images = normalise(images, self._model.config.preprocess).to(self._dtype)
+        output = run_padded(self._model.stages[stage], images, batch.state, self._batch_size)
+        probabilities_nC = scores(output.logits)
+        confidence_n = probabilities_nC.amax(dim=-1)
+        leaves = exit_mask(confidence_n, self._thresholds[stage])
+        confidences = np.concatenate(
+            [batch.confidences, confidence_n.cpu().numpy()[:, None]], axis=1
+        )
+        leaving, staying = leaves.nonzero().squeeze(1), (~leaves).nonzero().squeeze(1)
+        best = probabilities_nC[leaving].topk(self._top_k, dim=-1)
+        leaving_rows, staying_rows = leaving.cpu().numpy(), staying.cpu().numpy()
+        if len(staying_rows):
+            survivors = _Waiting(
+                batch.tickets[staying_rows],
+                batch.pixels[staying.cpu()],
+                None if output.state is None else output.state[staying],
+                confidences[staying_rows],
+            )
+            self._queue.push(stage + 1, survivors)
+        if not len(leaving_rows):
+            return None
+        return Answers(
+            tickets=batch.tickets[leaving_rows],
+            top_label_ids=best.indices.cpu().numpy(),
+            top_scores=best.values.cpu().numpy(),
+            exit_stage=stage + 1,
+            exit_confidences=confidences[leaving_rows],
+        )

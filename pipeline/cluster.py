@@ -1,0 +1,40 @@
+"""Starting Ray for one job, on this machine or on a cluster that is already there."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["running_ray"]
+
+
+@contextmanager
+def running_ray(num_cpus: int) -> Iterator[None]:
+    """Ray for the length of a `with` block.
+
+    Joins the cluster that `RAY_ADDRESS` names; otherwise starts one on this machine.
+
+    Args:
+        num_cpus: logical processors of a local cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # The driver is often started by `uv run`; workers have the environment already.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+    else:
+        # The token keeps other users of this machine out; "local" never joins a stranger's
+        # cluster whose address file was left behind.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

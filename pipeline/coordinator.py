@@ -1,0 +1,344 @@
+"""The coordinator: executes the scheduler's actions on Ray and reports what happened back.
+
+It touches metadata and object references only; pixels and answers pass from actor to actor. What
+must survive is in the ledger's tables; everything here can be lost.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from pipeline.actors.cascade import Receipt
+from pipeline.actors.decode import DecodeReceipt
+from pipeline.errors import PipelineError, Reason, Stalled, TooManyDeadLetters
+from pipeline.ledger import Ledger, Tally
+from pipeline.progress import Progress, ProgressListener
+from pipeline.records import DeadLetter, ImageRecord
+from pipeline.scheduler import (
+    Action,
+    ActorLost,
+    ActorReady,
+    CallFinished,
+    Decode,
+    DecoderLost,
+    DecoderReady,
+    Flush,
+    GiveUp,
+    ParcelDecoded,
+    Release,
+    Run,
+    Scheduler,
+    ShardArrived,
+    SourceEnded,
+)
+from pipeline.table import WrittenFile
+
+__all__ = ["Actors", "Coordinator"]
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 0.2  # longest wait for an event; progress is shown and commits are started this often
+_STALLED_S = 600.0
+_MAX_START_ATTEMPTS = 5
+_SETTLE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Actors:
+    """Handles of the actors, in the scheduler's numbering."""
+
+    decoders: list[Any]
+    cascades: list[Any]
+    writer: Any
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What the coordinator holds of a parcel: its shard, images, and the pixels' reference."""
+
+    shard: int
+    images: list[ImageRecord]
+    decoded: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """An answer that is waited for: from which worker, and what to do with it."""
+
+    worker: tuple[str, int]
+    on_answer: Callable[[Any], None]
+
+
+@dataclass(slots=True)
+class _Unwritten:
+    """Results that wait for the next commit."""
+
+    tables: list[Any] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    num_rows: int = 0
+
+
+class Coordinator:
+    """Runs the work of one archive to its end.
+
+    Args:
+        scheduler: decides.
+        actors: handles, in the scheduler's numbering.
+        ledger: accounts and commits.
+        work: (number of an open shard, its rows without a result); consumed as needed.
+        num_stages: of the cascade.
+        max_dead_letters: more of them stop the run; None for no limit.
+        count_images: images in the archive, None while unknown.
+        listener: told about progress.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        actors: Actors,
+        ledger: Ledger,
+        work: Iterator[tuple[int, NDArray[np.int64]]],
+        num_stages: int,
+        max_dead_letters: Callable[[], int | None],
+        count_images: Callable[[], int | None],
+        listener: ProgressListener,
+    ) -> None:
+        self._scheduler = scheduler
+        self._workers = {
+            **{("decoder", n): handle for n, handle in enumerate(actors.decoders)},
+            **{("cascade", n): handle for n, handle in enumerate(actors.cascades)},
+        }
+        self._writer = actors.writer
+        self._ledger = ledger
+        self._work = work
+        self._num_stages = num_stages
+        self._max_dead_letters = max_dead_letters
+        self._count_images = count_images
+        self._listener = listener
+        self._expected: dict[Any, _Expected] = {}
+        self._parcels: dict[int, _Parcel] = {}
+        self._unwritten = _Unwritten()
+        self._is_writing = False
+        self._answered = Tally.zero(num_stages)
+        self._start_attempts: dict[tuple[str, int], int] = {}
+        self._started = self._last_event = self._last_commit = time.monotonic()
+
+    def run(self) -> None:
+        """Works until every image has a committed result.
+
+        Raises:
+            TooManyDeadLetters: more failed than allowed; all results so far are committed.
+            Stalled: nothing happened for ten minutes.
+            PipelineError: an actor cannot be started.
+        """
+        for worker in self._workers:
+            self._ping(worker)
+        try:
+            while not self._is_done():
+                self._take_shards()
+                for action in self._scheduler.next_actions():
+                    self._execute(action)
+                self._wait()
+                self._check_dead_letters()
+                self._write_if_due()
+                self._listener(self.progress())
+        except (KeyboardInterrupt, TooManyDeadLetters):
+            self._settle()
+            raise
+        self._ledger.commit(None, [], {})
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(
+            num_images=self._count_images(),
+            num_skipped=self._ledger.totals.num_skipped,
+            num_tagged=self._answered.num_tagged,
+            num_dead_letters=self._answered.num_dead_letters,
+            exits=tuple(self._answered.exits.tolist()),
+            elapsed_s=time.monotonic() - self._started,
+            bytes_in_flight=self._scheduler.bytes_in_flight,
+        )
+
+    def _is_done(self) -> bool:
+        nothing_to_write = not (self._unwritten.num_rows or self._unwritten.letters)
+        return self._scheduler.is_finished and nothing_to_write and not self._is_writing
+
+    def _take_shards(self) -> None:
+        while self._scheduler.wants_shards:
+            item = next(self._work, None)
+            if item is None:
+                self._scheduler.handle(SourceEnded())
+                return
+            self._scheduler.handle(ShardArrived(*item))
+
+    def _execute(self, action: Action) -> None:
+        match action:
+            case Decode(parcel, shard, rows, decoder):
+                source = self._ledger.shard(shard)
+                images = [source.images[row] for row in rows.tolist()]
+                self._parcels[parcel] = _Parcel(shard, images)
+                worker = ("decoder", decoder)
+                decoded, receipt = self._workers[worker].decode.remote(images, source.name)
+                self._parcels[parcel].decoded = decoded
+                self._expect(receipt, worker, partial(self._on_decoded, parcel))
+            case Run(call, actor, parcel, rows):
+                worker = ("cascade", actor)
+                decoded = self._parcels[parcel].decoded
+                table, receipt = self._workers[worker].run.remote(parcel, rows, decoded)
+                self._expect(receipt, worker, partial(self._on_answers, call, table))
+            case Flush(call, actor):
+                worker = ("cascade", actor)
+                table, receipt = self._workers[worker].flush.remote()
+                self._expect(receipt, worker, partial(self._on_answers, call, table))
+            case Release(parcel):
+                self._parcels.pop(parcel, None)
+            case GiveUp(parcel, rows, attempts):
+                self._give_up(parcel, rows, attempts)
+
+    def _expect(
+        self, reference: Any, worker: tuple[str, int], on_answer: Callable[[Any], None]
+    ) -> None:
+        self._expected[reference] = _Expected(worker, on_answer)
+
+    def _wait(self) -> None:
+        """Takes all answers that are there, or the first that comes within a moment."""
+        references = list(self._expected)
+        ready, _ = ray.wait(references, num_returns=1, timeout=_PAUSE_S)
+        if ready:
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+            self._last_event = time.monotonic()
+        elif time.monotonic() - self._last_event > _STALLED_S:
+            waiting = sorted({" ".join(map(str, e.worker)) for e in self._expected.values()})
+            raise Stalled(
+                f"no answer for {_STALLED_S:.0f} s; waited for: {', '.join(waiting) or 'nothing'}"
+            )
+        for reference in ready:
+            expected = self._expected.pop(reference, None)
+            if expected is None:
+                continue  # its worker was lost a moment ago
+            try:
+                answer = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                self._on_lost(expected.worker, error)
+            else:
+                expected.on_answer(answer)
+
+    def _ping(self, worker: tuple[str, int]) -> None:
+        self._expect(self._workers[worker].ping.remote(), worker, partial(self._on_up, worker))
+
+    def _on_up(self, worker: tuple[str, int], _answer: None) -> None:
+        self._start_attempts.pop(worker, None)
+        kind, number = worker
+        if kind == "decoder":
+            self._scheduler.handle(DecoderReady(number))
+        elif kind == "cascade":
+            self._scheduler.handle(ActorReady(number))
+
+    def _on_lost(self, worker: tuple[str, int], error: Exception) -> None:
+        """An actor died, or raised what it must not: its state is unknown, so it starts anew."""
+        kind, number = worker
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
+        attempts = self._start_attempts.get(worker, 0) + 1
+        self._start_attempts[worker] = attempts
+        if attempts > _MAX_START_ATTEMPTS:
+            raise PipelineError(f"{kind} {number} failed {attempts} times in a row: {reason}")
+        logger.warning("lost %s %d (%s); what it held is done again", kind, number, reason)
+        self._expected = {r: e for r, e in self._expected.items() if e.worker != worker}
+        if kind == "writer":
+            raise PipelineError(f"writing failed: {reason}")
+        if not isinstance(error, ray.exceptions.RayActorError):
+            ray.kill(self._workers[worker], no_restart=False)
+        lost = DecoderLost(number) if kind == "decoder" else ActorLost(number)
+        self._scheduler.handle(lost)
+        time.sleep(min(1.0, 0.1 * 2**attempts))  # a restarting actor refuses calls for a while
+        self._ping(worker)
+
+    def _on_decoded(self, number: int, receipt: DecodeReceipt) -> None:
+        parcel = self._parcels[number]
+        dead = {letter.key for letter in receipt.dead_letters}
+        parcel.images = [image for image in parcel.images if image.key not in dead]
+        self._bury(parcel.shard, receipt.dead_letters)
+        self._scheduler.handle(ParcelDecoded(number, receipt.num_decoded))
+
+    def _on_answers(self, call: int, table: Any, receipt: Receipt) -> None:
+        finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
+        for number, (_, exit_stages) in receipt.answered.items():
+            exits = np.bincount(exit_stages - 1, minlength=self._num_stages)
+            self._count(self._parcels[number].shard, Tally(exits))
+            self._unwritten.num_rows += len(exit_stages)
+        if receipt.answered:
+            self._unwritten.tables.append(table)
+        for number, row, detail in receipt.failed:
+            parcel = self._parcels[number]
+            self._bury(parcel.shard, [self._letter(parcel, row, detail, attempts=1)])
+            finished[number] = np.append(finished.get(number, np.empty(0, np.int64)), row)
+        self._scheduler.handle(CallFinished(call, finished))
+
+    def _give_up(self, number: int, rows: NDArray[np.int64], attempts: int) -> None:
+        parcel = self._parcels.pop(number)
+        detail = f"its actor died {attempts} times while it held this image"
+        letters = [self._letter(parcel, row, detail, attempts) for row in rows.tolist()]
+        self._bury(parcel.shard, letters)
+
+    def _letter(self, parcel: _Parcel, row: int, detail: str, attempts: int) -> DeadLetter:
+        image = parcel.images[row]
+        shard = self._ledger.shard(parcel.shard).name
+        return DeadLetter(image.key, image.uri, Reason.MODEL_FAILED, detail, attempts, shard)
+
+    def _bury(self, shard: int, letters: list[DeadLetter]) -> None:
+        if letters:
+            self._unwritten.letters += letters
+            self._count(shard, Tally(np.zeros(self._num_stages, np.int64), len(letters)))
+
+    def _count(self, shard: int, tally: Tally) -> None:
+        self._answered.add(tally)
+        zero = Tally.zero(self._num_stages)
+        self._unwritten.tallies.setdefault(shard, zero).add(tally)
+
+    def _check_dead_letters(self) -> None:
+        allowed = self._max_dead_letters()
+        if allowed is not None and self._answered.num_dead_letters > allowed:
+            raise TooManyDeadLetters(
+                f"max-errors: {self._answered.num_dead_letters} images failed, "
+                f"at most {allowed} may; see the dead_letters table"
+            )
+
+    def _write_if_due(self) -> None:
+        """Starts a commit: often at first, so that results are seen early, later less so."""
+        elapsed_s = time.monotonic() - self._started
+        interval_s = min(30.0, max(1.0, elapsed_s / 20))
+        is_due = time.monotonic() - self._last_commit >= interval_s
+        if self._is_writing or not (is_due or self._scheduler.is_finished):
+            return
+        waiting, self._unwritten = self._unwritten, _Unwritten()
+        self._last_commit = time.monotonic()
+        if waiting.tables:
+            self._is_writing = True
+            written = self._writer.write.remote(*waiting.tables)
+            self._expect(written, ("writer", 0), partial(self._on_written, waiting))
+        elif waiting.letters:
+            self._ledger.commit(None, waiting.letters, waiting.tallies)
+
+    def _on_written(self, written: _Unwritten, file: WrittenFile) -> None:
+        self._is_writing = False
+        self._ledger.commit(file, written.letters, written.tallies)
+
+    def _settle(self) -> None:
+        """Commits what is answered before an early end, so that it need not be done again."""
+        deadline = time.monotonic() + _SETTLE_S
+        while time.monotonic() < deadline:
+            self._last_commit = 0.0
+            self._write_if_due()
+            if not self._is_writing:
+                return
+            writer_only = {r: e for r, e in self._expected.items() if e.worker[0] == "writer"}
+            self._expected = writer_only
+            self._wait()

@@ -1,0 +1,163 @@
+"""From the bytes of one file to uint8 pixels of the model's size.
+
+By content, never by extension. What cannot be read raises an `ImageError` with an entry of the
+fixed list of reasons; no other exception leaves this module for a bad file.
+Knows Pillow and numpy; neither torch nor Ray.
+"""
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipeline.errors import ImageError, Reason
+
+__all__ = ["DecodeSettings", "Decoded", "decode", "fit"]
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """What the model wants of a picture, and what is too much.
+
+    Attributes:
+        resize: short side after resizing, pixels.
+        crop: side of the centre crop, pixels.
+        interpolation: of the resizing.
+        max_pixels: pictures that declare more are not decoded.
+        max_bytes: files that are longer are not read.
+    """
+
+    resize: int
+    crop: int
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    max_pixels: int = 200_000_000
+    max_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Pixels [crop, crop, 3] uint8, and the upright picture's own width and height."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def decode(content: bytes, settings: DecodeSettings) -> Decoded:
+    """Decodes, turns upright, resizes and crops one picture.
+
+    Raises:
+        ImageError: with the reason why this file is no usable picture.
+    """
+    if not content:
+        raise ImageError(Reason.TRUNCATED, "the file is empty (0 bytes)")
+    try:
+        # Limits are checked against the header before any pixel is decoded; Pillow's own
+        # warning about large pictures would only say the same again.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = Image.open(io.BytesIO(content))
+            num_pixels = picture.width * picture.height
+            if num_pixels > settings.max_pixels:
+                raise ImageError(
+                    Reason.TOO_LARGE,
+                    f"{picture.width}x{picture.height} pixels, at most {settings.max_pixels} "
+                    "are decoded",
+                )
+            picture.load()
+            upright = _as_rgb(ImageOps.exif_transpose(picture))
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(Reason.TOO_LARGE, str(error)) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(content) from error
+    except MemoryError as error:
+        raise ImageError(Reason.TOO_LARGE, "not enough memory to decode it") from error
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+        struct.error,
+        zlib.error,
+    ) as error:
+        raise _undecodable(error) from error
+    return Decoded(fit(upright, settings), upright.width, upright.height)
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """RGB, with transparency over white as browsers show it on a page."""
+    if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
+        layer = picture.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        grey = np.asarray(picture, dtype=np.int64)
+        return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    return picture.convert("RGB")
+
+
+def fit(picture: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
+    """Short side to `resize`, then the centre crop; one resampling of the part that is kept.
+
+    Width and height are rounded as torchvision's Resize and CenterCrop do it, which trained the
+    published checkpoints.
+    """
+    short, long = sorted(picture.size)
+    scaled_long = int(settings.resize * long / short)
+    size = (
+        (settings.resize, scaled_long)
+        if picture.width <= picture.height
+        else (scaled_long, settings.resize)
+    )
+    if max(size) > settings.max_pixels:
+        raise ImageError(
+            Reason.TOO_LARGE, f"{picture.width}x{picture.height} is too elongated to resize"
+        )
+    left, top = (round((side - settings.crop) / 2) for side in size)
+    box = (left, top, left + settings.crop, top + settings.crop)
+    resized = picture.resize(size, _FILTERS[settings.interpolation]).crop(box)
+    return np.asarray(resized, dtype=np.uint8)
+
+
+def _unidentified(content: bytes) -> ImageError:
+    """No header was recognised: cut off within it, or not a picture at all."""
+    signatures = (
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF8",
+        b"RIFF",
+        b"BM",
+        b"II*\0",
+        b"MM\0*",
+    )
+    if any(content.startswith(signature) for signature in signatures):
+        if len(content) < 64:
+            return ImageError(Reason.TRUNCATED, f"ends within its header ({len(content)} bytes)")
+        return ImageError(Reason.UNREADABLE, "starts like a picture, but its header is damaged")
+    return ImageError(Reason.NOT_AN_IMAGE, "its content is of no known picture format")
+
+
+def _undecodable(error: Exception) -> ImageError:
+    """A header was recognised, but the data behind it failed."""
+    message = f"{error}" or type(error).__name__
+    hints = ("truncated", "unexpected end", "not enough image data", "image file is trunc")
+    if isinstance(error, EOFError) or any(hint in message.lower() for hint in hints):
+        return ImageError(Reason.TRUNCATED, message)
+    return ImageError(Reason.UNREADABLE, message)

@@ -1,0 +1,56 @@
+"""The errors of the engine.
+
+    Exception
+    └── PipelineError
+        ├── UsageError           what was asked for cannot be done; nothing was changed
+        ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
+        ├── Stalled              nothing moved for too long; names what was waited for
+        └── ImageError           one image cannot be read; becomes a dead letter
+
+Each carries one line for the person who runs the job.
+"""
+
+from enum import StrEnum
+
+__all__ = ["ImageError", "PipelineError", "Reason", "Stalled", "TooManyDeadLetters", "UsageError"]
+
+
+class Reason(StrEnum):
+    """Why an image failed for good; the fixed list of the `dead_letters` table."""
+
+    UNREADABLE = "unreadable"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    FETCH_FAILED = "fetch_failed"
+    MODEL_FAILED = "model_failed"
+
+
+class PipelineError(Exception):
+    """Base of all errors that the engine raises on purpose."""
+
+
+class UsageError(PipelineError):
+    """The job cannot be run as asked."""
+
+
+class TooManyDeadLetters(PipelineError):
+    """More images failed than the person allowed."""
+
+
+class Stalled(PipelineError):
+    """No event arrived for longer than the watchdog allows."""
+
+
+class ImageError(PipelineError):
+    """One image cannot be turned into pixels.
+
+    Attributes:
+        reason: entry of the fixed list.
+        detail: one line, for a person.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)  # both, so that it survives pickling
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:300]

@@ -1,0 +1,109 @@
+"""The rows that flow through the engine, and the schemas of the tables they end in.
+
+Knows pyarrow; nothing of Ray, files or the model.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from pipeline.errors import Reason
+
+__all__ = [
+    "DEAD_LETTERS_SCHEMA",
+    "SHARDS_SCHEMA",
+    "TAGS_SCHEMA",
+    "DeadLetter",
+    "ImageRecord",
+    "dead_letter_table",
+]
+
+TAGS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("label", pa.string()),
+        ("label_id", pa.int32()),
+        ("confidence", pa.float32()),
+        ("top_labels", pa.list_(pa.string())),
+        ("top_scores", pa.list_(pa.float32())),
+        ("exit_stage", pa.int8()),
+        ("exit_confidences", pa.list_(pa.float32())),
+        ("gmacs", pa.float32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("etag", pa.string()),
+        ("shard", pa.string()),
+    ]
+)
+
+DEAD_LETTERS_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("attempts", pa.int32()),
+        ("shard", pa.string()),
+    ]
+)
+
+SHARDS_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("first_key", pa.string()),
+        ("last_key", pa.string()),
+        ("num_images", pa.int64()),
+        ("num_tagged", pa.int64()),
+        ("num_dead_letters", pa.int64()),
+        ("exits", pa.list_(pa.int64())),
+        ("gmacs", pa.float64()),
+        ("run", pa.string()),
+        ("elapsed_s", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of the archive, as the listing shows it.
+
+    Attributes:
+        key: unique in the archive, `/`-separated, the same on every machine.
+        uri: where its bytes are.
+        size_bytes: as listed.
+        etag: the store's own digest of the content; None where the source has none.
+    """
+
+    key: str
+    uri: str
+    size_bytes: int
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One image that failed for good."""
+
+    key: str
+    uri: str
+    reason: Reason
+    detail: str
+    attempts: int
+    shard: str
+
+
+def dead_letter_table(letters: list[DeadLetter]) -> pa.Table:
+    """Dead letters as rows of `DEAD_LETTERS_SCHEMA`."""
+    rows = [
+        {
+            "key": letter.key,
+            "uri": letter.uri,
+            "reason": letter.reason.value,
+            "detail": letter.detail,
+            "attempts": letter.attempts,
+            "shard": letter.shard,
+        }
+        for letter in letters
+    ]
+    return pa.Table.from_pylist(rows, schema=DEAD_LETTERS_SCHEMA)

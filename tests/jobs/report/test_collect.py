@@ -1,0 +1,196 @@
+"""The report's numbers are those that DuckDB computes from the same tables."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from jobs.report import build_report
+
+MakeOutput = Callable[..., Path]
+
+
+def query(out: Path, table: str, sql: str) -> list[tuple[Any, ...]]:
+    """Runs SQL over `t`, the committed Parquet files of a table, without our own reader."""
+    files = DeltaTable(str(out / table)).file_uris()
+    with duckdb.connect() as connection:
+        connection.read_parquet(files).create_view("t")
+        return connection.sql(sql).fetchall()
+
+
+def test_totals_and_exits_agree_with_duckdb(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
+) -> None:
+    out = make_output(tags, dead_letters)
+    data = build_report(out)
+
+    [(num_tagged, gmacs)] = query(out, "tags", "select count(*), sum(gmacs::double) from t")
+    assert (data.num_tagged, data.num_dead_letters) == (num_tagged, 40)
+    assert data.gmacs_spent == pytest.approx(gmacs)
+    assert data.gmacs_per_image == pytest.approx(gmacs / num_tagged)
+    assert data.cost_ratio == pytest.approx(gmacs / (5.0 * num_tagged))
+    expected = query(
+        out,
+        "tags",
+        "select exit_stage, count(*), avg(confidence::double), sum(gmacs::double)"
+        " from t group by 1 order by 1",
+    )
+    for flow, (stage, num_left, confidence, spent) in zip(data.exits, expected, strict=True):
+        assert (flow.exit_stage, flow.num_left) == (stage, num_left)
+        assert flow.mean_confidence == pytest.approx(confidence)
+        assert flow.gmacs_spent == pytest.approx(spent)
+    assert [flow.num_reached for flow in data.exits] == [
+        query(out, "tags", f"select count(*) from t where exit_stage >= {k}")[0][0]
+        for k in (1, 2, 3)
+    ]
+    assert [flow.threshold for flow in data.exits] == [0.8, 0.6, None]
+
+
+def test_histograms_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
+    out = make_output(tags)
+    for flow in build_report(out).exits:
+        k = flow.exit_stage
+        counts = query(
+            out,
+            "tags",
+            f"select exit_stage = {k}, least(floor(exit_confidences[{k}] * 20::float), 19)::int,"
+            f" count(*) from t where exit_stage >= {k} group by 1, 2",
+        )
+        expected = {True: [0] * 20, False: [0] * 20}
+        for left, bin_index, num in counts:
+            expected[left][bin_index] = num
+        assert list(flow.histogram_left) == expected[True]
+        assert list(flow.histogram_went_on) == expected[False]
+
+
+def test_labels_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
+    out = make_output(tags)
+    data = build_report(out)
+    expected = query(
+        out,
+        "tags",
+        "select label, count(*), avg(exit_stage) from t group by 1 order by 2 desc, 1 limit 15",
+    )
+    assert [(row.label, row.num_images) for row in data.labels] == [row[:2] for row in expected]
+    assert [row.mean_exit for row in data.labels] == pytest.approx([row[2] for row in expected])
+    assert data.num_labels == 25
+
+
+def test_easiest_and_hardest_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
+    out = make_output(tags)
+    data = build_report(out)
+    easiest = query(
+        out,
+        "tags",
+        "with r as (select *, row_number() over (partition by label order by confidence desc, key)"
+        " as place from t where exit_stage = 1)"
+        " select key from r where place <= 2 order by confidence desc, key limit 12",
+    )
+    hardest = query(
+        out, "tags", "select key from t order by exit_stage desc, confidence, key limit 12"
+    )
+    assert [(picture.key,) for picture in data.easiest] == easiest
+    assert [(picture.key,) for picture in data.hardest] == hardest
+    assert all(picture.thumbnail for picture in data.easiest + data.hardest)
+
+
+def test_the_answer_does_not_depend_on_the_size_of_the_batches(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = make_output(tags, dead_letters)
+    whole = build_report(out)
+    monkeypatch.setattr("jobs.report.collect._BATCH_ROWS", 7)
+    pieces = build_report(out)
+    assert pieces.easiest == whole.easiest
+    assert pieces.hardest == whole.hardest
+    assert pieces.labels == whole.labels
+    assert pieces.dead_letters == whole.dead_letters
+    assert [f.histogram_left for f in pieces.exits] == [f.histogram_left for f in whole.exits]
+
+
+def test_dead_letters_come_by_reason_with_their_first_ten_keys(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
+) -> None:
+    reasons = build_report(make_output(tags, dead_letters)).dead_letters
+    assert [(reason.reason, reason.num_images) for reason in reasons] == [
+        ("truncated", 26),
+        ("not_an_image", 14),
+    ]
+    assert [example.key for example in reasons[1].examples] == [
+        f"broken/{i:03d}.jpg" for i in range(0, 30, 3)
+    ]
+    assert reasons[1].examples[1].detail == "byte 3 is the last"
+
+
+def test_throughput_is_of_the_last_run_and_needs_three_shards(make_output: MakeOutput) -> None:
+    """Run b: 10 images after 1 s, 30 after 2 s, 60 after 4 s; run a took 9 s."""
+    shards = pa.table(
+        {
+            "run": ["a", "a", "a", "b", "b", "b"],
+            "elapsed_s": [3.0, 6.0, 9.0, 4.0, 1.0, 2.0],
+            "num_images": [5, 5, 5, 30, 10, 20],
+        }
+    )
+    out = make_output(shards=shards, run="b")
+    data = build_report(out)
+    assert [(point.elapsed_s, point.num_images) for point in data.throughput] == [
+        (1.0, 10),
+        (2.0, 30),
+        (4.0, 60),
+    ]
+    assert data.seconds == 13.0
+    assert data.images_per_second == pytest.approx(75 / 13)
+    (out / "run.json").write_text(
+        json.dumps({**json.loads((out / "run.json").read_text()), "run": "a"})
+    )
+    assert build_report(out).throughput[-1].num_images == 15
+
+
+def test_a_finished_run_takes_wall_time_from_the_summary(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
+) -> None:
+    summary = {"images": 940, "tagged": 900, "seconds": 47.0, "images_per_second": 20.0}
+    data = build_report(make_output(tags, dead_letters, summary=summary))
+    assert (data.finished, data.notice) == (True, "")
+    assert (data.num_images, data.seconds, data.images_per_second) == (940, 47.0, 20.0)
+
+
+def test_a_summary_that_does_not_fit_the_tables_is_stale(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    summary = {"images": 500, "seconds": 47.0, "images_per_second": 20.0}
+    data = build_report(make_output(tags, summary=summary))
+    assert not data.finished
+    assert data.num_images == 900
+    assert "Unfinished run" in data.notice
+    assert data.seconds is None
+
+
+def test_a_folder_that_is_not_an_output_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not an output of dvt \(it has no run\.json\)") as error:
+        build_report(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_run_json_is_refused_by_field(make_output: MakeOutput) -> None:
+    with pytest.raises(ValueError, match=r"run\.json: .*thresholds: 2 needed for 3 exits"):
+        build_report(make_output(thresholds=[0.5]))
+
+
+def test_an_exit_that_the_model_does_not_have_is_refused(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    model = {"name": "m", "num_classes": 25, "gmacs_per_exit": [1.0, 2.0]}
+    out = make_output(tags, model=model, thresholds=[0.8])
+    with pytest.raises(ValueError, match="exit_stage must be 1 to 2"):
+        build_report(out)
+
+
+def test_a_table_without_a_column_is_refused(make_output: MakeOutput, tags: pa.Table) -> None:
+    with pytest.raises(ValueError, match="column gmacs is missing"):
+        build_report(make_output(tags.drop_columns("gmacs")))

@@ -1,0 +1,193 @@
+"""The page says what the data says, in every state of an output; nothing can break out of it."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from jobs.report import build_report, render_html, write_report
+from jobs.report.page import duration, gmacs, percent, visible
+
+MakeOutput = Callable[..., Path]
+
+HOSTILE = "a\"b'</td><script>alert(1)</script>\u202egpj.exe\nnext & more"
+
+
+class Elements(HTMLParser):
+    """Collects tags, attributes and text as a browser would see them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def replace_column(table: pa.Table, column: str, value: str) -> pa.Table:
+    index = table.schema.get_field_index(column)
+    return table.set_column(index, column, pa.array([value] * table.num_rows))
+
+
+def test_the_headline_says_who_left_and_what_it_cost(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    data = build_report(make_output(tags))
+    first = data.exits[0].num_left / data.num_tagged
+    assert data.cost_ratio is not None
+    assert (
+        f"{100 * first:.0f}\u00a0% of the pictures left at the first exit; the archive cost "
+        f"{data.cost_ratio:.2f} of the compute of full depth."
+    ) in render_html(data)
+
+
+def test_the_page_needs_no_script_and_nothing_from_elsewhere(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
+) -> None:
+    shards = pa.table(
+        {"run": ["a"] * 4, "elapsed_s": [1.0, 2.0, 3.0, 4.0], "num_images": [9, 9, 9, 9]}
+    )
+    page = Elements(render_html(build_report(make_output(tags, dead_letters, shards))))
+    assert not {"script", "link", "iframe", "object", "use", "image"} & set(page.names)
+    sources = [value or "" for name, value in page.attributes if name in ("src", "href")]
+    assert len(sources) == 24
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert page.names.count("svg") >= 6
+    assert "Throughput of the last run" in page.text
+
+
+def test_hostile_strings_stay_text(
+    make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
+) -> None:
+    for column in ("key", "label", "uri"):
+        tags = replace_column(tags, column, HOSTILE)
+    for column in ("key", "reason", "detail"):
+        dead_letters = replace_column(dead_letters, column, HOSTILE)
+    out = make_output(
+        tags,
+        dead_letters,
+        inputs=[HOSTILE],
+        versions={HOSTILE: HOSTILE},
+        hardware={"cpu": HOSTILE, "gpus": [HOSTILE]},
+        model={
+            "name": HOSTILE,
+            "digest": HOSTILE,
+            "num_classes": 25,
+            "gmacs_per_exit": [1.0, 2.5, 5.0],
+        },
+    )
+    html = render_html(build_report(out))
+    page = Elements(html)
+    assert "script" not in page.names
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "\u202e" not in html
+    # Spelled out, not dropped: the reader can still find the file.
+    assert "a\"b'</td><script>alert(1)</script>\\u{202e}gpj.exe\\u{000a}next & more" in page.text
+
+
+def test_right_to_left_names_are_shown_as_they_are() -> None:
+    assert visible("תמונה 👩\u200d🔬 é") == "תמונה 👩\u200d🔬 é"
+
+
+def test_a_missing_dead_letters_table_means_none(make_output: MakeOutput, tags: pa.Table) -> None:
+    html = render_html(build_report(make_output(tags)))
+    assert "None: every image that was read has a tag." in html
+
+
+@pytest.mark.parametrize("with_table", [True, False])
+def test_empty_tags_make_a_page(make_output: MakeOutput, tags: pa.Table, with_table: bool) -> None:
+    html = render_html(build_report(make_output(tags.slice(0, 0) if with_table else None)))
+    assert "No pictures are tagged yet." in html
+    assert "Easiest pictures" not in html
+
+
+def test_an_unfinished_run_says_so(make_output: MakeOutput, tags: pa.Table) -> None:
+    assert "Unfinished run" in render_html(build_report(make_output(tags)))
+
+
+def test_a_finished_run_does_not(make_output: MakeOutput, tags: pa.Table) -> None:
+    summary = {"images": 900, "seconds": 4000.0, "images_per_second": 0.225}
+    html = render_html(build_report(make_output(tags, summary=summary)))
+    assert "Unfinished run" not in html
+    assert "1\u00a0h 7\u00a0min" in html
+
+
+def test_a_full_depth_run_shows_no_threshold_and_saves_nothing(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    deep = tags.filter(pc.equal(tags["exit_stage"], 3))
+    html = render_html(build_report(make_output(deep, thresholds=[])))
+    assert "No picture left at the first exit; the archive cost 1.00 of" in html
+    assert "none (full depth)" in html
+    assert 'class="threshold"' not in html
+
+
+def test_a_picture_that_vanished_becomes_a_placeholder(
+    make_output: MakeOutput, tags: pa.Table, pictures: list[Path]
+) -> None:
+    for picture in pictures:
+        picture.unlink()
+    html = render_html(build_report(make_output(tags)))
+    assert html.count("no longer there") == 24
+    assert "<img" not in html
+
+
+def test_time_saved_is_not_claimed(make_output: MakeOutput, tags: pa.Table) -> None:
+    html = render_html(build_report(make_output(tags)))
+    assert "no full-depth run was timed here" in html
+
+
+def test_the_report_is_replaced_in_one_step(make_output: MakeOutput, tags: pa.Table) -> None:
+    out = make_output(tags)
+    (out / "report.html").write_text("old")
+    assert write_report(out) == out / "report.html"
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert html == render_html(build_report(out))
+    elsewhere = out.parent / "new" / "page.html"
+    assert write_report(out, elsewhere) == elsewhere
+    assert [path.name for path in elsewhere.parent.iterdir()] == ["page.html"]
+    assert not list(out.glob("*.partial")) + list(out.glob(".*.partial"))
+
+
+def test_a_failed_report_leaves_the_old_one(make_output: MakeOutput, tags: pa.Table) -> None:
+    out = make_output(tags)
+    (out / "report.html").write_text("old")
+    (out / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="not JSON"):
+        write_report(out)
+    assert (out / "report.html").read_text() == "old"
+
+
+def test_colours_of_the_exits_are_those_of_the_style_sheet(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    html = render_html(build_report(make_output(tags)))
+    used = set(re.findall(r"var\((--exit-\d)\)", html))
+    assert used >= {"--exit-1", "--exit-2", "--exit-3"}
+    assert all(f"{name}: #" in html for name in used)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0, "0.0 %"), (0.0001, "< 0.1 %"), (0.9999, "> 99.9 %"), (1.0, "100.0 %")]
+)
+def test_percent_does_not_round_a_part_to_nothing_or_all(share: float, text: str) -> None:
+    assert percent(share).replace("\u00a0", " ") == text
+
+
+def test_units_follow_the_size() -> None:
+    assert gmacs(2.5) == "2.50\u00a0GMACs"
+    assert gmacs(44_100.0) == "44.1\u00a0TMACs"
+    assert duration(59.96) == "1\u00a0min 0\u00a0s"
+    assert duration(3600.0) == "1\u00a0h 0\u00a0min"
+    assert duration(None) == "–"

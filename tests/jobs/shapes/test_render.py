@@ -1,0 +1,139 @@
+"""Pictures of the `shapes` data set: the same on every machine, at every size, and solvable."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jobs.shapes
+from jobs.shapes import CLASSES, FACTOR_NAMES, render, write_arrays
+from jobs.shapes.classes import ONE, OUTLINES
+from jobs.shapes.draws import Draws
+from jobs.shapes.geometry import UNIT
+from jobs.shapes.scene import draw_scene
+
+# Changes only together with jobs.shapes.files.RECIPE, and with every number measured on `shapes`.
+PINNED = "6f7d97ffb284f1245492a1f15cb0dd47b265549645d942598c90f53569ff9724"
+
+
+def central_square_64px(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """What preprocessing shows a model, float64 [64, 64, 3] in 0..255."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = image.resize(
+        (64, 64), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
+    )
+    return np.asarray(square).astype(np.float64)
+
+
+def test_public_names_are_those_listed() -> None:
+    for name in jobs.shapes.__all__:
+        assert hasattr(jobs.shapes, name)
+
+
+def test_pixels_are_the_same_on_every_machine() -> None:
+    digest = hashlib.sha256()
+    for index, size in enumerate([(96, 96), (64, 64), (320, 240), (240, 320), (640, 480)] * 4):
+        digest.update(render(7, index, *size).image.tobytes())
+    assert digest.hexdigest() == PINNED
+
+
+def test_a_sample_is_determined_by_seed_and_index() -> None:
+    assert render(3, 5, 96, 96) == render(3, 5, 96, 96)
+    assert render(3, 5, 96, 96).image.tobytes() != render(3, 6, 96, 96).image.tobytes()
+    assert render(3, 5, 96, 96).image.tobytes() != render(4, 5, 96, 96).image.tobytes()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (100, 75), (192, 192), (480, 640), (1024, 768)])
+def test_another_size_shows_the_same_scene(size: tuple[int, int]) -> None:
+    differences = []
+    for index in range(12):
+        reference, other = render(0, index, 256, 256), render(0, index, *size)
+        assert (other.label_id, other.factors) == (reference.label_id, reference.factors)
+        assert other.image.size == size
+        gap = central_square_64px(other.image) - central_square_64px(reference.image)
+        differences.append(np.abs(gap).mean())
+    assert max(differences) < 6
+    assert np.mean(differences) < 3
+
+
+def test_sample_names_its_class_and_its_difficulty() -> None:
+    sample = render(0, 0, 64, 64)
+    assert sample.label == CLASSES[sample.label_id]
+    assert sample.image.mode == "RGB"
+    assert sample.difficulty == sample.factors.difficulty
+
+
+def test_classes_are_sixteen_in_alphabetical_order() -> None:
+    assert len(CLASSES) == 16
+    assert list(CLASSES) == sorted(CLASSES)
+
+
+def test_outlines_lie_in_the_unit_circle() -> None:
+    for name, outline in zip(CLASSES, OUTLINES, strict=True):
+        reach = max(x * x + y * y for ring in outline for x, y in ring) ** 0.5
+        assert 0.85 * ONE < reach <= 1.001 * ONE, name
+
+
+def test_the_object_lies_in_the_central_square_and_spans_enough_of_it() -> None:
+    for index in range(300):
+        ring = draw_scene(Draws(0, index)).rings[0]
+        xs, ys = [x for x, _ in ring], [y for _, y in ring]
+        assert max(map(abs, xs + ys)) < UNIT // 2
+        farthest = max(
+            (x - u) ** 2 + (y - v) ** 2 for x, y in ring for u, v in ring[:: max(1, len(ring) // 5)]
+        )
+        assert farthest**0.5 > 0.17 * UNIT
+
+
+def test_most_pictures_are_easy_and_a_tail_is_hard_in_three_factors_at_most() -> None:
+    scenes = [draw_scene(Draws(1, index)) for index in range(1000)]
+    hard = [sum(getattr(scene.factors, name) > 0.6 for name in FACTOR_NAMES) for scene in scenes]
+    easy = [max(getattr(scene.factors, name) for name in FACTOR_NAMES) < 0.3 for scene in scenes]
+    assert 0.50 < np.mean(easy) < 0.66
+    assert 0.08 < np.mean(np.array(hard) >= 2) < 0.25
+    assert max(hard) <= 3
+    assert all(0 <= scene.factors.difficulty <= 1 for scene in scenes)
+
+
+def test_classes_are_drawn_evenly() -> None:
+    counts = np.bincount([draw_scene(Draws(2, index)).label_id for index in range(1600)])
+    assert len(counts) == 16
+    assert counts.min() > 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-1, 0, 64, 64), "seed and index"),
+        ((0, 0, 15, 64), "at least 16"),
+        ((0, 0, 201, 100), "at most twice"),
+    ],
+)
+def test_render_refuses_what_it_cannot_paint(
+    arguments: tuple[int, int, int, int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        render(*arguments)
+
+
+def test_arrays_hold_the_rendered_samples_in_order_for_any_number_of_processes() -> None:
+    alone = write_arrays(140, 9, 32, processes=1)
+    assert alone.images.shape == (140, 32, 32, 3)
+    assert alone.images.dtype == np.uint8
+    assert alone.labels.dtype == np.int64
+    for index in (0, 77, 139):
+        sample = render(9, index, 32, 32)
+        assert np.array_equal(alone.images[index], np.asarray(sample.image))
+        assert alone.labels[index] == sample.label_id
+        assert alone.difficulties[index] == np.float32(sample.difficulty)
+    together = write_arrays(140, 9, 32, processes=2)
+    assert np.array_equal(alone.images, together.images)
+    assert np.array_equal(alone.labels, together.labels)
+
+
+def test_no_arrays_are_an_empty_data_set() -> None:
+    assert write_arrays(0, 0, 32).images.shape == (0, 32, 32, 3)
