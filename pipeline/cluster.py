@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +13,8 @@ __all__ = ["running_ray"]
 def running_ray(num_cpus: int) -> Iterator[None]:
     """Ray for the length of a `with` block.
 
-    Joins the cluster that `RAY_ADDRESS` names; otherwise starts one on this machine.
+    Joins the cluster that `RAY_ADDRESS` names; otherwise starts one on this machine. Modules that
+    import Ray are best imported inside the block, see the comment on authentication.
 
     Args:
         num_cpus: logical processors of a local cluster.
@@ -20,14 +22,17 @@ def running_ray(num_cpus: int) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # The driver is often started by `uv run`; workers have the environment already.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    joins = bool(os.environ.get("RAY_ADDRESS"))
+    if not joins and "ray" not in sys.modules:
+        # The token keeps other users of this machine out. Ray reads the mode once, when it is
+        # imported; later it would start servers and clients that do not agree.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
-    if os.environ.get("RAY_ADDRESS"):
+    if joins:
         ray.init(logging_level=logging.WARNING)
     else:
-        # The token keeps other users of this machine out; "local" never joins a stranger's
-        # cluster whose address file was left behind.
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        # "local" never joins a stranger's cluster whose address file was left behind.
         ray.init(
             address="local",
             num_cpus=num_cpus,

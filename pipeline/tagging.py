@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import dvt
 from dvt.checkpoint import model_digest
 from dvt.device import best_device, inference_dtype
 from dvt.exits import FULL_DEPTH
+from pipeline.cascade_runner import CascadeSettings
 from pipeline.cluster import running_ray
 from pipeline.decode import DecodeSettings
 from pipeline.errors import UsageError
@@ -97,9 +99,11 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     if first is not None:
         output.reopen()
         work = itertools.chain([first], work)
-        seconds = _run_on_ray(
-            settings, source, model, thresholds, run.dtype, ledger, work, listener
-        )
+        plan = _plan(settings, config, thresholds, run.dtype)
+        started = time.monotonic()
+        with running_ray(plan.num_cpus):
+            _run_on_ray(settings, source, plan, ledger, work, listener)
+            seconds = time.monotonic() - started
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     assert ledger.is_complete, "the coordinator ended with open shards"
@@ -119,84 +123,94 @@ def _work(source: Source, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int6
             yield number, rows
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything that the actors and the coordinator need, decided before Ray starts."""
+
+    decode: DecodeSettings
+    cascade: CascadeSettings
+    limits: Limits
+    num_cpus: int
+    num_decoders: int
+    num_gpus: int
+
+
+def _plan(
+    settings: TagSettings, config: dvt.CascadeConfig, thresholds: tuple[float, ...], dtype: str
+) -> _Plan:
+    """Divides the machine: decoders times one thread, and the cascade's threads, fill the cores."""
+    device = best_device().type
+    num_cpus = os.cpu_count() or 1
+    num_threads = 1 if device == "cuda" else max(1, num_cpus // 2)
+    path = Path(settings.model)
+    return _Plan(
+        decode=DecodeSettings(
+            resize=config.preprocess.resize,
+            crop=config.image_size,
+            interpolation=config.preprocess.interpolation,
+        ),
+        cascade=CascadeSettings(
+            model=str(path.resolve()) if path.exists() else settings.model,
+            thresholds=thresholds,
+            batch_size=settings.batch_size,
+            top_k=settings.top_k,
+            num_threads=num_threads,
+            device=device,
+            dtype=dtype,
+        ),
+        limits=Limits(
+            parcel_length=settings.batch_size,
+            bytes_per_image=config.image_size**2 * 3,
+            budget_bytes=settings.memory_budget_bytes,
+        ),
+        num_cpus=num_cpus,
+        num_decoders=settings.num_decoders or max(1, num_cpus - num_threads),
+        num_gpus=1 if device == "cuda" else 0,
+    )
+
+
 def _run_on_ray(
     settings: TagSettings,
     source: Source,
-    model: dvt.Cascade,
-    thresholds: tuple[float, ...],
-    dtype: str,
+    plan: _Plan,
     ledger: Ledger,
     work: Iterator[tuple[int, NDArray[np.int64]]],
     listener: ProgressListener,
-) -> float:
-    """Starts Ray and the actors, and works; returns the seconds that took."""
+) -> None:
+    """Starts the actors and works until everything is committed."""
     import ray
 
-    from pipeline.actors.cascade import CascadeActor, CascadeSettings
+    from pipeline.actors.cascade import CascadeActor
     from pipeline.actors.decode import DecodeActor
     from pipeline.actors.write import WriteActor
     from pipeline.coordinator import Actors, Coordinator
 
-    config = model.config
-    device = best_device().type
-    num_cpus = os.cpu_count() or 1
-    num_threads = 1 if device == "cuda" else max(1, num_cpus // 2)
-    num_decoders = settings.num_decoders or max(1, num_cpus - num_threads)
-    decode_settings = DecodeSettings(
-        resize=config.preprocess.resize,
-        crop=config.image_size,
-        interpolation=config.preprocess.interpolation,
-    )
-    cascade_settings = CascadeSettings(
-        model=str(Path(settings.model).resolve())
-        if Path(settings.model).exists()
-        else settings.model,
-        thresholds=thresholds,
-        batch_size=settings.batch_size,
-        top_k=settings.top_k,
-        num_threads=num_threads,
-        device=device,
-        dtype=dtype,
-    )
-    limits = Limits(
-        parcel_length=settings.batch_size,
-        bytes_per_image=config.image_size**2 * 3,
-        budget_bytes=settings.memory_budget_bytes,
-    )
-    # Ray repeats no work by itself: what was lost is for the scheduler to decide.
-    restarts = {"max_restarts": -1, "max_task_retries": 0}
-
-    def actor(kind: type, num_actor_cpus: float, num_gpus: float, *arguments: object) -> object:
+    def actor(kind: type, num_cpus: float, num_gpus: float, *arguments: object) -> Any:
+        # Ray repeats no work by itself: what to do after a loss is for the scheduler to decide.
         remote: Any = ray.remote(kind)
-        return remote.options(num_cpus=num_actor_cpus, num_gpus=num_gpus, **restarts).remote(
-            *arguments
-        )
+        return remote.options(
+            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=0
+        ).remote(*arguments)
 
-    started = datetime.now(UTC)
-    with running_ray(num_cpus):
-        actors = Actors(
-            decoders=[
-                actor(DecodeActor, 1, 0, source.fetcher, decode_settings)
-                for _ in range(num_decoders)
-            ],
-            cascades=[
-                actor(CascadeActor, num_threads, 1 if device == "cuda" else 0, cascade_settings)
-            ],
-            writer=actor(WriteActor, 0, 0, settings.out.resolve() / "tags"),
-        )
-        count = _CountedImages(source)
-        coordinator = Coordinator(
-            Scheduler(limits, num_decoders, 1),
-            actors,
-            ledger,
-            work,
-            config.num_stages,
-            lambda: _allowed_dead_letters(settings.max_dead_letters, count()),
-            count,
-            listener,
-        )
-        coordinator.run()
-    return (datetime.now(UTC) - started).total_seconds()
+    actors = Actors(
+        decoders=[
+            actor(DecodeActor, 1, 0, source.fetcher, plan.decode) for _ in range(plan.num_decoders)
+        ],
+        cascades=[actor(CascadeActor, plan.cascade.num_threads, plan.num_gpus, plan.cascade)],
+        writer=actor(WriteActor, 0, 0, settings.out.resolve() / "tags"),
+    )
+    count = _CountedImages(source)
+    coordinator = Coordinator(
+        Scheduler(plan.limits, plan.num_decoders, len(actors.cascades)),
+        actors,
+        ledger,
+        work,
+        len(plan.cascade.thresholds),
+        lambda: _allowed_dead_letters(settings.max_dead_letters, count()),
+        count,
+        listener,
+    )
+    coordinator.run()
 
 
 class _CountedImages:

@@ -55,7 +55,10 @@ def train(
     pixels, labels = torch.from_numpy(pixels_NSS3), torch.from_numpy(labels_N)
     steps_per_epoch = max(1, len(labels) // recipe.batch_size)
     optimizer = torch.optim.AdamW(
-        _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.99)
+        _parameter_groups(model, recipe.weight_decay),
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.99),
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _learning_rate_factor(step, steps_per_epoch, recipe)

@@ -6,7 +6,7 @@ rotated object never leaves the circle that the scene reserved for it.
 
 The classes are chosen so that no rotation, mirroring or 12 % squeeze turns one into another (the
 diamond is a rhombus of 1:1.9, not a turned square), and so that some differ only in detail that a
-coarse token grid loses: circle and gear, pentagon and hexagon, ring and spiral, cross and star,
+coarse token grid loses: circle and gear, ring and spiral, cross and star,
 crescent and half disc.
 
 This module knows nothing of sizes in pixels, colours or random draws.
@@ -149,9 +149,7 @@ _DRAWN: dict[str, Callable[[], Outline]] = {
     "gear": _gear,
     "half_disc": _half_disc,
     "heart": _heart,
-    "hexagon": lambda: _regular(6),
     "lightning": _lightning,
-    "pentagon": lambda: _regular(5),
     "ring": _ring_shape,
     "spiral": _spiral,
     "square": _square,

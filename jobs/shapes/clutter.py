@@ -48,7 +48,7 @@ def draw_stripes(draws: Draws, palette: Palette) -> tuple[Patch, ...]:
     angle = draws.between(1, NUM_ANGLES)
     cosine, sine = rotation(angle)
     period = draws.between(UNIT * 8 // 100, UNIT * 25 // 100)
-    shade = draws.between(4, 4 + abs(palette.difference) // 5)
+    shade = draws.between(4, 4 + palette.difference // 5)
     tone = colour(palette.background + shade, palette.background_hue, palette.chroma)
     reach = EXTENT * UNIT * 3 // 2  # corners of the scene lie 1.41 extents from its centre
     return tuple(

@@ -1,7 +1,7 @@
 """What makes a picture hard: seven factors in 0..1, and how they are drawn.
 
-Most pictures are easy (58 %), some are middling in two or three factors (30 %), and a tail is hard
-in two or three (12 %). No picture is hard in more than three, so a person who looks at it at 64x64
+Most pictures are easy (64 %), some are middling in two or three factors (28 %), and a tail is hard
+in two or three (8 %). No picture is hard in more than three, so a person who looks at it at 64x64
 pixels can still tell the class.
 """
 
@@ -13,8 +13,8 @@ from jobs.shapes.draws import Draws
 
 __all__ = ["FACTOR_NAMES", "Factors", "draw_factors"]
 
-EASY_SHARE = 0.58
-MIDDLE_SHARE = 0.30
+EASY_SHARE = 0.64
+MIDDLE_SHARE = 0.28
 
 # How much a factor at 1 alone adds to the difficulty: the size costs an image classifier most.
 _WEIGHTS = {
@@ -33,7 +33,7 @@ class Factors:
     """One number in 0..1 for each way a picture can be hard; 0 is easy.
 
     Attributes:
-        size: 0: the object spans 80 % of the short side; 1: 24 %.
+        size: 0: the object spans 80 % of the short side; 1: 36 %.
         clutter: Amount of strokes, pebbles and specks behind the object, 2 to 16 of them.
         occlusion: Covered part of the object, from nothing up to 20 % (10 % of the smallest).
         contrast: 0: the object differs from the background by 150 grey levels; 1: by 40.
@@ -74,7 +74,7 @@ def draw_factors(draws: Draws) -> Factors:
     values = [0.3 * draws.share() for _ in FACTOR_NAMES]
     if tier >= EASY_SHARE:
         middling = tier < EASY_SHARE + MIDDLE_SHARE
-        low, span = (0.3, 0.35) if middling else (0.6, 0.4)
+        low, span = (0.3, 0.35) if middling else (0.55, 0.35)
         for factor in draws.order(len(FACTOR_NAMES))[: draws.between(2, 3)]:
             values[factor] = low + span * draws.share()
     return Factors(*values)

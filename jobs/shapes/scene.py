@@ -61,7 +61,7 @@ def draw_scene(draws: Draws) -> Scene:
     label_id = draws.between(0, len(CLASSES) - 1)
     factors = draw_factors(draws)
     palette = _draw_palette(draws, factors)
-    radius = round(UNIT * (0.40 - 0.28 * factors.size))
+    radius = round(UNIT * (0.40 - 0.22 * factors.size))
     rings = _draw_object(draws, label_id, radius)
     grid, smooth = _draw_grid(draws, palette)
     behind: tuple[Patch, ...] = ()
@@ -74,7 +74,7 @@ def draw_scene(draws: Draws) -> Scene:
         amount = factors.occlusion * (1 - factors.size / 2)
         in_front = (draw_occluder(draws, palette, rings, radius, amount),)
     grey = palette.background + palette.difference
-    lean = draws.between(-1, 1) * abs(palette.difference) // 8
+    lean = draws.between(-1, 1) * palette.difference // 8
     return Scene(
         label_id=label_id,
         factors=factors,
@@ -91,20 +91,21 @@ def draw_scene(draws: Draws) -> Scene:
         # never hopeless.
         blur_radius=round(0.12 * radius * max(0.0, factors.blur - 0.2) / 0.8),
         noise_amplitude=round(
-            max(0.0, factors.noise - 0.1) / 0.9 * (14 + 0.45 * abs(palette.difference))
+            max(0.0, factors.noise - 0.1) / 0.9 * (14 + 0.45 * palette.difference)
         ),
     )
 
 
 def _draw_palette(draws: Draws, factors: Factors) -> Palette:
     difference = round(150 - 110 * factors.contrast)
-    brighter = draws.chance(0.5)
-    low, high = (25, 228 - difference) if brighter else (25 + difference, 228)
+    # The object is the lighter one, as if a flash had lit it: what there is to learn is outlines,
+    # and two CPU cores must learn it in minutes.
+    low, high = 25, 228 - difference
     background_hue = draws.between(0, NUM_HUES - 1)
     turn = round(NUM_HUES / 2 * (1 - factors.colour)) * draws.sign()
     return Palette(
         background=draws.between(low, high),
-        difference=difference if brighter else -difference,
+        difference=difference,
         background_hue=background_hue,
         object_hue=background_hue + turn,
         chroma=draws.between(20, 110),
@@ -113,16 +114,16 @@ def _draw_palette(draws: Draws, factors: Factors) -> Palette:
 
 
 def _draw_object(draws: Draws, label_id: int, radius: int) -> tuple[Ring, ...]:
-    """Places the class's outline: mirrored or not, squeezed by up to 12 %, tilted, moved.
+    """Places the class's outline: mirrored or not, squeezed by up to 8 %, tilted, moved.
 
-    Tilts stay below 20 degrees and moves below an eighth of the short side, as in photographs,
+    Tilts stay below 12 degrees and moves below a twelfth of the short side, as in photographs,
     where people hold the camera upright and aim at what they want.
     """
-    tilt = NUM_ANGLES * 20 // 360
+    tilt = NUM_ANGLES * 12 // 360
     cosine, sine = rotation(draws.between(-tilt, tilt) % NUM_ANGLES)
-    squeeze = ONE - draws.between(0, ONE * 12 // 100)
+    squeeze = ONE - draws.between(0, ONE * 8 // 100)
     mirror = draws.sign()
-    room = min(UNIT * 49 // 100 - radius, UNIT // 8)
+    room = min(UNIT * 49 // 100 - radius, UNIT // 12)
     centre = (draws.between(-room, room), draws.between(-room, room))
     matrix = (
         (cosine * mirror * radius >> 12, -sine * squeeze * radius >> 24),
@@ -134,7 +135,7 @@ def _draw_object(draws: Draws, label_id: int, radius: int) -> tuple[Ring, ...]:
 def _draw_grid(draws: Draws, palette: Palette) -> tuple[NDArray[np.uint8], bool]:
     """Background colours: plain, gradient, clouds or a mosaic, by the grid and its amplitude."""
     cells = _GRID_CELLS[draws.between(0, len(_GRID_CELLS) - 1)]
-    amplitude = draws.between(2, 2 + abs(palette.difference) // 4)
+    amplitude = draws.between(2, 2 + palette.difference // 4)
     base = np.array(colour(palette.background, palette.background_hue, palette.chroma))
     shade = draws.grid(amplitude, (cells, cells, 1))
     tint = draws.grid(amplitude, (cells, cells, 3)) // 3

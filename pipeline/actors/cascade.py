@@ -11,35 +11,12 @@ from numpy.typing import NDArray
 
 import dvt
 from pipeline.actors.decode import DecodedParcel
-from pipeline.cascade_runner import Answers, CascadeRunner, Failure
+from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure
 from pipeline.records import TAGS_SCHEMA
 
-__all__ = ["CascadeActor", "CascadeSettings", "Receipt"]
+__all__ = ["CascadeActor", "Receipt"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class CascadeSettings:
-    """How the model is run.
-
-    Attributes:
-        model: what `dvt.load_model` takes; weights are loaded from there after a restart too.
-        thresholds: one for each exit, the last taking everything.
-        batch_size: images per forward pass.
-        top_k: labels named per image.
-        num_threads: of the processor.
-        device: "cpu" or "cuda".
-        dtype: "float32" or "bfloat16".
-    """
-
-    model: str
-    thresholds: tuple[float, ...]
-    batch_size: int
-    top_k: int
-    num_threads: int
-    device: str
-    dtype: str
 
 
 @dataclass(frozen=True, slots=True)
