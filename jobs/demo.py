@@ -13,7 +13,8 @@ from jobs.report import write_report
 from jobs.shapes import write_shapes
 from pipeline.errors import UsageError
 from pipeline.output import Summary
-from pipeline.tagging import TagSettings, tag_archive
+from pipeline.settings import TagSettings
+from pipeline.tagging import tag_archive
 
 __all__ = ["DemoJob", "command", "run_demo"]
 

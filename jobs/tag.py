@@ -10,7 +10,8 @@ from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from pipeline.errors import UsageError
 from pipeline.output import Summary
-from pipeline.tagging import TagSettings, tag_archive
+from pipeline.settings import TagSettings
+from pipeline.tagging import tag_archive
 
 __all__ = ["TagJob", "command", "run_tag", "summary_lines"]
 

@@ -7,7 +7,7 @@ must survive is in the ledger's tables; everything here can be lost.
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
+from pipeline.commits import CommitQueue, Uncommitted
 from pipeline.errors import PipelineError, Reason, Stalled, TooManyDeadLetters
-from pipeline.ledger import Ledger, Tally
-from pipeline.progress import Progress, ProgressListener
-from pipeline.records import DeadLetter, ImageRecord
-from pipeline.scheduler import (
+from pipeline.events import (
     Action,
     ActorLost,
     ActorReady,
@@ -34,10 +32,14 @@ from pipeline.scheduler import (
     ParcelDecoded,
     Release,
     Run,
-    Scheduler,
     ShardArrived,
     SourceEnded,
 )
+from pipeline.interrupt import deferred_interrupt
+from pipeline.ledger import Ledger, Tally
+from pipeline.progress import Progress, ProgressListener
+from pipeline.records import DeadLetter, ImageRecord
+from pipeline.scheduler import Scheduler
 from pipeline.table import WrittenFile
 
 __all__ = ["Actors", "Coordinator"]
@@ -74,16 +76,6 @@ class _Expected:
 
     worker: tuple[str, int]
     on_answer: Callable[[Any], None]
-
-
-@dataclass(slots=True)
-class _Unwritten:
-    """Results that wait for the next commit."""
-
-    tables: list[Any] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-    tallies: dict[int, Tally] = field(default_factory=dict)
-    num_rows: int = 0
 
 
 class Coordinator:
@@ -125,11 +117,10 @@ class Coordinator:
         self._listener = listener
         self._expected: dict[Any, _Expected] = {}
         self._parcels: dict[int, _Parcel] = {}
-        self._unwritten = _Unwritten()
-        self._is_writing = False
+        self._commits = CommitQueue(num_stages)
         self._answered = Tally.zero(num_stages)
         self._start_attempts: dict[tuple[str, int], int] = {}
-        self._started = self._last_event = self._last_commit = time.monotonic()
+        self._started = self._last_event = time.monotonic()
 
     def run(self) -> None:
         """Works until every image has a committed result.
@@ -141,18 +132,22 @@ class Coordinator:
         """
         for worker in self._workers:
             self._ping(worker)
-        try:
-            while not self._is_done():
-                self._take_shards()
-                for action in self._scheduler.next_actions():
-                    self._execute(action)
-                self._wait()
-                self._check_dead_letters()
-                self._write_if_due()
-                self._listener(self.progress())
-        except (KeyboardInterrupt, TooManyDeadLetters):
-            self._settle()
-            raise
+        with deferred_interrupt() as interrupted:
+            try:
+                while not self._is_done() and not interrupted():
+                    self._take_shards()
+                    for action in self._scheduler.next_actions():
+                        self._execute(action)
+                    self._wait()
+                    self._check_dead_letters()
+                    self._write_if_due(at_once=self._scheduler.is_finished)
+                    self._listener(self.progress())
+            except TooManyDeadLetters:
+                self._settle()
+                raise
+            if interrupted():
+                self._settle()
+                raise KeyboardInterrupt
         self._ledger.commit(None, [], {})
 
     def progress(self) -> Progress:
@@ -168,8 +163,7 @@ class Coordinator:
         )
 
     def _is_done(self) -> bool:
-        nothing_to_write = not (self._unwritten.num_rows or self._unwritten.letters)
-        return self._scheduler.is_finished and nothing_to_write and not self._is_writing
+        return self._scheduler.is_finished and self._commits.is_empty
 
     def _take_shards(self) -> None:
         while self._scheduler.wants_shards:
@@ -270,12 +264,14 @@ class Coordinator:
 
     def _on_answers(self, call: int, table: Any, receipt: Receipt) -> None:
         finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
+        exits_of_shard: dict[int, NDArray[np.int64]] = {}
         for number, (_, exit_stages) in receipt.answered.items():
             exits = np.bincount(exit_stages - 1, minlength=self._num_stages)
-            self._count(self._parcels[number].shard, Tally(exits))
-            self._unwritten.num_rows += len(exit_stages)
+            shard = self._parcels[number].shard
+            exits_of_shard[shard] = exits_of_shard.get(shard, 0) + exits
+            self._answered.exits += exits
         if receipt.answered:
-            self._unwritten.tables.append(table)
+            self._commits.add_answers(table, exits_of_shard)
         for number, row, detail in receipt.failed:
             parcel = self._parcels[number]
             self._bury(parcel.shard, [self._letter(parcel, row, detail, attempts=1)])
@@ -294,14 +290,8 @@ class Coordinator:
         return DeadLetter(image.key, image.uri, Reason.MODEL_FAILED, detail, attempts, shard)
 
     def _bury(self, shard: int, letters: list[DeadLetter]) -> None:
-        if letters:
-            self._unwritten.letters += letters
-            self._count(shard, Tally(np.zeros(self._num_stages, np.int64), len(letters)))
-
-    def _count(self, shard: int, tally: Tally) -> None:
-        self._answered.add(tally)
-        zero = Tally.zero(self._num_stages)
-        self._unwritten.tallies.setdefault(shard, zero).add(tally)
+        self._answered.num_dead_letters += len(letters)
+        self._commits.add_letters(shard, letters)
 
     def _check_dead_letters(self) -> None:
         allowed = self._max_dead_letters()
@@ -311,34 +301,27 @@ class Coordinator:
                 f"at most {allowed} may; see the dead_letters table"
             )
 
-    def _write_if_due(self) -> None:
-        """Starts a commit: often at first, so that results are seen early, later less so."""
-        elapsed_s = time.monotonic() - self._started
-        interval_s = min(30.0, max(1.0, elapsed_s / 20))
-        is_due = time.monotonic() - self._last_commit >= interval_s
-        if self._is_writing or not (is_due or self._scheduler.is_finished):
+    def _write_if_due(self, at_once: bool) -> None:
+        batch = self._commits.take(time.monotonic(), at_once)
+        if batch is None:
             return
-        waiting, self._unwritten = self._unwritten, _Unwritten()
-        self._last_commit = time.monotonic()
-        if waiting.tables:
-            self._is_writing = True
-            written = self._writer.write.remote(*waiting.tables)
-            self._expect(written, ("writer", 0), partial(self._on_written, waiting))
-        elif waiting.letters:
-            self._ledger.commit(None, waiting.letters, waiting.tallies)
+        if batch.tables:
+            written = self._writer.write.remote(*batch.tables)
+            self._expect(written, ("writer", 0), partial(self._on_written, batch))
+        else:
+            self._commit(batch, None)
 
-    def _on_written(self, written: _Unwritten, file: WrittenFile) -> None:
-        self._is_writing = False
-        self._ledger.commit(file, written.letters, written.tallies)
+    def _on_written(self, batch: Uncommitted, file: WrittenFile) -> None:
+        self._commit(batch, file)
+
+    def _commit(self, batch: Uncommitted, file: WrittenFile | None) -> None:
+        self._ledger.commit(file, batch.letters, batch.tallies)
+        self._commits.committed()
 
     def _settle(self) -> None:
         """Commits what is answered before an early end, so that it need not be done again."""
         deadline = time.monotonic() + _SETTLE_S
-        while time.monotonic() < deadline:
-            self._last_commit = 0.0
-            self._write_if_due()
-            if not self._is_writing:
-                return
-            writer_only = {r: e for r, e in self._expected.items() if e.worker[0] == "writer"}
-            self._expected = writer_only
+        self._expected = {r: e for r, e in self._expected.items() if e.worker[0] == "writer"}
+        while not self._commits.is_empty and time.monotonic() < deadline:
+            self._write_if_due(at_once=True)
             self._wait()

@@ -83,7 +83,7 @@ class Output:
             UsageError: the folder holds something else, or results of another archive, model,
                 thresholds or number of labels, which must not be mixed with these.
         """
-        if overwrite:
+        if overwrite and (self.folder / "run.json").is_file():  # else it is not ours to empty
             self._remove_own()
         earlier = self._earlier_run()
         if earlier is not None:

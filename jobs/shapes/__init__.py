@@ -1,8 +1,8 @@
 """`shapes`: a synthetic, labelled image data set for training, tests, load tests and the demo.
 
-Fourteen classes of plain shapes, most of them easy to tell, with a tail that needs a finer look. Two
-ways in: `render` and `write_arrays` give pictures in memory, `write_shapes` writes an archive of
-real files (some of them damaged on purpose) together with the truth about each. Everything
+Fourteen classes of plain shapes, most of them easy to tell, with a tail that needs a finer look.
+Two ways in: `render` and `write_arrays` give pictures in memory, `write_shapes` writes an archive
+of real files (some of them damaged on purpose) together with the truth about each. Everything
 follows from a seed: the same call gives the same pixels on every machine.
 
 Knows Pillow, NumPy and PyArrow; neither torch nor Ray.

@@ -7,6 +7,7 @@ thumbnail caches of file managers.
 
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
@@ -100,9 +101,11 @@ class FolderSource:
                 yield from self._walk(entry.path, prefix + name, (*ancestors, identity))
                 continue
             try:
-                size = entry.stat().st_size if entry.is_file() else None
+                status = entry.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    continue  # a socket, a pipe, a device: reading it might never end
+                size = status.st_size
             except OSError:
                 size = 0  # a dangling link or a vanished file: fetching it will tell
-            if size is not None:
-                uri = "file://" + quote_from_bytes(entry.path)
-                yield ImageRecord(key=prefix + name, uri=uri, size_bytes=size)
+            uri = "file://" + quote_from_bytes(entry.path)
+            yield ImageRecord(key=prefix + name, uri=uri, size_bytes=size)

@@ -1,0 +1,82 @@
+"""How a job is laid out on the machine: which actors, how many threads, which device."""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import dvt
+from dvt.device import best_device
+from pipeline.cascade_runner import CascadeSettings
+from pipeline.decode import DecodeSettings
+from pipeline.events import Limits
+from pipeline.settings import TagSettings
+
+__all__ = ["Plan", "hardware", "plan_job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that the actors and the coordinator need, decided before Ray starts."""
+
+    decode: DecodeSettings
+    cascade: CascadeSettings
+    limits: Limits
+    num_cpus: int
+    num_decoders: int
+    num_gpus: int
+
+
+def plan_job(
+    settings: TagSettings, config: dvt.CascadeConfig, thresholds: tuple[float, ...], dtype: str
+) -> Plan:
+    """Divides the machine: decoders times one thread, and the cascade's threads, fill the cores."""
+    device = best_device().type
+    num_cpus = os.cpu_count() or 1
+    num_threads = 1 if device == "cuda" else max(1, num_cpus // 2)
+    path = Path(settings.model)
+    return Plan(
+        decode=DecodeSettings(
+            resize=config.preprocess.resize,
+            crop=config.image_size,
+            interpolation=config.preprocess.interpolation,
+        ),
+        cascade=CascadeSettings(
+            model=str(path.resolve()) if path.exists() else settings.model,
+            thresholds=thresholds,
+            batch_size=settings.batch_size,
+            top_k=settings.top_k,
+            num_threads=num_threads,
+            device=device,
+            dtype=dtype,
+        ),
+        limits=Limits(
+            parcel_length=settings.batch_size,
+            bytes_per_image=config.image_size**2 * 3,
+            budget_bytes=settings.memory_budget_bytes,
+        ),
+        num_cpus=num_cpus,
+        num_decoders=settings.num_decoders or max(1, num_cpus - num_threads),
+        num_gpus=1 if device == "cuda" else 0,
+    )
+
+
+def hardware() -> dict[str, object]:
+    """What the job ran on, for the record."""
+    return {
+        "cpu": _processor(),
+        "num_cpus": os.cpu_count() or 1,
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+    }
+
+
+def _processor() -> str:
+    """The processor's name; Linux tells it only here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

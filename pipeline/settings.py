@@ -1,0 +1,38 @@
+"""What a person asks of a tagging job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["TagSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class TagSettings:
+    """What to tag, with what, and where to.
+
+    Attributes:
+        source: a folder of images.
+        out: the output folder.
+        model: a shipped name, a checkpoint folder, or a published `.pth.tar`.
+        thresholds: one for each exit but the last; None for the model's own.
+        full_depth: no early exits.
+        batch_size: images per forward pass.
+        top_k: labels named per image.
+        max_dead_letters: how many images may fail: a number, or a share of the archive; None for
+            any number.
+        overwrite: remove earlier results first.
+        num_decoders: decode actors; None lets the machine decide.
+        memory_budget_bytes: of decoded pixels in flight.
+    """
+
+    source: str
+    out: Path
+    model: str
+    thresholds: tuple[float, ...] | None = None
+    full_depth: bool = False
+    batch_size: int = 64
+    top_k: int = 5
+    max_dead_letters: int | float | None = None
+    overwrite: bool = False
+    num_decoders: int | None = None
+    memory_budget_bytes: int = 2**30

@@ -1,0 +1,140 @@
+"""The cascade of one actor, run without Ray."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt import Cascade, CascadeConfig
+from dvt.config import Preprocess, patch_grid
+from dvt.preprocess import normalise, pixels_to_unit
+from pipeline.cascade_runner import Answers, CascadeRunner, Failure
+
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def model() -> Cascade:
+    torch.manual_seed(0)
+    config = CascadeConfig(
+        name="tiny",
+        tokenizer="patch",
+        image_size=16,
+        grids=tuple(patch_grid(16, size) for size in (2, 3, 4)),
+        width=16,
+        depth=2,
+        num_heads=2,
+        num_classes=5,
+        preprocess=Preprocess(resize=16),
+    )
+    cascade = Cascade(config)
+    for parameter in cascade.parameters():  # untrained heads are never confident
+        parameter.data.normal_(std=0.5)
+    return cascade.eval()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (101, 16, 16, 3), dtype=np.uint8)
+
+
+def run_in_pieces(
+    runner: CascadeRunner, pixels: NDArray[np.uint8], sizes: list[int]
+) -> tuple[list[Answers], list[Failure]]:
+    answers: list[Answers] = []
+    failures: list[Failure] = []
+    start = 0
+    for size in sizes:
+        stop = min(len(pixels), start + size)
+        runner.add(np.arange(start, stop), pixels[start:stop])
+        start = stop
+        for part in (runner.run_full(),):
+            answers += part[0]
+            failures += part[1]
+    assert start == len(pixels)
+    assert all(count < BATCH for count in runner.waiting), "a full batch was left waiting"
+    part = runner.flush()
+    return answers + part[0], failures + part[1]
+
+
+def median_thresholds(model: Cascade, pixels: NDArray[np.uint8]) -> tuple[float, ...]:
+    """Thresholds that let about half of the images leave at each exit."""
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    with torch.inference_mode():
+        confidences = [logits.softmax(-1).amax(-1) for logits in model(images)]
+    return (float(confidences[0].median()), float(confidences[1].median()), float("-inf"))
+
+
+@pytest.mark.parametrize("sizes", [[101], [7] * 15, [1] * 101, [50, 3, 48]])
+def test_labels_exits_and_confidences_equal_those_of_predict_bit_for_bit(
+    model: Cascade, pixels: NDArray[np.uint8], sizes: list[int]
+) -> None:
+    thresholds = median_thresholds(model, pixels)
+    runner = CascadeRunner(model, thresholds, BATCH, top_k=3)
+    answers, failures = run_in_pieces(runner, pixels, sizes)
+    assert not failures
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    expected = model.predict(images, thresholds, batch_size=BATCH)
+    seen = 0
+    for answer in answers:
+        rows = answer.tickets
+        seen += len(rows)
+        assert (expected.exit_stages[rows] == answer.exit_stage).all()
+        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[rows])
+        np.testing.assert_array_equal(answer.top_scores[:, 0], expected.confidences[rows])
+        assert answer.exit_confidences.shape == (len(rows), answer.exit_stage)
+        np.testing.assert_array_equal(answer.exit_confidences[:, -1], answer.top_scores[:, 0])
+    assert seen == len(pixels)
+    assert sorted(np.concatenate([a.tickets for a in answers])) == list(range(len(pixels)))
+    assert len({answer.exit_stage for answer in answers}) == 3, "the mix must use all exits"
+
+
+def test_an_image_on_which_a_stage_raises_fails_alone(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    poisoned = pixels[:40].copy()
+    poisoned[13] = 255
+    poison = normalise(
+        pixels_to_unit(torch.from_numpy(poisoned[13:14])), model.config.preprocess
+    )
+
+    def raise_on_poison(_stage: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if (inputs[0] == poison).flatten(1).all(dim=1).any():
+            raise RuntimeError("no kernel for this image")
+
+    hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
+    try:
+        runner = CascadeRunner(model, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        answers, failures = run_in_pieces(runner, poisoned, [40])
+    finally:
+        hook.remove()
+    assert [failure.ticket for failure in failures] == [13]
+    assert "no kernel for this image" in failures[0].detail
+    answered = sorted(np.concatenate([answer.tickets for answer in answers]).tolist())
+    assert answered == [ticket for ticket in range(40) if ticket != 13]
+
+
+def test_deeper_stages_run_full_batches_of_joined_survivors(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    runs = [0, 0, 0]
+
+    def count(index: int) -> None:
+        runs[index] += 1
+
+    hooks = [
+        stage.register_forward_pre_hook(lambda *_, index=index: count(index))
+        for index, stage in enumerate(model.stages)
+    ]
+    try:
+        thresholds = median_thresholds(model, pixels)
+        runner = CascadeRunner(model, thresholds, BATCH, top_k=1)
+        answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    reached = [
+        sum(len(a.tickets) for a in answers if a.exit_stage > stage) for stage in range(3)
+    ]
+    assert runs == [-(-count // BATCH) for count in reached]

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.output import ModelIdentity, Output, RunFile
+
+
+def run_file(**changes: object) -> RunFile:
+    model = ModelIdentity(
+        name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 2.0)
+    )
+    fields: dict[str, object] = {
+        "run": "r",
+        "inputs": ("file:///a",),
+        "model": model,
+        "thresholds": (0.5,),
+        "top_k": 5,
+        "dtype": "float32",
+        "batch_size": 64,
+        "versions": {},
+        "hardware": {},
+        "started_at": "now",
+    }
+    return RunFile.model_validate(fields | changes)
+
+
+def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
+    out = Output(tmp_path / "out")
+    out.claim(run_file(), overwrite=False)
+    out.claim(run_file(run="other", hardware={"cpu": "x"}, dtype="bfloat16"), overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"inputs": ("file:///b",)}, "archive"),
+        ({"thresholds": (0.6,)}, "thresholds"),
+        ({"top_k": 3}, "top-k"),
+        (
+            {
+                "model": ModelIdentity(
+                    name="m", digest="d2", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 2.0)
+                )
+            },
+            "model",
+        ),
+    ],
+)
+def test_results_of_another_job_are_not_mixed_in(
+    tmp_path: Path, changes: dict[str, object], word: str
+) -> None:
+    out = Output(tmp_path / "out")
+    out.claim(run_file(), overwrite=False)
+    with pytest.raises(UsageError, match=f"another {word}.*--overwrite"):
+        out.claim(run_file(**changes), overwrite=False)
+
+
+def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "tags").mkdir()
+    (tmp_path / "tags" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="not empty"):
+        Output(tmp_path).claim(run_file(), overwrite=False)
+    with pytest.raises(UsageError, match="not empty"):
+        Output(tmp_path).claim(run_file(), overwrite=True)
+    assert (tmp_path / "tags" / "thesis.tex").read_text() == "years of work"
+
+
+def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
+    out = Output(tmp_path / "out")
+    out.claim(run_file(), overwrite=False)
+    out.tables()
+    (out.folder / "_SUCCESS").touch()
+    out.claim(run_file(inputs=("file:///b",)), overwrite=True)
+    assert not (out.folder / "_SUCCESS").exists()
+    assert not (out.folder / "tags").exists()
+
+
+def test_a_damaged_run_file_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{]")
+    with pytest.raises(UsageError, match=r"run\.json"):
+        Output(tmp_path).claim(run_file(), overwrite=False)
