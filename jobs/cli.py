@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import click
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 # Each module has a `command`; it is imported only when asked for, so that `dvt --help` is quick.
 COMMANDS = {
@@ -47,10 +47,11 @@ def dvt() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(_run(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))
 
 
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code."""
     try:
         return int(dvt.main(arguments, prog_name="dvt", standalone_mode=False) or 0)
     except click.ClickException as error:

@@ -49,9 +49,8 @@ def run_in_pieces(
         stop = min(len(pixels), start + size)
         runner.add(np.arange(start, stop), pixels[start:stop])
         start = stop
-        for part in (runner.run_full(),):
-            answers += part[0]
-            failures += part[1]
+        part = runner.run_full()
+        answers, failures = answers + part[0], failures + part[1]
     assert start == len(pixels)
     assert all(count < BATCH for count in runner.waiting), "a full batch was left waiting"
     part = runner.flush()
@@ -119,6 +118,7 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
     runs = [0, 0, 0]
+    thresholds = median_thresholds(model, pixels)
 
     def count(index: int) -> None:
         runs[index] += 1
@@ -128,7 +128,6 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
         for index, stage in enumerate(model.stages)
     ]
     try:
-        thresholds = median_thresholds(model, pixels)
         runner = CascadeRunner(model, thresholds, BATCH, top_k=1)
         answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
     finally:

@@ -1,0 +1,71 @@
+"""Real kills of real processes."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from command_line import DVT, committed_files, dvt, rows
+
+from jobs.shapes import WrittenArchive
+
+
+def num_committed(out: Path) -> int:
+    if not (out / "tags" / "_delta_log").is_dir() or not committed_files(out / "tags"):
+        return 0
+    return int(rows(out / "tags", "SELECT count(*) AS n FROM t")[0]["n"])
+
+
+def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twice(
+    archive_5000: WrittenArchive, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [DVT, "tag", archive_5000.images, "--out", out, "--json"]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 200
+        while num_committed(out) == 0 and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    before = {row["key"] for row in rows(out / "tags", "SELECT key FROM t")}
+    files_before = set(committed_files(out / "tags"))
+    assert 0 < len(before) < 5000, "the kill must fall into the middle of the run"
+    assert not (out / "_SUCCESS").exists()
+
+    second = dvt(*command[1:])
+    assert second.code == 0, second.err
+    assert second.json["skipped"] == len(before)
+    assert second.json["tagged"] == 5000 - len(before)
+    keys = [row["key"] for row in rows(out / "tags", "SELECT key FROM t")]
+    assert len(keys) == len(set(keys)) == 5000
+    assert files_before <= set(committed_files(out / "tags"))
+    assert (out / "_SUCCESS").exists()
+
+
+def test_an_interrupted_run_commits_what_is_answered_and_ends_with_130(
+    archive_5000: WrittenArchive, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [DVT, "tag", archive_5000.images, "--out", out],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 200
+    while num_committed(out) == 0 and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=90)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    keys = [row["key"] for row in rows(out / "tags", "SELECT key FROM t")]
+    assert 0 < len(keys) == len(set(keys))

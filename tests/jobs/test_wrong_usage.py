@@ -1,0 +1,126 @@
+"""Wrong input ends with exit code 2 and one line that says what to do."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jobs import cli
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (64, 64), "red").save(folder / "a.png")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = cli.run([str(argument) for argument in arguments])
+    return code, capsys.readouterr().err.strip()
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    code, err = run(capsys, *arguments)
+    lines = [line for line in err.splitlines() if not line.startswith("20")]
+    assert code == 2, err
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def test_no_such_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = refused(capsys, "tag", tmp_path / "nowhere", "--out", tmp_path / "o")
+    assert "input: no such folder" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_empty_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused(capsys, "tag", tmp_path / "empty", "--out", tmp_path / "o")
+    assert "no images" in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_unknown_model(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
+) -> None:
+    line = refused(capsys, "tag", archive, "--out", tmp_path / "o", "--model", "resnet")
+    assert "'resnet'" in line
+    assert "shapes" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [("[0.5]", "2 values"), ('{"thresholds": "high"}', "list of numbers"), ("{", "list of numb")],
+)
+def test_thresholds_of_the_wrong_length_or_kind(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path, content: str, word: str
+) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(content)
+    line = refused(capsys, "tag", archive, "--out", tmp_path / "o", "--thresholds", path)
+    assert word in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_output_that_is_something_else(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "thesis.tex").touch()
+    assert "choose another --out" in refused(capsys, "tag", archive, "--out", tmp_path / "o")
+
+
+def test_an_output_of_another_archive(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "others"
+    other.mkdir()
+    (other / "b.txt").write_text("not a picture")
+    assert run(capsys, "tag", other, "--out", tmp_path / "o")[0] == 0
+    line = refused(capsys, "tag", archive, "--out", tmp_path / "o")
+    assert "another archive" in line
+    assert "--overwrite" in line
+    thresholds = tmp_path / "t.json"
+    thresholds.write_text("[0.1, 0.2]")
+    line = refused(capsys, "tag", other, "--out", tmp_path / "o", "--thresholds", thresholds)
+    assert "another thresholds" in line or "other thresholds" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        (["--batch-size", "0"], "batch_size"),
+        (["--top-k", "many"], "top_k"),
+        (["--max-errors", "200%"], "max_errors"),
+        (["--no-such-flag"], "no-such-flag"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_its_value(
+    capsys: pytest.CaptureFixture[str],
+    archive: Path,
+    tmp_path: Path,
+    flags: list[str],
+    field: str,
+) -> None:
+    assert field in refused(capsys, "tag", archive, "--out", tmp_path / "o", *flags)
+
+
+def test_a_missing_flag_is_named(capsys: pytest.CaptureFixture[str], archive: Path) -> None:
+    assert "out: must be given" in refused(capsys, "tag", archive)
+
+
+def test_a_yaml_file_may_hold_every_flag_and_an_unknown_key_is_named(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(f"input: {archive}\nout: {tmp_path / 'o'}\nbatch-size: 0\n")
+    assert "batch_size" in refused(capsys, "tag", "--config", config)
+    config.write_text(f"input: {archive}\nout: {tmp_path / 'o'}\nbatchsize: 8\n")
+    assert "batchsize" in refused(capsys, "tag", "--config", config)
+
+
+def test_a_report_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "run.json" in refused(capsys, "report", tmp_path)
