@@ -153,6 +153,7 @@ def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32)
     weights = {key: value.to(dtype).contiguous() for key, value in model.state_dict().items()}
     partial = folder / f".{WEIGHTS}.partial"
     save_file(weights, partial)
+    partial.chmod(0o644)  # the library makes it private; a checkpoint is read by other accounts too
     partial.replace(folder / WEIGHTS)
     if model.labels is not None:
         _replace_text(folder / LABELS, json.dumps(model.labels, indent=1))

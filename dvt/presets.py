@@ -58,7 +58,7 @@ def dvt_tiny_48() -> CascadeConfig:
         name="dvt_tiny_48",
         tokenizer="patch",
         image_size=48,
-        grids=tuple(patch_grid(48, size) for size in (3, 4, 6)),
+        grids=tuple(patch_grid(48, size) for size in (2, 4, 6)),
         width=96,
         depth=3,
         num_heads=3,

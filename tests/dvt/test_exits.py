@@ -1,0 +1,62 @@
+"""The exit rule: confidence in float32, thresholds that are checked, the last exit takes all."""
+
+import pytest
+import torch
+
+import dvt
+from dvt.exits import (
+    FULL_DEPTH,
+    TAKES_ALL,
+    confidence,
+    exit_mask,
+    exit_thresholds,
+    scores,
+)
+
+
+def test_confidence_is_the_largest_softmax_probability_and_its_label() -> None:
+    """Logits 0 and log 3 give 1/4 and 3/4."""
+    confidences, labels = confidence(torch.tensor([[0.0, 3.0], [3.0, 0.0]]).log1p().log1p())
+    probabilities = scores(torch.tensor([[0.0, 3.0]]).log1p())
+    assert probabilities.tolist() == [pytest.approx([0.2, 0.8])]
+    assert labels.tolist() == [1, 0]
+    assert confidences[0] == confidences[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_confidence_is_computed_in_float32(dtype: torch.dtype) -> None:
+    """9.5 against 0 is 0.999925, which rounds to 1 in 16 bits."""
+    confidences, _ = confidence(torch.tensor([[9.5, 0.0]], dtype=dtype))
+    assert confidences.dtype == torch.float32
+    assert confidences.item() == pytest.approx(0.9999251, abs=1e-7)
+
+
+@pytest.mark.parametrize("values", [(0.7, 0.5), (0.7, 0.5, -1e8), (0.7, 0.5, float("nan"))])
+def test_a_value_for_the_last_exit_is_ignored(values: tuple[float, ...]) -> None:
+    assert exit_thresholds(values, 3) == (0.7, 0.5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_another_number_of_thresholds_is_refused_in_one_line(count: int) -> None:
+    with pytest.raises(dvt.ModelError) as caught:
+        exit_thresholds([0.5] * count, 3)
+    assert str(caught.value) == (
+        "thresholds: a cascade of 3 stages takes 2 values, one for each exit but the last "
+        f"(got {count})"
+    )
+
+
+def test_a_threshold_that_is_no_number_is_refused_in_one_line() -> None:
+    with pytest.raises(dvt.ModelError, match=r"^thresholds: must be numbers.* \(got nan\)$"):
+        exit_thresholds([0.5, float("nan")], 3)
+
+
+def test_one_stage_needs_no_thresholds() -> None:
+    assert exit_thresholds([], 1) == ()
+
+
+def test_an_image_leaves_when_it_reaches_the_threshold_exactly() -> None:
+    confidences = torch.tensor([0.3, 0.30000001, 0.29999998, 1.0])
+    assert exit_mask(confidences, 0.3).tolist() == [True, True, False, True]
+    assert exit_mask(confidences, FULL_DEPTH).tolist() == [False] * 4
+    assert exit_mask(confidences, TAKES_ALL).tolist() == [True] * 4

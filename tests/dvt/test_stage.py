@@ -1,0 +1,131 @@
+"""A stage run alone says what the cascade says, and hands on what the next one needs."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import dvt
+from dvt.reuse import StageState
+from dvt.stage import sinusoid_positions
+
+SETTINGS = [(True, True), (True, False), (False, True), (False, False)]
+
+
+@pytest.mark.parametrize(("feature_reuse", "relation_reuse"), SETTINGS)
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+def test_a_stage_alone_with_upstream_state_gives_the_logits_of_the_cascade(
+    tokenizer: str,
+    feature_reuse: bool,
+    relation_reuse: bool,
+    tiny_cascade: Callable[..., dvt.Cascade],
+    random_images: Callable[..., Tensor],
+) -> None:
+    model = tiny_cascade(
+        tokenizer=tokenizer, feature_reuse=feature_reuse, relation_reuse=relation_reuse
+    )
+    images = random_images(3, model.config.image_size)
+    with torch.inference_mode():
+        whole = model(images)
+        state: StageState | None = None
+        for index, stage in enumerate(model.stages):
+            output: dvt.StageOutput = stage(images, state)
+            assert torch.equal(output.logits, whole[index])
+            assert torch.equal(stage.head(output.class_token), output.logits)
+            state = output.state
+            if index == 2 or not (feature_reuse or relation_reuse):
+                assert state is None, "nobody needs it"
+            else:
+                assert state is not None
+                assert (state.features is not None) == feature_reuse
+                assert (state.relations is not None) == relation_reuse
+
+
+def test_reuse_reaches_the_logits(
+    tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    model = tiny_cascade()
+    images = random_images(2)
+    with torch.inference_mode():
+        state = model.stages[0](images).state
+        assert state is not None
+        intact = model.stages[1](images, state).logits
+        for changed in (
+            StageState(state.features * 1.5, state.relations),
+            StageState(state.features, state.relations + torch.randn(5)),
+        ):
+            assert (model.stages[1](images, changed).logits - intact).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("upstream", "problem"),
+    [
+        (None, "stage 2: needs the state of stage 1"),
+        (StageState(torch.zeros(1, 5, 16), None), "stage 2: upstream state has no relations"),
+        (StageState(None, torch.zeros(1, 4, 5, 5)), "stage 2: upstream state has no features"),
+    ],
+)
+def test_missing_state_is_refused_by_the_name_of_the_stage(
+    upstream: StageState | None,
+    problem: str,
+    tiny_cascade: Callable[..., dvt.Cascade],
+    random_images: Callable[..., Tensor],
+) -> None:
+    with pytest.raises(ValueError, match=f"^{problem}$"):
+        tiny_cascade().stages[1](random_images(1), upstream)
+
+
+def test_emitted_relations_include_what_was_received(
+    tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    """One layer, so that its logits can be computed from the tokens by hand."""
+    model = tiny_cascade(depth=1)
+    images = random_images(2)
+    first, second = model.stages[0], model.stages[1]
+    with torch.inference_mode():
+        upstream = first(images).state
+        assert upstream is not None
+        emitted = second(images, upstream).state.relations
+        block, tokens = second.blocks[0], second.tokenizer(images)
+        x = torch.cat([second.class_token.expand(2, 1, 16), tokens], dim=1) + second.positions
+        query, key, _ = block.attention.qkv(block.norm1(x)).split(16, dim=-1)
+        received = second.relation_reuse(upstream.relations)[0]
+        for head in range(2):
+            channels = slice(8 * head, 8 * head + 8)
+            own = query[..., channels] @ key[..., channels].transpose(1, 2) * 8**-0.5
+            assert received[:, head].abs().max() > 0.01
+            torch.testing.assert_close(
+                emitted[:, head], own + received[:, head], rtol=1e-4, atol=1e-4
+            )
+
+
+def test_features_are_the_tokens_before_the_final_layer_norm(
+    tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    stage = tiny_cascade().stages[0]
+    with torch.inference_mode():
+        output = stage(random_images(2))
+        assert torch.allclose(stage.norm(output.state.features[:, 0]), output.class_token)
+
+
+def test_the_fused_and_the_open_attention_agree(
+    tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    """The first stage emits its logits here, but as an only stage it uses the fused kernel."""
+    several, alone = tiny_cascade(sides=(3, 4)), tiny_cascade(sides=(3,))
+    alone.load_state_dict(
+        {key: value for key, value in several.state_dict().items() if key.startswith("stages.0.")}
+    )
+    images = random_images(3)
+    with torch.inference_mode():
+        torch.testing.assert_close(several(images)[0], alone(images)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_sinusoid_positions_follow_their_formula() -> None:
+    """Channel 2i holds sin(n / 10000^(2i/D)), channel 2i + 1 the cosine; n = 3, D = 4."""
+    positions = sinusoid_positions(5, 4)
+    assert positions.shape == (1, 5, 4)
+    expected = torch.tensor([3.0, 3.0, 0.03, 0.03])
+    expected = torch.where(torch.tensor([True, False] * 2), expected.sin(), expected.cos())
+    torch.testing.assert_close(positions[0, 3], expected)
