@@ -56,5 +56,12 @@ def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float
 
 
 def exit_mask(confidences: Tensor, threshold: float) -> Tensor:
-    """True for the images [B] whose confidence reaches the threshold."""
-    return confidences >= torch.tensor(threshold, dtype=confidences.dtype)
+    """True for the images [B] whose confidence reaches the threshold.
+
+    Raises:
+        ModelError: a confidence is not a number; such an image would never leave, not even at
+            the last exit.
+    """
+    if confidences.isnan().any():
+        raise ModelError("confidence: is not a number; the weights or an image overflow")
+    return confidences >= threshold

@@ -77,8 +77,8 @@ def job_command(
             level=logging.DEBUG if verbose else logging.INFO,
             format="%(asctime)s %(levelname)s %(message)s",
             datefmt="%H:%M:%S",
+            force=True,
         )
-        logging.getLogger("dvt_verbose").setLevel(logging.DEBUG if verbose else logging.INFO)
         result = run(_filled(job, config, given))
         print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout)
         if as_json:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -42,8 +41,9 @@ def _duration(seconds: float) -> str:
 
 
 @contextmanager
-def shown_progress(stream: TextIO = sys.stderr) -> Iterator[ProgressListener]:
-    """A listener that shows progress until the `with` block ends."""
+def shown_progress() -> Iterator[ProgressListener]:
+    """A listener that shows progress on standard error until the `with` block ends."""
+    stream = sys.stderr
     if not stream.isatty():
         yield _LogLines()
         return

@@ -126,7 +126,7 @@ def fit(picture: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
         if picture.width <= picture.height
         else (scaled_long, settings.resize)
     )
-    if max(size) > settings.max_pixels:
+    if size[0] * size[1] > settings.max_pixels:
         raise ImageError(
             Reason.TOO_LARGE, f"{picture.width}x{picture.height} is too elongated to resize"
         )

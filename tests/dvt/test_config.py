@@ -17,16 +17,12 @@ from dvt.config import CascadeConfig, Preprocess, TokenGrid, first_problem, patc
 @pytest.mark.parametrize(
     ("size", "window"), [(7, (32, 32, 0)), (10, (23, 23, 3)), (14, (16, 16, 0))]
 )
-def test_patch_grids_at_224_are_those_of_the_paper(
-    size: int, window: tuple[int, int, int]
-) -> None:
+def test_patch_grids_at_224_are_those_of_the_paper(size: int, window: tuple[int, int, int]) -> None:
     grid = patch_grid(224, size)
     assert (grid.kernel, grid.stride, grid.padding) == window
 
 
-@pytest.mark.parametrize(
-    ("size", "window"), [(7, (14, 8, 3)), (10, (11, 6, 5)), (14, (7, 4, 2))]
-)
+@pytest.mark.parametrize(("size", "window"), [(7, (14, 8, 3)), (10, (11, 6, 5)), (14, (7, 4, 2))])
 def test_t2t_grids_at_224_are_the_published_splits(size: int, window: tuple[int, int, int]) -> None:
     grid = t2t_grid(224, size)
     assert (grid.kernel, grid.stride, grid.padding) == window

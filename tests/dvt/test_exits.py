@@ -16,11 +16,11 @@ from dvt.exits import (
 
 def test_confidence_is_the_largest_softmax_probability_and_its_label() -> None:
     """Logits 0 and log 3 give 1/4 and 3/4."""
-    confidences, labels = confidence(torch.tensor([[0.0, 3.0], [3.0, 0.0]]).log1p().log1p())
-    probabilities = scores(torch.tensor([[0.0, 3.0]]).log1p())
-    assert probabilities.tolist() == [pytest.approx([0.2, 0.8])]
+    logits = torch.tensor([[1.0, 3.0], [3.0, 1.0]]).log()
+    confidences, labels = confidence(logits)
+    assert scores(logits)[0].tolist() == pytest.approx([0.25, 0.75])
+    assert confidences.tolist() == pytest.approx([0.75, 0.75])
     assert labels.tolist() == [1, 0]
-    assert confidences[0] == confidences[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

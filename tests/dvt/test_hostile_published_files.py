@@ -52,9 +52,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWar
 
 WRITERS: dict[str, Callable[[object, Path], None]] = {
     "zip": torch.save,
-    "legacy": lambda content, path: torch.save(
-        content, path, _use_new_zipfile_serialization=False
-    ),
+    "legacy": lambda content, path: torch.save(content, path, _use_new_zipfile_serialization=False),
     "plain pickle": lambda content, path: _pickle(content, path, 4),
     "plain pickle, protocol 2": lambda content, path: _pickle(content, path, 2),
 }

@@ -94,9 +94,7 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
 ) -> None:
     poisoned = pixels[:40].copy()
     poisoned[13] = 255
-    poison = normalise(
-        pixels_to_unit(torch.from_numpy(poisoned[13:14])), model.config.preprocess
-    )
+    poison = normalise(pixels_to_unit(torch.from_numpy(poisoned[13:14])), model.config.preprocess)
 
     def raise_on_poison(_stage: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if (inputs[0] == poison).flatten(1).all(dim=1).any():
@@ -133,7 +131,5 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
     finally:
         for hook in hooks:
             hook.remove()
-    reached = [
-        sum(len(a.tickets) for a in answers if a.exit_stage > stage) for stage in range(3)
-    ]
+    reached = [sum(len(a.tickets) for a in answers if a.exit_stage > stage) for stage in range(3)]
     assert runs == [-(-count // BATCH) for count in reached]

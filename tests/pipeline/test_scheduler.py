@@ -133,9 +133,7 @@ def test_every_image_ends_exactly_once_whatever_is_lost(
 ) -> None:
     world = World(seed, num_shards, loss_rate, LIMITS)
     world.run()
-    everything = {
-        (shard, row) for shard, rows in enumerate(world.shards) for row in rows.tolist()
-    }
+    everything = {(shard, row) for shard, rows in enumerate(world.shards) for row in rows.tolist()}
     assert set(world.results) == everything
     assert set(world.results.values()) <= {1}
 

@@ -101,7 +101,7 @@ def test_most_pictures_are_easy_and_a_tail_is_hard_in_three_factors_at_most() ->
 
 def test_classes_are_drawn_evenly() -> None:
     counts = np.bincount([draw_scene(Draws(2, index)).label_id for index in range(1600)])
-    assert len(counts) == 16
+    assert len(counts) == len(CLASSES)
     assert counts.min() > 60
 
 

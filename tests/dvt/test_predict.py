@@ -1,0 +1,172 @@
+"""`predict` follows the exit rule, computes nothing for images that left, and needs no company."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dvt
+from dvt.exits import confidence
+
+
+@pytest.fixture(params=["patch", "t2t"])
+def model(request: pytest.FixtureRequest, tiny_cascade: Callable[..., dvt.Cascade]) -> dvt.Cascade:
+    return tiny_cascade(tokenizer=request.param)
+
+
+@pytest.fixture
+def images(model: dvt.Cascade, random_images: Callable[..., Tensor]) -> Tensor:
+    return random_images(13, model.config.image_size)
+
+
+def full_depth(model: dvt.Cascade, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Confidences and labels [exits, B] of all exits."""
+    with torch.inference_mode():
+        pairs = [confidence(logits) for logits in model(images)]
+    return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
+
+
+def mixed_thresholds(model: dvt.Cascade, images: Tensor) -> tuple[float, float]:
+    """Thresholds halfway between two images' confidences, so that every exit takes some."""
+    confidences, _ = full_depth(model, images)
+    first = confidences[0].sort().values
+    limit = float(first[8:10].mean())
+    second = confidences[1][confidences[0] < limit].sort().values
+    return limit, float(second[3:5].mean())
+
+
+def watch(model: dvt.Cascade) -> list[list[int]]:
+    """Fills with the number of images in every forward pass of each stage."""
+    sizes: list[list[int]] = [[] for _ in model.stages]
+
+    def hook(stage: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        sizes[[*model.stages].index(stage)].append(len(inputs[0]))
+
+    for stage in model.stages:
+        stage.register_forward_hook(hook)
+    return sizes
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 13, 64])
+def test_predict_equals_the_rule_applied_by_hand_at_full_depth(
+    batch_size: int, model: dvt.Cascade, images: Tensor
+) -> None:
+    thresholds = mixed_thresholds(model, images)
+    confidences, labels = full_depth(model, images)
+    answer = model.predict(images, thresholds, batch_size=batch_size)
+    assert set(answer.exit_stages.tolist()) == {1, 2, 3}
+    for row in range(13):
+        stage = next(
+            stage
+            for stage, limit in enumerate((*thresholds, -math.inf))
+            if confidences[stage, row] >= limit
+        )
+        assert answer.exit_stages[row] == stage + 1
+        assert answer.labels[row] == labels[stage, row]
+        assert answer.confidences[row].item() == pytest.approx(
+            confidences[stage, row].item(), abs=1e-6
+        )
+
+
+def test_images_that_left_are_not_computed(model: dvt.Cascade, images: Tensor) -> None:
+    """13 images in fours: 4 passes; 4 leave, 9 stay: 3 passes; 5 leave, 4 stay: 1 pass."""
+    thresholds = mixed_thresholds(model, images)
+    sizes = watch(model)
+    answer = model.predict(images, thresholds, batch_size=4)
+    assert answer.exit_stages.bincount().tolist() == [0, 4, 5, 4]
+    assert sizes == [[4] * 4, [4] * 3, [4]], "shorter passes are padded"
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "exit_stage", "passes"),
+    [((0.0, 0.0), 1, [4, 0, 0]), ((2.0, 0.0), 2, [4, 4, 0]), ((2.0, 2.0), 3, [4, 4, 4])],
+)
+def test_thresholds_no_one_or_everyone_reaches(
+    thresholds: tuple[float, float],
+    exit_stage: int,
+    passes: list[int],
+    model: dvt.Cascade,
+    images: Tensor,
+) -> None:
+    sizes = watch(model)
+    answer = model.predict(images, thresholds, batch_size=4)
+    assert answer.exit_stages.tolist() == [exit_stage] * 13
+    assert [len(stage) for stage in sizes] == passes
+    _, labels = full_depth(model, images)
+    assert torch.equal(answer.labels, labels[exit_stage - 1])
+
+
+def test_an_answer_does_not_depend_on_the_company_bit_for_bit(
+    model: dvt.Cascade, images: Tensor, random_images: Callable[..., Tensor]
+) -> None:
+    """Alone, among others, in another order, and next to images that leave elsewhere."""
+    thresholds = mixed_thresholds(model, images)
+    together = model.predict(images, thresholds, batch_size=5)
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(4))
+    shuffled = model.predict(images[order], thresholds, batch_size=5)
+    strangers = random_images(9, model.config.image_size, seed=5)
+    for row in range(13):
+        place = (order == row).nonzero().item()
+        alone = model.predict(images[row : row + 1], thresholds, batch_size=5)
+        company = torch.cat([strangers[:row], images[row : row + 1], strangers[row:]])
+        among = model.predict(company, thresholds, batch_size=5)
+        for other, index in ((alone, 0), (shuffled, int(place)), (among, min(row, 9))):
+            assert torch.equal(other.confidences[index], together.confidences[row])
+            assert torch.equal(other.labels[index], together.labels[row])
+            assert torch.equal(other.exit_stages[index], together.exit_stages[row])
+
+
+def test_no_images_give_no_answers(model: dvt.Cascade, images: Tensor) -> None:
+    answer = model.predict(images[:0], (0.5, 0.5))
+    assert [len(part) for part in (answer.labels, answer.confidences, answer.exit_stages)] == [
+        0
+    ] * 3
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 24), (2, 1, 24, 24), (2, 3, 24, 25), (2, 24, 24, 3)])
+def test_images_of_another_shape_are_refused_in_one_line(
+    shape: tuple[int, ...], tiny_cascade: Callable[..., dvt.Cascade]
+) -> None:
+    with pytest.raises(dvt.ModelError) as caught:
+        tiny_cascade().predict(torch.zeros(shape), (0.5, 0.5))
+    assert str(caught.value) == f"images: must be [B, 3, 24, 24] (got {list(shape)})"
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_one_is_refused_in_one_line(
+    batch_size: int, tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    with pytest.raises(dvt.ModelError, match=rf"^batch_size: .* \(got {batch_size}\)$"):
+        tiny_cascade().predict(random_images(2), (0.5, 0.5), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_an_image_that_is_not_finite_is_refused_or_answered_but_never_left_out(
+    poison: float, tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    """Its confidence is no number, which no threshold compares with, not even the last one."""
+    images = random_images(4)
+    images[2, 0, 3, 3] = poison
+    try:
+        answer = tiny_cascade().predict(images, (2.0, 2.0), batch_size=2)
+    except dvt.ModelError as error:
+        assert "\n" not in str(error)
+        return
+    assert answer.exit_stages[2] in {1, 2, 3}, "uninitialised memory"
+    assert answer.labels[2] in range(5)
+    assert not answer.confidences[2] > 0
+
+
+def test_the_calibrated_thresholds_are_the_default(
+    tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
+) -> None:
+    model, images = tiny_cascade(), random_images(4)
+    with pytest.raises(
+        dvt.ModelError, match="^thresholds: tiny has none of its own; give 2 values$"
+    ):
+        model.predict(images)
+    model.calibration = dvt.Calibration(thresholds=(2.0, 0.0))
+    assert model.predict(images).exit_stages.tolist() == [2] * 4
+    assert model.predict(images, (0.0, 0.0)).exit_stages.tolist() == [1] * 4
