@@ -6,7 +6,6 @@ float32, so that the precision of the matrix products does not decide about exit
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from dvt.errors import ModelError

@@ -1,13 +1,8 @@
 """Archives that several tests read; made once."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from jobs.shapes import WrittenArchive, write_shapes
-
-sys.path.insert(0, str(Path(__file__).parent))  # for `command_line`, shared by the slow tests
 
 
 @pytest.fixture(scope="session")

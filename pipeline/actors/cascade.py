@@ -1,6 +1,7 @@
 """The cascade actor: holds all stages and the staged queue between them."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,25 @@ class Receipt:
     failed: list[tuple[int, int, str]]
 
 
+@dataclass(slots=True)
+class _Held:
+    """A parcel of which some images are still inside; its tickets count up from the first.
+
+    Attributes:
+        parcel: its number.
+        first_ticket: of its first row here.
+        rows: of the decoded parcel that were given to this actor.
+        info: what else their tags need, for all rows of the parcel.
+        num_open: images without an answer.
+    """
+
+    parcel: int
+    first_ticket: int
+    rows: NDArray[np.int64]
+    info: pa.Table
+    num_open: int
+
+
 class CascadeActor:
     """Runs parcels through the cascade; images that are not confident yet stay inside."""
 
@@ -44,9 +64,7 @@ class CascadeActor:
         self._runner = CascadeRunner(
             model, settings.thresholds, settings.batch_size, settings.top_k
         )
-        self._info: dict[int, pa.Table] = {}
-        self._open_rows: dict[int, int] = {}
-        self._origin: dict[int, tuple[int, int]] = {}
+        self._held: list[_Held] = []
         self._num_tickets = 0
 
     def ping(self) -> None:
@@ -59,10 +77,7 @@ class CascadeActor:
         """Takes rows of a decoded parcel in and returns whatever is answered by now."""
         tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
         self._num_tickets += len(rows)
-        self._info[parcel] = decoded.info
-        self._open_rows[parcel] = len(rows)
-        for ticket, row in zip(tickets.tolist(), rows.tolist(), strict=True):
-            self._origin[ticket] = (parcel, row)
+        self._held.append(_Held(parcel, int(tickets[0]), rows, decoded.info, len(rows)))
         self._runner.add(tickets, decoded.pixels[rows])
         return self._report(*self._runner.run_full())
 
@@ -73,37 +88,41 @@ class CascadeActor:
 
     def _report(self, answers: list[Answers], failures: list[Failure]) -> tuple[pa.Table, Receipt]:
         tables = [TAGS_SCHEMA.empty_table()]
-        answered: dict[int, list[tuple[int, int]]] = {}
+        answered: dict[int, list[tuple[NDArray[np.int64], int]]] = {}
         for answer in answers:
-            origins = [self._origin.pop(ticket) for ticket in answer.tickets.tolist()]
-            tables.append(self._tags(answer, origins))
-            for parcel, row in origins:
-                answered.setdefault(parcel, []).append((row, answer.exit_stage))
+            infos = []
+            for held, order in self._owners(answer.tickets):
+                rows = held.rows[answer.tickets[order] - held.first_ticket]
+                infos.append((order, held.info.take(rows)))
+                answered.setdefault(held.parcel, []).append((rows, answer.exit_stage))
+                held.num_open -= len(rows)
+            order = np.argsort(np.concatenate([order for order, _ in infos]))
+            tables.append(self._tags(answer, pa.concat_tables([i for _, i in infos]).take(order)))
         failed = []
         for failure in failures:
-            parcel, row = self._origin.pop(failure.ticket)
-            failed.append((parcel, row, failure.detail))
-        for parcel, count in [
-            *((parcel, len(rows)) for parcel, rows in answered.items()),
-            *((parcel, 1) for parcel, _, _ in failed),
-        ]:
-            self._open_rows[parcel] -= count
-            if not self._open_rows[parcel]:
-                del self._open_rows[parcel], self._info[parcel]
+            ((held, _),) = self._owners(np.array([failure.ticket]))
+            row = int(held.rows[failure.ticket - held.first_ticket])
+            failed.append((held.parcel, row, failure.detail))
+            held.num_open -= 1
+        self._held = [held for held in self._held if held.num_open]
         arrays = {
             parcel: (
-                np.array([row for row, _ in pairs], dtype=np.int64),
-                np.array([stage for _, stage in pairs], dtype=np.int64),
+                np.concatenate([rows for rows, _ in pieces]),
+                np.concatenate([np.full(len(rows), stage) for rows, stage in pieces]),
             )
-            for parcel, pairs in answered.items()
+            for parcel, pieces in answered.items()
         }
         return pa.concat_tables(tables), Receipt(arrays, failed)
 
-    def _tags(self, answer: Answers, origins: list[tuple[int, int]]) -> pa.Table:
+    def _owners(self, tickets: NDArray[np.int64]) -> Iterator[tuple["_Held", NDArray[np.int64]]]:
+        """The parcels that these tickets belong to, each with the positions of its tickets."""
+        starts = np.array([held.first_ticket for held in self._held])
+        owner_of_ticket = np.searchsorted(starts, tickets, side="right") - 1
+        for owner in np.unique(owner_of_ticket):
+            yield self._held[owner], np.flatnonzero(owner_of_ticket == owner)
+
+    def _tags(self, answer: Answers, info: pa.Table) -> pa.Table:
         """Rows of the `tags` table for one batch's answers."""
-        info = pa.concat_tables(
-            [self._info[parcel].slice(row, 1) for parcel, row in origins]
-        ).combine_chunks()
         num_rows, num_labels = answer.top_label_ids.shape
         labels = np.array(self._labels, dtype=object)[answer.top_label_ids]
         columns = {

@@ -118,6 +118,22 @@ def test_an_answer_does_not_depend_on_the_company_bit_for_bit(
             assert torch.equal(other.exit_stages[index], together.exit_stages[row])
 
 
+def test_an_answer_of_the_preset_for_48_pixels_does_not_depend_on_its_row(
+    random_images: Callable[..., Tensor],
+) -> None:
+    """Attention matrices of 10x10 floats start at other alignments in other rows of a batch."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = dvt.create_model("dvt_tiny_48")
+    image, strangers = random_images(1, 48), random_images(15, 48, seed=2)
+    confidences = set()
+    for row in range(16):
+        company = torch.cat([strangers[:row], image, strangers[row:]])
+        answer = model.predict(company, (2.0, 2.0), batch_size=16)
+        confidences.add(answer.confidences[row].item())
+    assert len(confidences) == 1
+
+
 def test_no_images_give_no_answers(model: dvt.Cascade, images: Tensor) -> None:
     answer = model.predict(images[:0], (0.5, 0.5))
     assert [len(part) for part in (answer.labels, answer.confidences, answer.exit_stages)] == [

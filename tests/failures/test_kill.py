@@ -6,9 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from command_line import DVT, committed_files, dvt, rows
-
 from jobs.shapes import WrittenArchive
+from tests.command_line import DVT, committed_files, dvt, rows
 
 
 def num_committed(out: Path) -> int:

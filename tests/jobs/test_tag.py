@@ -6,7 +6,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from command_line import dvt, rows
 
 import dvt as dvt_package
 from dvt.device import inference_dtype
@@ -14,6 +13,7 @@ from dvt.preprocess import normalise, pixels_to_unit
 from jobs.labelled import load_labelled
 from jobs.shapes import WrittenArchive
 from jobs.train import decode_settings
+from tests.command_line import dvt, rows
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"
 

@@ -1,0 +1,48 @@
+"""`__all__` and the namespaces agree, so that what is public is public on purpose."""
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+import pytest
+
+import dvt
+import dvt.training
+
+MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, prefix="dvt."))
+
+
+@pytest.mark.parametrize("package", [dvt, dvt.training], ids=lambda package: package.__name__)
+def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
+    own = {
+        name
+        for name, value in vars(package).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert own == set(package.__all__)
+    assert package.__all__ == sorted(package.__all__)
+
+
+@pytest.mark.parametrize("package", [dvt, dvt.training], ids=lambda package: package.__name__)
+def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
+    """`import torch` in an `__init__` would make `dvt.torch` a public name."""
+    modules = [value.__name__ for value in vars(package).values() if isinstance(value, ModuleType)]
+    assert [name for name in modules if not name.startswith(f"{package.__name__}.")] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_name_a_module_lists_exists_and_is_documented(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert len(set(module.__all__)) == len(module.__all__)
+    for public in module.__all__:
+        value = getattr(module, public)
+        if callable(value):
+            assert value.__doc__, f"{name}.{public}"
+            assert value.__module__.startswith("dvt."), f"{name}.{public} is foreign"
+
+
+def test_every_error_is_a_value_error_and_of_one_tree() -> None:
+    for error in (dvt.ModelError, dvt.ConfigError, dvt.CheckpointError):
+        assert issubclass(error, dvt.ModelError)
+        assert issubclass(error, ValueError)

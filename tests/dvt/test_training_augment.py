@@ -1,0 +1,77 @@
+"""Augmentation moves and brightens pictures, and leaves them pictures."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dvt.training import TrainingRecipe
+from dvt.training.augment import augment
+
+OFF = TrainingRecipe(
+    horizontal_flip=False, vertical_flip=False, scale_jitter=0.0, brightness_jitter=0.0
+)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(16, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_switched_off_it_changes_nothing(images: Tensor) -> None:
+    torch.testing.assert_close(augment(images, OFF, seeded()), images, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shape_type_and_range_stay(dtype: torch.dtype) -> None:
+    recipe = TrainingRecipe(vertical_flip=True, scale_jitter=0.5, brightness_jitter=0.9)
+    images = (torch.rand(64, 3, 25, 25, generator=seeded(0)) > 0.5).float()
+    moved = augment(images, recipe, seeded())
+    assert moved.shape == images.shape
+    assert moved.dtype == torch.float32
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    assert not torch.allclose(moved, images)
+
+
+@pytest.mark.parametrize(("field", "axis"), [("horizontal_flip", 3), ("vertical_flip", 2)])
+def test_a_flip_mirrors_about_half_of_the_images(field: str, axis: int, images: Tensor) -> None:
+    moved = augment(images, OFF.model_copy(update={field: True}), seeded())
+    mirrored = images.flip(axis)
+    kinds = [
+        (torch.allclose(new, old, atol=1e-5), torch.allclose(new, other, atol=1e-5))
+        for new, old, other in zip(moved, images, mirrored, strict=True)
+    ]
+    assert set(kinds) == {(True, False), (False, True)}
+
+
+def test_brightness_is_one_gain_for_all_pixels_of_an_image(images: Tensor) -> None:
+    dimmed = images * 0.5
+    moved = augment(dimmed, OFF.model_copy(update={"brightness_jitter": 0.4}), seeded())
+    gains = (moved / dimmed.clamp(min=1e-3)).flatten(1).median(dim=1).values
+    assert gains.min() >= 0.6 - 1e-3
+    assert gains.max() <= 1.4 + 1e-3
+    assert gains.unique().numel() == 16
+    torch.testing.assert_close(moved, dimmed * gains.view(-1, 1, 1, 1), rtol=1e-3, atol=1e-3)
+
+
+def test_zoom_shows_a_part_of_the_picture_and_no_border() -> None:
+    """On a ramp from 0.2 to 0.8, a part is a ramp within those ends."""
+    ramp = torch.linspace(0.2, 0.8, 24).expand(32, 3, 24, 24)
+    moved = augment(ramp, OFF.model_copy(update={"scale_jitter": 0.5}), seeded())
+    assert moved.min() >= 0.2 - 1e-5
+    assert moved.max() <= 0.8 + 1e-5
+    width = moved[:, 0, 0, -1] - moved[:, 0, 0, 0]
+    assert width.min() >= 0.29, "at most half is cut off"
+    assert width.max() > 0.5
+    assert width.min() < 0.4
+
+
+def test_the_same_generator_gives_the_same_pictures(images: Tensor) -> None:
+    recipe = TrainingRecipe()
+    first, again = augment(images, recipe, seeded()), augment(images, recipe, seeded())
+    assert torch.equal(first, again)
+    assert not torch.equal(first, augment(images, recipe, seeded(2)))

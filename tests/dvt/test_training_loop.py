@@ -1,0 +1,135 @@
+"""The loop learns, repeats itself, and trains what it should."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+import dvt
+from dvt.config import CascadeConfig
+from dvt.preprocess import normalise, pixels_to_unit
+from dvt.training import EpochResult, TrainingRecipe, evaluate_exits, train
+
+Data = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+PLAIN = TrainingRecipe(
+    epochs=8,
+    batch_size=16,
+    learning_rate=3e-3,
+    warmup_epochs=1,
+    horizontal_flip=False,
+    scale_jitter=0.0,
+    brightness_jitter=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    """64 pictures of noise, half of them of class 1; nothing but memory tells them apart."""
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (64, 24, 24, 3), dtype=np.uint8), np.arange(64) % 2
+
+
+@pytest.fixture
+def model(tiny_config: Callable[..., CascadeConfig]) -> dvt.Cascade:
+    return fresh(tiny_config(num_classes=2))
+
+
+def fresh(config: CascadeConfig) -> dvt.Cascade:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return dvt.Cascade(config)
+
+
+def test_a_tiny_cascade_memorises_64_pictures(model: dvt.Cascade, data: Data) -> None:
+    results: list[EpochResult] = []
+    train(model, *data, PLAIN.model_copy(update={"epochs": 30}), results.append)
+    assert results[-1].loss < 0.5 * results[0].loss
+    assert not model.training
+    scores = evaluate_exits(model, data[0])
+    accuracies = (scores.argmax(axis=2) == data[1]).mean(axis=1)
+    assert accuracies.min() > 0.9, "every exit learns"
+
+
+def test_the_same_seed_gives_the_same_weights(model: dvt.Cascade, data: Data) -> None:
+    recipe = TrainingRecipe(epochs=2, batch_size=16)
+    weights = []
+    for seed in (3, 3, 4):
+        twin = copy.deepcopy(model)
+        train(twin, *data, recipe.model_copy(update={"seed": seed}))
+        weights.append(torch.cat([value.flatten() for value in twin.state_dict().values()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("kind", ["learned", "sinusoid"])
+def test_sinusoid_positions_stay_and_everything_else_is_trained(
+    kind: str, data: Data, tiny_config: Callable[..., CascadeConfig]
+) -> None:
+    """Random features of the token performer are no parameters; patch cascades have none."""
+    model = fresh(tiny_config(num_classes=2, position_embedding=kind))
+    before = copy.deepcopy(model.state_dict())
+    train(model, *data, PLAIN.model_copy(update={"epochs": 1}))
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    fixed = {f"stages.{stage}.positions" for stage in range(3)} if kind == "sinusoid" else set()
+    # A bias of keys shifts all logits of a query alike: its gradient is rounding only.
+    assert before.keys() - changed == fixed
+
+
+def test_random_features_of_the_t2t_tokenizer_stay(
+    data: Data, tiny_config: Callable[..., CascadeConfig]
+) -> None:
+    model = fresh(tiny_config("t2t", sides=(2, 3), num_classes=2, qkv_bias=False))
+    before = copy.deepcopy(model.state_dict())
+    pixels = data[0].repeat(2, axis=1).repeat(2, axis=2)
+    train(model, pixels, data[1], PLAIN.model_copy(update={"epochs": 1}))
+    same = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    assert same == {key for key in before if "random_features" in key}
+
+
+def test_every_epoch_is_reported_with_the_rate_at_its_end(model: dvt.Cascade, data: Data) -> None:
+    results: list[EpochResult] = []
+    recipe = PLAIN.model_copy(update={"epochs": 4, "final_learning_rate": 1e-5})
+    train(model, *data, recipe, results.append)
+    assert [result.epoch for result in results] == [1, 2, 3, 4]
+    rates = [result.learning_rate for result in results]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(3e-3)
+    assert rates[-1] == pytest.approx(1e-5)
+    assert all(result.seconds > 0 for result in results)
+
+
+def test_scores_of_all_exits_do_not_depend_on_the_batch_size(
+    model: dvt.Cascade, data: Data
+) -> None:
+    scores = evaluate_exits(model, data[0], batch_size=64)
+    assert scores.shape == (3, 64, 2)
+    assert scores.dtype == np.float32
+    assert scores.sum(axis=2) == pytest.approx(np.ones((3, 64)), abs=1e-5)
+    assert evaluate_exits(model, data[0], batch_size=7) == pytest.approx(scores, abs=1e-5)
+    images = normalise(pixels_to_unit(torch.from_numpy(data[0][:5])), model.config.preprocess)
+    with torch.inference_mode():
+        by_hand = torch.stack([logits.softmax(dim=-1) for logits in model.eval()(images)])
+    assert scores[:, :5] == pytest.approx(by_hand.numpy(), abs=1e-5)
+
+
+def test_normalising_subtracts_the_mean_and_divides_by_the_deviation() -> None:
+    """A grey of 51 is 0.2; (0.2 - 0.485) / 0.229 = -1.24454."""
+    pixels = torch.full((1, 4, 4, 3), 51, dtype=torch.uint8)
+    images = normalise(pixels_to_unit(pixels), dvt.Preprocess())
+    assert images.shape == (1, 3, 4, 4)
+    assert images[0, :, 0, 0].tolist() == pytest.approx([-1.24454, -1.14286, -0.91556], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "field", [{"epochs": 0}, {"learning_rate": 0.0}, {"label_smoothing": 1.0}, {"epoch": 3}]
+)
+def test_a_recipe_out_of_range_is_refused(field: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(field))):
+        TrainingRecipe.model_validate(field)
