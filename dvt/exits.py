@@ -4,6 +4,7 @@ Confidence is the largest softmax probability (DVT, section 3.1). It is always c
 float32, so that the precision of the matrix products does not decide about exits twice.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -49,8 +50,10 @@ def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float
         )
     kept = values[: num_stages - 1]
     for value in kept:
-        if value != value:
-            raise ModelError(f"thresholds: must be numbers, usually between 0 and 1 (got {value})")
+        if not math.isfinite(value):
+            raise ModelError(
+                f"thresholds: must be finite numbers, usually between 0 and 1 (got {value})"
+            )
     return kept
 
 

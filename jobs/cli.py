@@ -14,14 +14,15 @@ import click
 
 __all__ = ["main", "run"]
 
-# Each module has a `command`; it is imported only when asked for, so that `dvt --help` is quick.
+# Name -> its module and what it does. A module has a `command`; it is imported only when that is
+# run, so that `dvt --help` need not wait for torch.
 COMMANDS = {
-    "demo": "jobs.demo",
-    "tag": "jobs.tag",
-    "report": "jobs.report_job",
-    "train": "jobs.train",
-    "eval": "jobs.evaluate",
-    "shapes": "jobs.shapes_job",
+    "demo": ("jobs.demo", "Make a small archive, tag it, report: a first look."),
+    "tag": ("jobs.tag", "Tag an archive, or go on where an earlier run stopped."),
+    "report": ("jobs.report_job", "Write the cost report of an output as an HTML page."),
+    "train": ("jobs.train", "Train a cascade on labelled pictures."),
+    "eval": ("jobs.evaluate", "Accuracy of every exit and the accuracy/cost curve."),
+    "shapes": ("jobs.shapes_job", "Write an archive of drawn, labelled pictures."),
 }
 
 EXIT_FAILED, EXIT_USAGE, EXIT_MAX_ERRORS, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -31,10 +32,14 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name]).command
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
 
@@ -54,6 +59,9 @@ def run(arguments: list[str]) -> int:
     """Runs one command and returns its exit code."""
     try:
         return int(dvt.main(arguments, prog_name="dvt", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return EXIT_USAGE
     except click.ClickException as error:
         return _say(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort):

@@ -5,14 +5,15 @@ from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from dvt.checkpoint import load_model, model_digest
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.report import write_report
 from jobs.shapes import write_shapes
 from pipeline.errors import UsageError
-from pipeline.output import Summary
+from pipeline.output import RunFile, Summary
 from pipeline.settings import TagSettings
 from pipeline.tagging import tag_archive
 
@@ -43,7 +44,12 @@ def run_demo(job: DemoJob) -> JobResult:
     except ValueError as error:
         raise UsageError(str(error)) from error
     results = job.out / "results"
-    settings = TagSettings(source=str(archive.images), out=results, model="shapes")
+    settings = TagSettings(
+        source=str(archive.images),
+        out=results,
+        model="shapes",
+        overwrite=_is_of_another_model(results),
+    )
     with shown_progress() as listener:
         tag_archive(settings, listener)
     summary = Summary.model_validate_json((results / "summary.json").read_bytes())
@@ -73,6 +79,15 @@ def run_demo(job: DemoJob) -> JobResult:
         f"report           {page}",
     )
     return JobResult(lines=lines, data=data)
+
+
+def _is_of_another_model(results: Path) -> bool:
+    """Whether an earlier version of dvt left results here, which are the demo's own to replace."""
+    try:
+        earlier = RunFile.model_validate_json((results / "run.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return (results / "run.json").is_file()
+    return earlier.model.digest != model_digest(load_model("shapes"))
 
 
 command = job_command("demo", DemoJob, run_demo)

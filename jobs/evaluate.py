@@ -12,8 +12,8 @@ from dvt.training import evaluate_exits
 from jobs.curve import write_curve
 from jobs.labelled import load_labelled
 from jobs.options import Job, JobResult, job_command
-from jobs.train import decode_settings
 from pipeline.errors import UsageError
+from pipeline.placement import decode_settings
 
 __all__ = ["EvalJob", "command", "run_eval"]
 

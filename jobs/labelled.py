@@ -61,6 +61,8 @@ def load_labelled(
     """
     drawn = re.fullmatch(r"shapes:(\d+)(?::(\d+))?", data)
     if drawn:
+        if names is not None and tuple(names) != CLASSES:
+            raise UsageError(f"data: {data} has the classes of `shapes`, the model has others")
         return _draw(int(drawn[1]), int(drawn[2] or 0), settings)
     uris, labels = _listed(data)
     if not uris:
@@ -76,7 +78,8 @@ def load_labelled(
         here = slice(done, done + len(good))
         pixels[here], readable[here] = part, good
         done = here.stop
-    ids = np.array([known.index(label) for label in labels], dtype=np.int64)
+    id_of = {name: number for number, name in enumerate(known)}
+    ids = np.array([id_of[label] for label in labels], dtype=np.int64)
     return LabelledPictures(pixels[readable], ids[readable], known, int((~readable).sum()))
 
 

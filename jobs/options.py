@@ -72,6 +72,8 @@ def job_command(
     ]
 
     def call(config: Path | None, as_json: bool, verbose: bool, **given: Any) -> None:
+        fields = {} if config is None else _from_yaml(config)
+        as_json, verbose = _switch(fields, "json") or as_json, _switch(fields, "verbose") or verbose
         logging.basicConfig(
             stream=sys.stderr,
             level=logging.DEBUG if verbose else logging.INFO,
@@ -79,7 +81,7 @@ def job_command(
             datefmt="%H:%M:%S",
             force=True,
         )
-        result = run(_filled(job, config, given))
+        result = run(_filled(job, fields, given))
         print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout)
         if as_json:
             print(json.dumps(result.data))
@@ -101,8 +103,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     return click.Option([flag, name], default=None, help=text, metavar=name.upper())
 
 
-def _filled(job: type[J], config: Path | None, given: dict[str, Any]) -> J:
-    fields = {} if config is None else _from_yaml(config)
+def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
     fields |= {key: value for key, value in given.items() if value not in (None, ())}
     try:
         return job.model_validate(fields)
@@ -125,3 +126,11 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise click.UsageError(f"config: {path} must hold a mapping of options")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+def _switch(content: dict[str, Any], name: str) -> bool:
+    """Takes a switch that is no field of the job out of a YAML file's options."""
+    value = content.pop(name, False)
+    if not isinstance(value, bool):
+        raise click.UsageError(f"{name}: must be true or false (got {value!r})")
+    return value

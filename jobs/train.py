@@ -12,17 +12,17 @@ from pydantic import Field, ValidationError
 from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
 from dvt.cascade import Calibration, Cascade
 from dvt.checkpoint import save_model
-from dvt.config import CascadeConfig, first_problem
+from dvt.config import first_problem
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
 from dvt.presets import preset
 from dvt.training import EpochResult, TrainingRecipe, evaluate_exits, train
 from jobs.labelled import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
-from pipeline.decode import DecodeSettings
 from pipeline.errors import UsageError
+from pipeline.placement import decode_settings
 
-__all__ = ["TrainJob", "calibrate_by_sweep", "command", "decode_settings", "run_train"]
+__all__ = ["TrainJob", "calibrate_by_sweep", "command", "run_train"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,15 +97,6 @@ def run_train(job: TrainJob) -> JobResult:
         f"checkpoint: {job.out}",
     )
     return JobResult(lines=lines, data=data)
-
-
-def decode_settings(config: CascadeConfig) -> DecodeSettings:
-    """How the engine decodes pictures for this model."""
-    return DecodeSettings(
-        resize=config.preprocess.resize,
-        crop=config.image_size,
-        interpolation=config.preprocess.interpolation,
-    )
 
 
 def calibrate_by_sweep(

@@ -145,8 +145,8 @@ class CascadeRunner:
         return self._queue.waiting
 
     def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
-        """Queues images for the first stage; the pixels are copied."""
-        pixels = torch.tensor(pixels_nSS3)
+        """Queues images for the first stage; the pixels are kept, not copied."""
+        pixels = torch.from_numpy(pixels_nSS3)
         nothing = np.empty((len(tickets), 0), dtype=np.float32)
         self._queue.push(0, _Waiting(tickets, pixels, None, nothing))
 
@@ -173,6 +173,9 @@ class CascadeRunner:
         """Runs a batch; one that raises is halved until the image that does it is alone."""
         try:
             left = self._run_batch(stage, batch)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            self._use_less_memory(stage, batch, error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever a kernel raises costs one image
             if len(batch) == 1:
                 detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
@@ -186,6 +189,15 @@ class CascadeRunner:
         if left is not None:
             answers.append(left)
 
+    def _use_less_memory(self, stage: int, batch: _Waiting, error: Exception) -> None:
+        """Halves the batch size for good and puts the batch back into the queue."""
+        if self._batch_size == 1:
+            raise error
+        self._batch_size //= 2
+        self._queue.batch_size = self._batch_size
+        logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
+        self._queue.push(stage, batch)
+
     @torch.inference_mode()
     def _run_batch(self, stage: int, batch: _Waiting) -> Answers | None:
         """One forward pass; queues the survivors and returns what the others were told."""
@@ -193,13 +205,18 @@ class CascadeRunner:
         images = normalise(images, self._model.config.preprocess).to(self._dtype)
         output = run_padded(self._model.stages[stage], images, batch.state, self._batch_size)
         probabilities_nC = scores(output.logits)
-        confidence_n = probabilities_nC.amax(dim=-1)
+        confidence_n, label_n = probabilities_nC.max(dim=-1)
         leaves = exit_mask(confidence_n, self._thresholds[stage])
         confidences = np.concatenate(
             [batch.confidences, confidence_n.cpu().numpy()[:, None]], axis=1
         )
         leaving, staying = leaves.nonzero().squeeze(1), (~leaves).nonzero().squeeze(1)
         best = probabilities_nC[leaving].topk(self._top_k, dim=-1)
+        # Among equal scores `topk` and `max` choose differently; the answer is that of `max`,
+        # as in `Cascade.predict`.
+        label_n1 = label_n[leaving].unsqueeze(1)
+        top_labels = torch.where(best.indices == label_n1, best.indices[:, :1], best.indices)
+        top_labels[:, :1] = label_n1
         leaving_rows, staying_rows = leaving.cpu().numpy(), staying.cpu().numpy()
         if len(staying_rows):
             survivors = _Waiting(
@@ -213,7 +230,7 @@ class CascadeRunner:
             return None
         return Answers(
             tickets=batch.tickets[leaving_rows],
-            top_label_ids=best.indices.cpu().numpy(),
+            top_label_ids=top_labels.cpu().numpy(),
             top_scores=best.values.cpu().numpy(),
             exit_stage=stage + 1,
             exit_confidences=confidences[leaving_rows],

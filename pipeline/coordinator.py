@@ -49,7 +49,10 @@ logger = logging.getLogger(__name__)
 _PAUSE_S = 0.2  # longest wait for an event; progress is shown and commits are started this often
 _STALLED_S = 600.0
 _MAX_START_ATTEMPTS = 5
+_MAX_RESTART_S = 600.0
+_RETRY_S = 0.5
 _SETTLE_S = 20.0
+_WRITER = ("writer", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,8 @@ class _Parcel:
 
     shard: int
     images: list[ImageRecord]
-    decoded: Any = None
+    decoded: Any
+    is_decoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,8 @@ class Coordinator:
         self._workers = {
             **{("decoder", n): handle for n, handle in enumerate(actors.decoders)},
             **{("cascade", n): handle for n, handle in enumerate(actors.cascades)},
+            _WRITER: actors.writer,
         }
-        self._writer = actors.writer
         self._ledger = ledger
         self._work = work
         self._num_stages = num_stages
@@ -119,7 +123,10 @@ class Coordinator:
         self._parcels: dict[int, _Parcel] = {}
         self._commits = CommitQueue(num_stages)
         self._answered = Tally.zero(num_stages)
-        self._start_attempts: dict[tuple[str, int], int] = {}
+        self._writing: Uncommitted | None = None
+        self._failures: dict[tuple[str, int], int] = {}
+        self._down_since: dict[tuple[str, int], float] = {}
+        self._retry_at: dict[tuple[str, int], float] = {}
         self._started = self._last_event = time.monotonic()
 
     def run(self) -> None:
@@ -131,10 +138,11 @@ class Coordinator:
             PipelineError: an actor cannot be started.
         """
         for worker in self._workers:
-            self._ping(worker)
+            self._reset(worker)
         with deferred_interrupt() as interrupted:
             try:
                 while not self._is_done() and not interrupted():
+                    self._reset_restarted()
                     self._take_shards()
                     for action in self._scheduler.next_actions():
                         self._execute(action)
@@ -142,7 +150,7 @@ class Coordinator:
                     self._check_dead_letters()
                     self._write_if_due(at_once=self._scheduler.is_finished)
                     self._listener(self.progress())
-            except TooManyDeadLetters:
+            except (TooManyDeadLetters, Stalled):
                 self._settle()
                 raise
             if interrupted():
@@ -178,10 +186,9 @@ class Coordinator:
             case Decode(parcel, shard, rows, decoder):
                 source = self._ledger.shard(shard)
                 images = [source.images[row] for row in rows.tolist()]
-                self._parcels[parcel] = _Parcel(shard, images)
                 worker = ("decoder", decoder)
                 decoded, receipt = self._workers[worker].decode.remote(images, source.name)
-                self._parcels[parcel].decoded = decoded
+                self._parcels[parcel] = _Parcel(shard, images, decoded)
                 self._expect(receipt, worker, partial(self._on_decoded, parcel))
             case Run(call, actor, parcel, rows):
                 worker = ("cascade", actor)
@@ -225,44 +232,62 @@ class Coordinator:
             else:
                 expected.on_answer(answer)
 
-    def _ping(self, worker: tuple[str, int]) -> None:
-        self._expect(self._workers[worker].ping.remote(), worker, partial(self._on_up, worker))
+    def _reset(self, worker: tuple[str, int]) -> None:
+        """Lets an actor forget what it holds; its answer says that it is up."""
+        answer = self._workers[worker].reset.remote()
+        self._expect(answer, worker, partial(self._on_up, worker))
+
+    def _reset_restarted(self) -> None:
+        for worker, due in list(self._retry_at.items()):
+            if time.monotonic() >= due:
+                del self._retry_at[worker]
+                self._reset(worker)
 
     def _on_up(self, worker: tuple[str, int], _answer: None) -> None:
-        self._start_attempts.pop(worker, None)
+        self._failures.pop(worker, None)
+        self._down_since.pop(worker, None)
         kind, number = worker
         if kind == "decoder":
             self._scheduler.handle(DecoderReady(number))
         elif kind == "cascade":
             self._scheduler.handle(ActorReady(number))
+        elif self._writing is not None:
+            self._write(self._writing)
 
     def _on_lost(self, worker: tuple[str, int], error: Exception) -> None:
-        """An actor died, or raised what it must not: its state is unknown, so it starts anew."""
+        """An actor died, or raised what it must not: its state is unknown, so it starts anew.
+
+        Raises:
+            PipelineError: it does not come up again.
+        """
         kind, number = worker
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else repr(error)
-        attempts = self._start_attempts.get(worker, 0) + 1
-        self._start_attempts[worker] = attempts
-        if attempts > _MAX_START_ATTEMPTS:
-            raise PipelineError(f"{kind} {number} failed {attempts} times in a row: {reason}")
-        logger.warning("lost %s %d (%s); what it held is done again", kind, number, reason)
+        reason = next(reversed(str(error).strip().splitlines()), repr(error))
+        down_s = time.monotonic() - self._down_since.setdefault(worker, time.monotonic())
+        # "Unavailable" is what a restarting actor answers, for as long as it takes to load.
+        if not isinstance(error, ray.exceptions.ActorUnavailableError):
+            self._failures[worker] = self._failures.get(worker, 0) + 1
+        if self._failures.get(worker, 0) > _MAX_START_ATTEMPTS or down_s > _MAX_RESTART_S:
+            raise PipelineError(f"{kind} {number} does not come up again: {reason}")
+        if down_s == 0 or self._failures.get(worker, 0):
+            logger.warning("lost %s %d (%s); what it held is done again", kind, number, reason)
         self._expected = {r: e for r, e in self._expected.items() if e.worker != worker}
-        if kind == "writer":
-            raise PipelineError(f"writing failed: {reason}")
         if not isinstance(error, ray.exceptions.RayActorError):
             ray.kill(self._workers[worker], no_restart=False)
-        lost = DecoderLost(number) if kind == "decoder" else ActorLost(number)
-        self._scheduler.handle(lost)
-        time.sleep(min(1.0, 0.1 * 2**attempts))  # a restarting actor refuses calls for a while
-        self._ping(worker)
+        if kind == "decoder":
+            self._scheduler.handle(DecoderLost(number))
+        elif kind == "cascade":
+            self._scheduler.handle(ActorLost(number))
+        self._retry_at[worker] = time.monotonic() + _RETRY_S
 
     def _on_decoded(self, number: int, receipt: DecodeReceipt) -> None:
         parcel = self._parcels[number]
-        dead = {letter.key for letter in receipt.dead_letters}
-        parcel.images = [image for image in parcel.images if image.key not in dead]
+        parcel.is_decoded = True
+        parcel.images = [parcel.images[row] for row in receipt.decoded_rows]
         self._bury(parcel.shard, receipt.dead_letters)
-        self._scheduler.handle(ParcelDecoded(number, receipt.num_decoded))
+        self._scheduler.handle(ParcelDecoded(number, len(receipt.decoded_rows)))
 
     def _on_answers(self, call: int, table: Any, receipt: Receipt) -> None:
+        assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
         finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
         exits_of_shard: dict[int, NDArray[np.int64]] = {}
         for number, (_, exit_stages) in receipt.answered.items():
@@ -274,20 +299,25 @@ class Coordinator:
             self._commits.add_answers(table, exits_of_shard)
         for number, row, detail in receipt.failed:
             parcel = self._parcels[number]
-            self._bury(parcel.shard, [self._letter(parcel, row, detail, attempts=1)])
+            self._bury(
+                parcel.shard, [self._letter(parcel, row, Reason.MODEL_FAILED, detail, attempts=1)]
+            )
             finished[number] = np.append(finished.get(number, np.empty(0, np.int64)), row)
         self._scheduler.handle(CallFinished(call, finished))
 
     def _give_up(self, number: int, rows: NDArray[np.int64], attempts: int) -> None:
         parcel = self._parcels.pop(number)
+        reason = Reason.MODEL_FAILED if parcel.is_decoded else Reason.UNREADABLE
         detail = f"its actor died {attempts} times while it held this image"
-        letters = [self._letter(parcel, row, detail, attempts) for row in rows.tolist()]
+        letters = [self._letter(parcel, row, reason, detail, attempts) for row in rows.tolist()]
         self._bury(parcel.shard, letters)
 
-    def _letter(self, parcel: _Parcel, row: int, detail: str, attempts: int) -> DeadLetter:
+    def _letter(
+        self, parcel: _Parcel, row: int, reason: Reason, detail: str, attempts: int
+    ) -> DeadLetter:
         image = parcel.images[row]
         shard = self._ledger.shard(parcel.shard).name
-        return DeadLetter(image.key, image.uri, Reason.MODEL_FAILED, detail, attempts, shard)
+        return DeadLetter(image.key, image.uri, reason, detail, attempts, shard)
 
     def _bury(self, shard: int, letters: list[DeadLetter]) -> None:
         self._answered.num_dead_letters += len(letters)
@@ -306,12 +336,18 @@ class Coordinator:
         if batch is None:
             return
         if batch.tables:
-            written = self._writer.write.remote(*batch.tables)
-            self._expect(written, ("writer", 0), partial(self._on_written, batch))
+            self._writing = batch
+            self._write(batch)
         else:
             self._commit(batch, None)
 
+    def _write(self, batch: Uncommitted) -> None:
+        """Writing again after a loss does no harm: a file without a commit is invisible."""
+        written = self._workers[_WRITER].write.remote(*batch.tables)
+        self._expect(written, _WRITER, partial(self._on_written, batch))
+
     def _on_written(self, batch: Uncommitted, file: WrittenFile) -> None:
+        self._writing = None
         self._commit(batch, file)
 
     def _commit(self, batch: Uncommitted, file: WrittenFile | None) -> None:
@@ -321,7 +357,7 @@ class Coordinator:
     def _settle(self) -> None:
         """Commits what is answered before an early end, so that it need not be done again."""
         deadline = time.monotonic() + _SETTLE_S
-        self._expected = {r: e for r, e in self._expected.items() if e.worker[0] == "writer"}
+        self._expected = {r: e for r, e in self._expected.items() if e.worker == _WRITER}
         while not self._commits.is_empty and time.monotonic() < deadline:
             self._write_if_due(at_once=True)
             self._wait()

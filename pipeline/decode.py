@@ -18,9 +18,33 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import ImageError, Reason
 
-__all__ = ["DecodeSettings", "Decoded", "decode", "fit"]
+__all__ = ["FORMATS", "DecodeSettings", "Decoded", "decode", "fit"]
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# What Pillow decodes by itself. Left out is what it hands to other programs or runs as code (EPS
+# goes to Ghostscript), and what holds no raster.
+FORMATS = (
+    "AVIF",
+    "BMP",
+    "DDS",
+    "DIB",
+    "GIF",
+    "ICNS",
+    "ICO",
+    "JPEG",
+    "JPEG2000",
+    "MPO",
+    "PCX",
+    "PNG",
+    "PPM",
+    "PSD",
+    "QOI",
+    "SGI",
+    "TGA",
+    "TIFF",
+    "WEBP",
+    "XBM",
+)
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
@@ -39,7 +63,7 @@ class DecodeSettings:
     resize: int
     crop: int
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    max_pixels: int = 200_000_000
+    max_pixels: int = 178_956_970  # where Pillow itself gives up
     max_bytes: int = 256 * 2**20
 
 
@@ -65,7 +89,7 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         # warning about large pictures would only say the same again.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(content))
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
             num_pixels = picture.width * picture.height
             if num_pixels > settings.max_pixels:
                 raise ImageError(
@@ -75,6 +99,7 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
                 )
             picture.load()
             upright = _as_rgb(ImageOps.exif_transpose(picture))
+            pixels = fit(upright, settings)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -98,7 +123,7 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         zlib.error,
     ) as error:
         raise _undecodable(error) from error
-    return Decoded(fit(upright, settings), upright.width, upright.height)
+    return Decoded(pixels, upright.width, upright.height)
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
@@ -107,6 +132,8 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")
+    if picture.mode == "F":
+        raise ImageError(Reason.UNREADABLE, "pixels are floating point numbers of unknown range")
     if picture.mode.startswith("I;16") or picture.mode == "I":
         grey = np.asarray(picture, dtype=np.int64)
         return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")

@@ -104,9 +104,11 @@ class Ledger:
         rows = shards.scan(SHARDS_SCHEMA.names).to_pylist()
         self._finished: dict[str, dict[str, Any]] = {row["shard"]: row for row in rows}
         self._seconds_of_run: dict[str, float] = {}
-        for row in rows:
-            earlier = self._seconds_of_run.get(row["run"], 0.0)
-            self._seconds_of_run[row["run"]] = max(earlier, row["elapsed_s"])
+        for entry in tags.commit_metadata() + dead_letters.commit_metadata():
+            if "dvt.run" in entry:
+                earlier = self._seconds_of_run.get(entry["dvt.run"], 0.0)
+                elapsed_s = float(entry["dvt.elapsed_s"])
+                self._seconds_of_run[entry["dvt.run"]] = max(earlier, elapsed_s)
         num_stages = len(gmacs_per_exit)
         self.totals = Totals(Tally.zero(num_stages), Tally.zero(num_stages))
 
@@ -169,6 +171,8 @@ class Ledger:
             tallies: per open shard, of the tags in the file and these dead letters.
         """
         elapsed_s = time.monotonic() - self._started
+        if tallies:
+            self._seconds_of_run[self._run] = elapsed_s
         metadata = {"dvt.run": self._run, "dvt.elapsed_s": f"{elapsed_s:.3f}"}
         if file is not None:
             self._tags.commit([file], metadata)
@@ -194,7 +198,6 @@ class Ledger:
         rows = [self._row(self._open.pop(number), elapsed_s) for number in numbers]
         table = pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
         self._shards.commit([write_file(self._shards.folder, table, "shard")], metadata)
-        self._seconds_of_run[self._run] = elapsed_s
 
     def _row(self, entry: _OpenShard, elapsed_s: float) -> dict[str, Any]:
         done = entry.done
@@ -218,5 +221,5 @@ class Ledger:
 
     @property
     def seconds_of_all_runs(self) -> float:
-        """Time until the last finished shard, summed over all runs."""
+        """Time until the last commit, summed over all runs."""
         return sum(self._seconds_of_run.values())

@@ -1,5 +1,6 @@
 """The part of a job that runs on Ray; imported inside `running_ray`."""
 
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -39,11 +40,13 @@ def run_on_ray(
             num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=0
         ).remote(*arguments)
 
+    # The cascade first: it has the longest start.
+    cascade = actor(CascadeActor, plan.cascade.num_threads, plan.num_gpus, plan.cascade)
     actors = Actors(
         decoders=[
             actor(DecodeActor, 1, 0, source.fetcher, plan.decode) for _ in range(plan.num_decoders)
         ],
-        cascades=[actor(CascadeActor, plan.cascade.num_threads, plan.num_gpus, plan.cascade)],
+        cascades=[cascade],
         writer=actor(WriteActor, 0, 0, settings.out.resolve() / "tags"),
     )
     count = _CountedImages(source)
@@ -79,4 +82,4 @@ def _allowed_dead_letters(limit: int | float | None, num_images: int | None) -> 
     """The limit as a number of images; a share means nothing before the archive is counted."""
     if limit is None or isinstance(limit, int):
         return limit
-    return None if num_images is None else int(limit * num_images)
+    return None if num_images is None else math.floor(limit * num_images + 1e-9)

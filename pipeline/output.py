@@ -6,6 +6,7 @@ OUT/summary.json                  totals over all runs
 OUT/_SUCCESS                      written last
 """
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["ModelIdentity", "Output", "RunFile", "Summary"]
 
 _TABLES = ("tags", "dead_letters", "shards")
 _FILES = ("run.json", "summary.json", "report.html", "_SUCCESS")
+_LOCK = ".lock"
+# What a run that was killed at its very start may leave behind.
+_OWN_HIDDEN = (_LOCK, *(f".{name}.partial" for name in _FILES))
 
 
 class ModelIdentity(BaseModel):
@@ -80,28 +84,49 @@ class Output:
         """Makes sure that this run may write here, and says so in `run.json`.
 
         Raises:
-            UsageError: the folder holds something else, or results of another archive, model,
-                thresholds or number of labels, which must not be mixed with these.
+            UsageError: the folder holds something else, another run is at work, or it holds
+                results of another archive, model, thresholds or number of labels, which must not
+                be mixed with these.
         """
-        if overwrite and (self.folder / "run.json").is_file():  # else it is not ours to empty
+        self._check_is_own()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        if overwrite:
             self._remove_own()
         earlier = self._earlier_run()
         if earlier is not None:
             self._check_continues(earlier, run)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._replace("run.json", run.model_dump_json(indent=1))
 
-    def _earlier_run(self) -> RunFile | None:
+    def _check_is_own(self) -> None:
         if not self.folder.exists():
-            return None
+            return
         if not self.folder.is_dir():
             raise UsageError(f"out: must be a folder (got a file: {self.folder})")
+        strangers = [entry for entry in self.folder.iterdir() if entry.name not in _OWN_HIDDEN]
+        if strangers and not (self.folder / "run.json").is_file():
+            raise UsageError(
+                f"out: {self.folder} is not empty and no output of dvt; choose another --out"
+            )
+
+    def _lock(self) -> None:
+        """Held until the process ends, however it ends."""
+        self._lock_file = (self.folder / _LOCK).open("w")
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"out: another run is writing to {self.folder}; wait for its end, or choose "
+                "another --out"
+            ) from error
+
+    def release(self) -> None:
+        """Lets the next run in."""
+        self._lock_file.close()
+
+    def _earlier_run(self) -> RunFile | None:
         path = self.folder / "run.json"
         if not path.exists():
-            if any(self.folder.iterdir()):
-                raise UsageError(
-                    f"out: {self.folder} is not empty and no output of dvt; choose another --out"
-                )
             return None
         try:
             return RunFile.model_validate_json(path.read_bytes())

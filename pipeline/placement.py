@@ -14,7 +14,7 @@ from pipeline.decode import DecodeSettings
 from pipeline.events import Limits
 from pipeline.settings import TagSettings
 
-__all__ = ["Plan", "hardware", "plan_job"]
+__all__ = ["Plan", "available_cpus", "decode_settings", "hardware", "plan_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class Plan:
 def plan_job(
     settings: TagSettings, config: dvt.CascadeConfig, thresholds: tuple[float, ...], dtype: str
 ) -> Plan:
-    """Divides the machine: decoders times one thread, and the cascade's threads, fill the cores."""
+    """Divides the machine: decoders of one thread each, and the cascade's threads, fill the cores.
+
+    Ray is told of as many processors as are handed out; with fewer it would wait for ever.
+    """
     device = best_device().type
-    num_cpus = os.cpu_count() or 1
+    num_cpus = available_cpus()
     num_threads = 1 if device == "cuda" else max(1, num_cpus // 2)
+    num_decoders = settings.num_decoders or max(1, num_cpus - num_threads)
     path = Path(settings.model)
     return Plan(
-        decode=DecodeSettings(
-            resize=config.preprocess.resize,
-            crop=config.image_size,
-            interpolation=config.preprocess.interpolation,
-        ),
+        decode=decode_settings(config),
         cascade=CascadeSettings(
             model=str(path.resolve()) if path.exists() else settings.model,
             thresholds=thresholds,
@@ -57,17 +57,36 @@ def plan_job(
             bytes_per_image=config.image_size**2 * 3,
             budget_bytes=settings.memory_budget_bytes,
         ),
-        num_cpus=num_cpus,
-        num_decoders=settings.num_decoders or max(1, num_cpus - num_threads),
+        num_cpus=num_decoders + num_threads,
+        num_decoders=num_decoders,
         num_gpus=1 if device == "cuda" else 0,
     )
+
+
+def decode_settings(config: dvt.CascadeConfig) -> DecodeSettings:
+    """How pictures are decoded for this model."""
+    return DecodeSettings(
+        resize=config.preprocess.resize,
+        crop=config.image_size,
+        interpolation=config.preprocess.interpolation,
+    )
+
+
+def available_cpus() -> int:
+    """Processors that this process may use: its affinity, and a container's quota (cgroup v2)."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
 def hardware() -> dict[str, object]:
     """What the job ran on, for the record."""
     return {
         "cpu": _processor(),
-        "num_cpus": os.cpu_count() or 1,
+        "num_cpus": available_cpus(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
     }
 

@@ -262,6 +262,7 @@ class Scheduler:
     def _close_rows(self, number: int, rows: Rows) -> None:
         parcel = self._parcels[number]
         closed = set(rows.tolist())
+        assert len(closed) == len(rows), f"parcel {number}: an image was answered twice"
         assert closed <= parcel.open_rows, f"parcel {number}: an image was answered twice"
         parcel.open_rows -= closed
         if not parcel.open_rows:

@@ -96,6 +96,10 @@ class OutputTable:
         table: pa.Table = dataset.to_table(columns=columns, filter=where)
         return table
 
+    def commit_metadata(self) -> list[dict[str, Any]]:
+        """What was given to `commit`, of every commit that the log still has."""
+        return self._delta.history()
+
     @property
     def is_empty(self) -> bool:
         """No rows are committed."""

@@ -44,7 +44,6 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     source = open_source(settings.source, exclude=settings.out)
     model = dvt.load_model(settings.model)
     config = model.config
-    gmacs = dvt.gmacs_per_exit(config)
     full_depth = [FULL_DEPTH] * (config.num_stages - 1)
     thresholds = model.thresholds(full_depth if settings.full_depth else settings.thresholds)
     if next(source.list_images(), None) is None:
@@ -52,6 +51,23 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     run = _run_file(settings, source, model, thresholds)
     output = Output(settings.out)
     output.claim(run, settings.overwrite)
+    try:
+        return _tag(settings, source, model, run, output, listener)
+    finally:
+        output.release()
+
+
+def _tag(
+    settings: TagSettings,
+    source: Source,
+    model: dvt.Cascade,
+    run: RunFile,
+    output: Output,
+    listener: ProgressListener,
+) -> Summary:
+    """The work on an output that was claimed."""
+    gmacs = run.model.gmacs_per_exit
+    thresholds = model.thresholds(run.thresholds)
     ledger = Ledger(*output.tables(), gmacs, run.run)
     work = _work(source, ledger)
     first = next(work, None)
@@ -59,7 +75,7 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     if first is not None:
         output.reopen()
         work = itertools.chain([first], work)
-        plan = plan_job(settings, config, thresholds, run.dtype)
+        plan = plan_job(settings, model.config, thresholds, run.dtype)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray

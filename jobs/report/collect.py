@@ -42,11 +42,12 @@ def build_report(out: Path) -> ReportData:
 
     num_settled = tags.num_images + dead_letters.num_images
     summary = read_summary(out)
-    finished = summary is not None and summary.images == num_settled
+    finished = summary is not None and summary.images <= num_settled
     if summary is not None and finished:
         seconds: float | None = summary.seconds
         images_per_second = summary.images_per_second
-        notice = ""
+        gone = num_settled - summary.images
+        notice = f"{gone:,} rows are of files that are no longer in the archive." if gone else ""
     else:
         seconds = shards.seconds
         images_per_second = shards.num_images / seconds if seconds else None

@@ -61,14 +61,22 @@ class CascadeActor:
         self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
         self._gmacs = dvt.gmacs_per_exit(model.config)
         model = model.to(device=settings.device, dtype=getattr(torch, settings.dtype))
+        self._model = model
+        self._settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images; answers once the weights are loaded.
+
+        Called before the first run, and after every loss: an actor that was only unreachable
+        still holds images that have been given to another since.
+        """
+        settings = self._settings
         self._runner = CascadeRunner(
-            model, settings.thresholds, settings.batch_size, settings.top_k
+            self._model, settings.thresholds, settings.batch_size, settings.top_k
         )
         self._held: list[_Held] = []
         self._num_tickets = 0
-
-    def ping(self) -> None:
-        """Answers once the weights are loaded."""
 
     @ray.method(num_returns=2)
     def run(

@@ -33,9 +33,9 @@ class DecodedParcel:
 
 @dataclass(frozen=True, slots=True)
 class DecodeReceipt:
-    """The light part: how many images have pixels, and what happened to the others."""
+    """The light part: positions of the images that have pixels, and what befell the others."""
 
-    num_decoded: int
+    decoded_rows: list[int]
     dead_letters: list[DeadLetter]
 
 
@@ -51,16 +51,17 @@ class DecodeActor:
         self._fetcher = fetcher
         self._settings = settings
 
-    def ping(self) -> None:
+    def reset(self) -> None:
         """Answers once the actor is up."""
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
         """One parcel; an image that cannot be read is a dead letter, never an exception."""
+        decoded_rows: list[int] = []
         pixels: list[NDArray[np.uint8]] = []
         info: list[dict[str, object]] = []
         dead_letters: list[DeadLetter] = []
-        for image in images:
+        for row, image in enumerate(images):
             try:
                 decoded = self._decode(image)
             except ImageError as error:
@@ -68,6 +69,7 @@ class DecodeActor:
                     DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard)
                 )
                 continue
+            decoded_rows.append(row)
             pixels.append(decoded.pixels)
             info.append(
                 {
@@ -82,7 +84,7 @@ class DecodeActor:
         side = self._settings.crop
         stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
         parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
-        return parcel, DecodeReceipt(len(pixels), dead_letters)
+        return parcel, DecodeReceipt(decoded_rows, dead_letters)
 
     def _decode(self, image: ImageRecord) -> Decoded:
         content = self._fetcher.fetch(image.uri, self._settings.max_bytes)

@@ -19,7 +19,7 @@ class WriteActor:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def ping(self) -> None:
+    def reset(self) -> None:
         """Answers once the actor is up."""
 
     def write(self, *tables: pa.Table) -> WrittenFile:

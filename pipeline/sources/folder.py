@@ -8,6 +8,7 @@ thumbnail caches of file managers.
 import logging
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
@@ -23,8 +24,18 @@ _NOT_OF_THE_ARCHIVE = {"Thumbs.db", "desktop.ini"}
 
 
 def _text(name: bytes) -> str:
-    """A file name as UTF-8 text; bytes that are none are written as %XX."""
-    return name.decode("utf-8", "backslashreplace").replace("\\x", "%")
+    """A file name as UTF-8 text; one that is none gets its odd bytes spelled out, and a digest.
+
+    The digest keeps it apart from a file whose name really has those characters.
+    """
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        return f"{name.decode('utf-8', 'backslashreplace')}~{zlib.crc32(name):08x}"
+
+
+def _uri(path: bytes) -> str:
+    return "file://" + quote_from_bytes(path)
 
 
 class FolderFetcher:
@@ -34,9 +45,14 @@ class FolderFetcher:
         """The content of a file; see `Fetcher.fetch`."""
         path = unquote_to_bytes(urlsplit(uri).path)
         try:
-            size = os.stat(path).st_size
-            if size > max_bytes:
-                raise ImageError(Reason.TOO_LARGE, f"{size} bytes, at most {max_bytes} are read")
+            status = os.stat(path)
+            if stat.S_ISDIR(status.st_mode):
+                os.listdir(path)  # says why it could not be listed
+                raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
+            if status.st_size > max_bytes:
+                raise ImageError(
+                    Reason.TOO_LARGE, f"{status.st_size} bytes, at most {max_bytes} are read"
+                )
             with open(path, "rb") as stream:
                 return stream.read(max_bytes)
         except OSError as error:
@@ -69,6 +85,8 @@ class FolderSource:
             raise UsageError(f"input: no such folder: {location}")
         if not path.is_dir():
             raise UsageError(f"input: must be a folder of images (got a file: {location})")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise UsageError(f"input: cannot read {location}: permission denied")
         return cls(path.resolve(), None if exclude is None else exclude.resolve())
 
     def list_images(self) -> Iterator[ImageRecord]:
@@ -85,19 +103,24 @@ class FolderSource:
                 logger.warning("left out %s: a link back to a folder above it", _text(folder))
                 return
             with os.scandir(folder) as scan:
-                entries = [(entry, entry.is_dir()) for entry in scan]
+                entries = [(entry, _is_folder(entry)) for entry in scan]
         except OSError as error:
+            # What lies in it is unknown, so it must not pass in silence: a dead letter will tell.
             logger.warning("cannot list %s: %s", _text(folder), error.strerror)
+            yield ImageRecord(key=prefix, uri=_uri(folder), size_bytes=0)
             return
         # With its slash a folder sorts where its files' keys belong: "a-b" before "a/b".
         named = sorted(
-            ((_text(e.name) + "/" * is_dir, e, is_dir) for e, is_dir in entries),
+            (
+                (_text(entry.name) + "/" * is_folder, entry, is_folder)
+                for entry, is_folder in entries
+            ),
             key=lambda item: item[0],
         )
-        for name, entry, is_dir in named:
+        for name, entry, is_folder in named:
             if name.startswith(".") or name in _NOT_OF_THE_ARCHIVE or entry.path == self._exclude:
                 continue
-            if is_dir:
+            if is_folder:
                 yield from self._walk(entry.path, prefix + name, (*ancestors, identity))
                 continue
             try:
@@ -107,5 +130,12 @@ class FolderSource:
                 size = status.st_size
             except OSError:
                 size = 0  # a dangling link or a vanished file: fetching it will tell
-            uri = "file://" + quote_from_bytes(entry.path)
-            yield ImageRecord(key=prefix + name, uri=uri, size_bytes=size)
+            yield ImageRecord(key=prefix + name, uri=_uri(entry.path), size_bytes=size)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    """Whether to walk into it; what cannot be asked counts as a file, and fetching will tell."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

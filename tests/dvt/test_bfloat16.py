@@ -1,6 +1,7 @@
 """A model cast to bfloat16 runs, and decides about exits in float32."""
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 import dvt
+from dvt.tokenizers import T2TTokenizer
 
 FULL_DEPTH = (2.0, 2.0)
 
@@ -49,12 +51,14 @@ def test_logits_and_state_stay_in_16_bits(
 def test_the_performers_exponential_is_computed_in_float32(
     tiny_cascade: Callable[..., dvt.Cascade],
 ) -> None:
-    """Keys as long as these give exp(-200), which is 0 in 16 bits; the normaliser keeps 1e-8."""
-    model = tiny_cascade(tokenizer="t2t").to(torch.bfloat16)
-    performer = model.stages[0].tokenizer.performer1
-    windows = 30 * torch.randn(2, 9, performer.norm1.normalized_shape[0], dtype=torch.bfloat16)
+    """exp(-|x|^2 / 2) of 8 channels of 3.9 is 4e-27: float32 holds it, float16 would not."""
+    tokenizer = tiny_cascade(tokenizer="t2t").to(torch.bfloat16).stages[0].tokenizer
+    assert isinstance(tokenizer, T2TTokenizer)
+    performer = tokenizer.performer1
+    performer.random_features.zero_()
+    long = torch.full((1, 1, 8), 3.9, dtype=torch.bfloat16)
     with torch.inference_mode():
-        assert performer(windows).dtype == torch.bfloat16
-        features = performer._positive_features(torch.full((1, 1, 8), 1.0, dtype=torch.bfloat16))
-        assert performer(windows).isfinite().all()
+        features = performer._positive_features(long)
     assert features.dtype == torch.float32
+    expected = math.exp(-8 * long[0, 0, 0].item() ** 2 / 2) / math.sqrt(4)
+    assert features[0, 0].tolist() == pytest.approx([expected] * 4, rel=1e-5)

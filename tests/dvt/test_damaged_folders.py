@@ -1,4 +1,4 @@
-"""A checkpoint folder that is incomplete or wrong is refused in one line that names file and field."""
+"""A checkpoint folder that is incomplete or wrong is refused in one line: file, field, value."""
 
 import json
 import re

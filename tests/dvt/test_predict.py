@@ -121,7 +121,7 @@ def test_an_answer_does_not_depend_on_the_company_bit_for_bit(
 def test_an_answer_of_the_preset_for_48_pixels_does_not_depend_on_its_row(
     random_images: Callable[..., Tensor],
 ) -> None:
-    """Attention matrices of 10x10 floats start at other alignments in other rows of a batch."""
+    """Attention matrices of odd sides start at other alignments in other rows of a batch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = dvt.create_model("dvt_tiny_48")
@@ -159,20 +159,14 @@ def test_a_batch_size_below_one_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_an_image_that_is_not_finite_is_refused_or_answered_but_never_left_out(
+def test_an_image_that_is_not_finite_is_refused_instead_of_left_out(
     poison: float, tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
     """Its confidence is no number, which no threshold compares with, not even the last one."""
     images = random_images(4)
     images[2, 0, 3, 3] = poison
-    try:
-        answer = tiny_cascade().predict(images, (2.0, 2.0), batch_size=2)
-    except dvt.ModelError as error:
-        assert "\n" not in str(error)
-        return
-    assert answer.exit_stages[2] in {1, 2, 3}, "uninitialised memory"
-    assert answer.labels[2] in range(5)
-    assert not answer.confidences[2] > 0
+    with pytest.raises(dvt.ModelError, match=r"^confidence: is not a number.*$"):
+        tiny_cascade().predict(images, (2.0, 2.0), batch_size=2)
 
 
 def test_the_calibrated_thresholds_are_the_default(
@@ -180,7 +174,7 @@ def test_the_calibrated_thresholds_are_the_default(
 ) -> None:
     model, images = tiny_cascade(), random_images(4)
     with pytest.raises(
-        dvt.ModelError, match="^thresholds: tiny has none of its own; give 2 values$"
+        dvt.ModelError, match=r"^thresholds: tiny has none of its own; give 2 values$"
     ):
         model.predict(images)
     model.calibration = dvt.Calibration(thresholds=(2.0, 0.0))

@@ -78,12 +78,15 @@ def test_relation_reuse_resizes_keys_and_queries_one_after_the_other(
     added = reuse(relations)
     assert added.shape == (2, 2, 2, 10, 10), "[L, B, H, N', N']"
     w1, w2 = reuse.conv1.weight.flatten(1), reuse.conv2.weight.flatten(1)
+    b1, b2 = reuse.conv1.bias, reuse.conv2.bias
+    assert b1 is not None
+    assert b2 is not None
     for image in range(2):
         mixed = torch.empty(4, 5, 5)
         for query in range(5):
             for key in range(5):
-                hidden = F.gelu(w1 @ relations[image, :, query, key] + reuse.conv1.bias)
-                mixed[:, query, key] = w2 @ hidden + reuse.conv2.bias
+                hidden = F.gelu(w1 @ relations[image, :, query, key] + b1)
+                mixed[:, query, key] = w2 @ hidden + b2
         for channel in range(4):
             wide = torch.stack([resize_row(mixed[channel, query]) for query in range(5)])
             full = torch.stack([resize_row(wide[:, key]) for key in range(10)], dim=1)

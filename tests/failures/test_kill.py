@@ -20,7 +20,7 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [DVT, "tag", archive_5000.images, "--out", out, "--json"]
+    command = [str(part) for part in (DVT, "tag", archive_5000.images, "--out", out, "--json")]
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

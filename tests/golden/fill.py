@@ -21,7 +21,8 @@ def weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     if name.endswith("bias"):
         return np.float32(0.1) * noise
     if name.endswith("weight") and len(shape) >= 2:  # linear and convolution
-        return (noise / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        scaled: NDArray[np.float32] = (noise / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        return scaled
     if name.endswith(".w"):  # random features of the performer
         return np.float32(0.5) * noise
     return np.float32(0.2) * noise  # class tokens, position embeddings

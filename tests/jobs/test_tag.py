@@ -12,7 +12,7 @@ from dvt.device import inference_dtype
 from dvt.preprocess import normalise, pixels_to_unit
 from jobs.labelled import load_labelled
 from jobs.shapes import WrittenArchive
-from jobs.train import decode_settings
+from pipeline.placement import decode_settings
 from tests.command_line import dvt, rows
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"

@@ -1,5 +1,6 @@
 """Wrong input ends with exit code 2 and one line that says what to do."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,17 @@ def test_a_yaml_file_may_hold_every_flag_and_an_unknown_key_is_named(
     assert "batch_size" in refused(capsys, "tag", "--config", config)
     config.write_text(f"input: {archive}\nout: {tmp_path / 'o'}\nbatchsize: 8\n")
     assert "batchsize" in refused(capsys, "tag", "--config", config)
+
+
+def test_json_in_a_yaml_file_counts_like_the_flag(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "job.yaml"
+    config.write_text(f"out: {tmp_path / 'a'}\nnum-images: 2\nsize: 32x32\njson: true\n")
+    assert cli.run(["shapes", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 2
+    config.write_text(f"out: {tmp_path / 'a'}\njson: loud\n")
+    assert "json: must be true or false" in refused(capsys, "shapes", "--config", config)
 
 
 def test_a_report_of_something_else(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -112,6 +112,45 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
     assert answered == [ticket for ticket in range(40) if ticket != 13]
 
 
+def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    def refuse_more_than_two(_stage: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
+    try:
+        runner = CascadeRunner(model, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        answers, failures = run_in_pieces(runner, pixels[:21], [21])
+    finally:
+        hook.remove()
+    assert not failures
+    answered = sorted(np.concatenate([answer.tickets for answer in answers]).tolist())
+    assert answered == list(range(21))
+
+
+def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    head = model.stages[0].head
+    assert isinstance(head, torch.nn.Linear)
+    before = head.weight.clone(), head.bias.clone()
+    try:
+        head.weight.data.zero_()
+        head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
+        runner = CascadeRunner(model, (0.0, 0.0, float("-inf")), BATCH, top_k=5)
+        answers, _ = run_in_pieces(runner, pixels[:BATCH], [BATCH])
+        images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
+        expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
+    finally:
+        head.weight.data.copy_(before[0])
+        head.bias.data.copy_(before[1])
+    (answer,) = answers
+    np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels)
+    assert all(sorted(row) == list(range(5)) for row in answer.top_label_ids.tolist())
+
+
 def test_deeper_stages_run_full_batches_of_joined_survivors(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:

@@ -94,6 +94,11 @@ def scrambled_jpeg() -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], Reason]] = {
     "empty": (lambda: b"", Reason.TRUNCATED),
+    "a PostScript page": (
+        lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        Reason.NOT_AN_IMAGE,
+    ),
+    "a sound": (lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(200), Reason.NOT_AN_IMAGE),
     "a text": (lambda: b"Dear Sir or Madam, " * 20, Reason.NOT_AN_IMAGE),
     "a page": (lambda: b"<html><body>404</body></html>", Reason.NOT_AN_IMAGE),
     "zeros": (lambda: bytes(5000), Reason.NOT_AN_IMAGE),
@@ -120,6 +125,13 @@ def test_a_bad_file_is_told_with_the_right_reason_in_one_line(name: str) -> None
 def test_a_picture_of_one_pixel_height_is_no_crash() -> None:
     pixels = decode(saved(Image.new("RGB", (300, 1), "red"), "PNG"), SETTINGS).pixels
     assert (pixels == (255, 0, 0)).all()
+
+
+def test_a_thin_picture_whose_resized_form_would_fill_the_memory_is_too_large() -> None:
+    settings = DecodeSettings(resize=256, crop=224)
+    with pytest.raises(ImageError) as raised:
+        decode(saved(Image.new("RGB", (1, 40_000)), "PNG"), settings)
+    assert raised.value.reason == Reason.TOO_LARGE
 
 
 def test_a_picture_that_resizing_would_blow_up_is_too_large() -> None:

@@ -49,6 +49,48 @@ def test_a_link_back_to_a_folder_above_is_not_followed_for_ever(tmp_path: Path) 
     assert "a/x.jpg" in keys(FolderSource.open(str(tmp_path)))
 
 
+def test_one_odd_entry_does_not_hide_its_neighbours(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "ln").symlink_to("ln")
+    assert keys(FolderSource.open(str(tmp_path))) == ["a.jpg", "ln"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_cannot_be_listed_is_a_dead_letter_not_a_silence(tmp_path: Path) -> None:
+    touch(tmp_path / "closed" / "a.jpg")
+    (tmp_path / "closed").chmod(0)
+    source = FolderSource.open(str(tmp_path))
+    (image,) = source.list_images()
+    assert image.key == "closed/"
+    with pytest.raises(ImageError, match="Permission denied"):
+        source.fetcher.fetch(image.uri, 1000)
+
+
+def test_a_folder_that_vanishes_while_it_is_listed_is_a_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "a" / "x.jpg")
+    touch(tmp_path / "b.jpg")
+    scandir = os.scandir
+
+    def failing(path: bytes) -> object:
+        if path.endswith(b"/a"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert keys(FolderSource.open(str(tmp_path))) == ["a/", "b.jpg"]
+
+
+def test_names_that_are_no_text_never_share_a_key(tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for name in (b"a\xff", b"a\xfe", b"a%ff", b"a\\xff"):
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(name)
+    got = keys(FolderSource.open(str(tmp_path)))
+    assert len(got) == len(set(got)) == 4
+    assert {"a%ff", "a\\xff"} <= set(got)
+
+
 def test_the_output_inside_the_archive_is_left_out(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     touch(tmp_path / "out" / "tags" / "part.parquet")

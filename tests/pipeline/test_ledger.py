@@ -72,7 +72,8 @@ def test_in_an_unfinished_shard_only_keys_without_a_result_are_left(tmp_path: Pa
     assert rows.tolist() == [0, 2]
     commit(second, tmp_path, shard, number, {"a": 1, "c": 1})
     assert second.is_complete
-    row = duckdb.sql(f"SELECT * FROM read_parquet('{tmp_path}/shards/*.parquet')").fetchall()[0]
+    with duckdb.connect() as connection:
+        (row,) = connection.read_parquet(f"{tmp_path}/shards/*.parquet").fetchall()
     assert row[3:7] == (4, 3, 1, [2, 1])
     assert row[7] == 2 * 1.0 + 1 * 3.0
 

@@ -25,9 +25,32 @@ def run_file(**changes: object) -> RunFile:
     return RunFile.model_validate(fields | changes)
 
 
+def claim(folder: Path, run: RunFile, overwrite: bool = False) -> None:
+    """Claims as a run of its own that ends at once."""
+    output = Output(folder)
+    output.claim(run, overwrite)
+    output.release()
+
+
+def test_two_runs_on_one_output_at_the_same_time_are_refused(tmp_path: Path) -> None:
+    Output(tmp_path).claim(run_file(), overwrite=False)
+    first = Output(tmp_path / "o")
+    first.claim(run_file(), overwrite=False)
+    with pytest.raises(UsageError, match="another run"):
+        Output(tmp_path / "o").claim(run_file(), overwrite=False)
+    first.release()
+    Output(tmp_path / "o").claim(run_file(), overwrite=False)
+
+
+def test_a_run_killed_before_its_first_file_was_whole_is_continued(tmp_path: Path) -> None:
+    (tmp_path / ".run.json.partial").write_text("{")
+    claim(tmp_path, run_file())
+
+
 def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
     out = Output(tmp_path / "out")
     out.claim(run_file(), overwrite=False)
+    out.release()
     out.claim(run_file(run="other", hardware={"cpu": "x"}, dtype="bfloat16"), overwrite=False)
 
 

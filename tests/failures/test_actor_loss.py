@@ -1,0 +1,52 @@
+"""Actors that are killed in the middle of the work, one after another."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from jobs.shapes import WrittenArchive
+from tests.command_line import DVT, committed_files, dvt, rows
+
+
+def pids_of(name: str) -> list[int]:
+    """Processes that Ray runs under this name."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(name.encode()):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def test_killing_every_kind_of_actor_changes_nothing_in_the_table(
+    archive_5000: WrittenArchive, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [str(part) for part in (DVT, "tag", archive_5000.images, "--out", out, "--json")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 200
+    while not (out / "tags" / "_delta_log").is_dir() or not committed_files(out / "tags"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    killed = []
+    for kind in ("DecodeActor", "CascadeActor", "WriteActor"):
+        for pid in pids_of(f"ray::{kind}"):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(kind)
+        time.sleep(0.5)
+    _, stderr = process.communicate(timeout=250)
+    assert process.returncode == 0, stderr
+    assert {"DecodeActor", "CascadeActor"} <= set(killed), "the kills must fall into the run"
+    assert "what it held is done again" in stderr
+    columns = "SELECT key, label, exit_stage, confidence FROM t ORDER BY key"
+    disturbed = rows(out / "tags", columns)
+    assert len({row["key"] for row in disturbed}) == len(disturbed) == 5000
+
+    calm = dvt("tag", archive_5000.images, "--out", tmp_path / "calm", "--json")
+    assert calm.code == 0, calm.err
+    assert rows(tmp_path / "calm" / "tags", columns) == disturbed
