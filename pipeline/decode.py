@@ -10,6 +10,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -89,7 +90,7 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         # warning about large pictures would only say the same again.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            picture = Image.open(io.BytesIO(content), formats=_available_formats())
             num_pixels = picture.width * picture.height
             if num_pixels > settings.max_pixels:
                 raise ImageError(
@@ -124,6 +125,13 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
     ) as error:
         raise _undecodable(error) from error
     return Decoded(pixels, upright.width, upright.height)
+
+
+@cache
+def _available_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this build of Pillow has; asking for another is an error there."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
