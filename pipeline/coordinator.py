@@ -209,9 +209,15 @@ class Coordinator:
     ) -> None:
         self._expected[reference] = _Expected(worker, on_answer)
 
+    def _is_expected(self, worker: tuple[str, int]) -> bool:
+        return any(expected.worker == worker for expected in self._expected.values())
+
     def _wait(self) -> None:
         """Takes all answers that are there, or the first that comes within a moment."""
         references = list(self._expected)
+        if not references:  # every worker is down and about to be asked again
+            time.sleep(_PAUSE_S)
+            return
         ready, _ = ray.wait(references, num_returns=1, timeout=_PAUSE_S)
         if ready:
             ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
@@ -251,8 +257,8 @@ class Coordinator:
             self._scheduler.handle(DecoderReady(number))
         elif kind == "cascade":
             self._scheduler.handle(ActorReady(number))
-        elif self._writing is not None:
-            self._write(self._writing)
+        elif self._writing is not None and not self._is_expected(worker):
+            self._write(self._writing)  # a loss has taken the first call with it
 
     def _on_lost(self, worker: tuple[str, int], error: Exception) -> None:
         """An actor died, or raised what it must not: its state is unknown, so it starts anew.
