@@ -46,9 +46,16 @@ def test_another_number_of_thresholds_is_refused_in_one_line(count: int) -> None
     )
 
 
-def test_a_threshold_that_is_no_number_is_refused_in_one_line() -> None:
-    with pytest.raises(dvt.ModelError, match=r"^thresholds: must be numbers.* \(got nan\)$"):
-        exit_thresholds([0.5, float("nan")], 3)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_threshold_that_is_no_finite_number_is_refused_in_one_line(value: str) -> None:
+    with pytest.raises(dvt.ModelError, match=rf"^thresholds: must be finite .* \(got {value}\)$"):
+        exit_thresholds([0.5, float(value)], 3)
+
+
+def test_a_confidence_that_is_no_number_is_refused() -> None:
+    """No threshold compares with it, not even the last one: the image would never leave."""
+    with pytest.raises(dvt.ModelError, match=r"^confidence: is not a number"):
+        exit_mask(torch.tensor([0.5, float("nan")]), TAKES_ALL)
 
 
 def test_one_stage_needs_no_thresholds() -> None:

@@ -98,7 +98,7 @@ def test_thresholds_no_one_or_everyone_reaches(
     assert torch.equal(answer.labels, labels[exit_stage - 1])
 
 
-def test_an_answer_does_not_depend_on_the_company_bit_for_bit(
+def test_an_answer_does_not_depend_on_the_company(
     model: dvt.Cascade, images: Tensor, random_images: Callable[..., Tensor]
 ) -> None:
     """Alone, among others, in another order, and next to images that leave elsewhere."""
@@ -113,15 +113,19 @@ def test_an_answer_does_not_depend_on_the_company_bit_for_bit(
         company = torch.cat([strangers[:row], images[row : row + 1], strangers[row:]])
         among = model.predict(company, thresholds, batch_size=5)
         for other, index in ((alone, 0), (shuffled, int(place)), (among, min(row, 9))):
-            assert torch.equal(other.confidences[index], together.confidences[row])
+            difference = other.confidences[index] - together.confidences[row]
+            assert abs(difference.item()) <= 1e-6
             assert torch.equal(other.labels[index], together.labels[row])
             assert torch.equal(other.exit_stages[index], together.exit_stages[row])
 
 
-def test_an_answer_of_the_preset_for_48_pixels_does_not_depend_on_its_row(
+def test_an_answer_does_not_depend_on_the_row_bit_for_bit(
     random_images: Callable[..., Tensor],
 ) -> None:
-    """Attention matrices of odd sides start at other alignments in other rows of a batch."""
+    """What `run_padded` promises, on the preset for 48 pixels.
+
+    Attention matrices of odd sides start at other alignments in other rows of a batch.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = dvt.create_model("dvt_tiny_48")
