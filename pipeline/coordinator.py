@@ -268,13 +268,14 @@ class Coordinator:
         """
         kind, number = worker
         reason = next(reversed(str(error).strip().splitlines()), repr(error))
+        is_new = worker not in self._down_since
         down_s = time.monotonic() - self._down_since.setdefault(worker, time.monotonic())
         # "Unavailable" is what a restarting actor answers, for as long as it takes to load.
         if not isinstance(error, ray.exceptions.ActorUnavailableError):
             self._failures[worker] = self._failures.get(worker, 0) + 1
         if self._failures.get(worker, 0) > _MAX_START_ATTEMPTS or down_s > _MAX_RESTART_S:
             raise PipelineError(f"{kind} {number} does not come up again: {reason}")
-        if down_s == 0 or self._failures.get(worker, 0):
+        if is_new:
             logger.warning("lost %s %d (%s); what it held is done again", kind, number, reason)
         self._expected = {r: e for r, e in self._expected.items() if e.worker != worker}
         if not isinstance(error, ray.exceptions.RayActorError):

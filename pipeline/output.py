@@ -91,12 +91,16 @@ class Output:
         self._check_is_own()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock()
-        if overwrite:
-            self._remove_own()
-        earlier = self._earlier_run()
-        if earlier is not None:
-            self._check_continues(earlier, run)
-        self._replace("run.json", run.model_dump_json(indent=1))
+        try:
+            if overwrite:
+                self._remove_own()
+            earlier = self._earlier_run()
+            if earlier is not None:
+                self._check_continues(earlier, run)
+            self._replace("run.json", run.model_dump_json(indent=1))
+        except BaseException:
+            self.release()
+            raise
 
     def _check_is_own(self) -> None:
         if not self.folder.exists():
@@ -115,6 +119,7 @@ class Output:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.release()
             raise UsageError(
                 f"out: another run is writing to {self.folder}; wait for its end, or choose "
                 "another --out"

@@ -25,21 +25,21 @@ def run_file(**changes: object) -> RunFile:
     return RunFile.model_validate(fields | changes)
 
 
-def claim(folder: Path, run: RunFile, overwrite: bool = False) -> None:
+def claim(folder: Path, run: RunFile, overwrite: bool = False) -> Output:
     """Claims as a run of its own that ends at once."""
     output = Output(folder)
     output.claim(run, overwrite)
     output.release()
+    return output
 
 
 def test_two_runs_on_one_output_at_the_same_time_are_refused(tmp_path: Path) -> None:
-    Output(tmp_path).claim(run_file(), overwrite=False)
-    first = Output(tmp_path / "o")
+    first = Output(tmp_path)
     first.claim(run_file(), overwrite=False)
     with pytest.raises(UsageError, match="another run"):
-        Output(tmp_path / "o").claim(run_file(), overwrite=False)
+        claim(tmp_path, run_file())
     first.release()
-    Output(tmp_path / "o").claim(run_file(), overwrite=False)
+    claim(tmp_path, run_file())
 
 
 def test_a_run_killed_before_its_first_file_was_whole_is_continued(tmp_path: Path) -> None:
@@ -48,10 +48,8 @@ def test_a_run_killed_before_its_first_file_was_whole_is_continued(tmp_path: Pat
 
 
 def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
-    out = Output(tmp_path / "out")
-    out.claim(run_file(), overwrite=False)
-    out.release()
-    out.claim(run_file(run="other", hardware={"cpu": "x"}, dtype="bfloat16"), overwrite=False)
+    claim(tmp_path / "out", run_file())
+    claim(tmp_path / "out", run_file(run="other", hardware={"cpu": "x"}, dtype="bfloat16"))
 
 
 @pytest.mark.parametrize(
@@ -73,28 +71,26 @@ def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
 def test_results_of_another_job_are_not_mixed_in(
     tmp_path: Path, changes: dict[str, object], word: str
 ) -> None:
-    out = Output(tmp_path / "out")
-    out.claim(run_file(), overwrite=False)
+    claim(tmp_path / "out", run_file())
     with pytest.raises(UsageError, match=f"another {word}.*--overwrite"):
-        out.claim(run_file(**changes), overwrite=False)
+        claim(tmp_path / "out", run_file(**changes))
 
 
 def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:
     (tmp_path / "tags").mkdir()
     (tmp_path / "tags" / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="not empty"):
-        Output(tmp_path).claim(run_file(), overwrite=False)
+        claim(tmp_path, run_file())
     with pytest.raises(UsageError, match="not empty"):
-        Output(tmp_path).claim(run_file(), overwrite=True)
+        claim(tmp_path, run_file(), overwrite=True)
     assert (tmp_path / "tags" / "thesis.tex").read_text() == "years of work"
 
 
 def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
-    out = Output(tmp_path / "out")
-    out.claim(run_file(), overwrite=False)
+    out = claim(tmp_path / "out", run_file())
     out.tables()
     (out.folder / "_SUCCESS").touch()
-    out.claim(run_file(inputs=("file:///b",)), overwrite=True)
+    claim(out.folder, run_file(inputs=("file:///b",)), overwrite=True)
     assert not (out.folder / "_SUCCESS").exists()
     assert not (out.folder / "tags").exists()
 
@@ -102,4 +98,4 @@ def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
 def test_a_damaged_run_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{]")
     with pytest.raises(UsageError, match=r"run\.json"):
-        Output(tmp_path).claim(run_file(), overwrite=False)
+        claim(tmp_path, run_file())

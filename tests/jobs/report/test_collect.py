@@ -163,12 +163,21 @@ def test_a_finished_run_takes_wall_time_from_the_summary(
 def test_a_summary_that_does_not_fit_the_tables_is_stale(
     make_output: MakeOutput, tags: pa.Table
 ) -> None:
-    summary = {"images": 500, "seconds": 47.0, "images_per_second": 20.0}
+    summary = {"images": 1500, "seconds": 47.0, "images_per_second": 20.0}
     data = build_report(make_output(tags, summary=summary))
     assert not data.finished
     assert data.num_images == 900
     assert "Unfinished run" in data.notice
     assert data.seconds is None
+
+
+def test_rows_of_files_that_were_deleted_since_do_not_make_a_run_unfinished(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    summary = {"images": 890, "seconds": 47.0, "images_per_second": 20.0}
+    data = build_report(make_output(tags, summary=summary))
+    assert data.finished
+    assert data.notice.startswith("10 rows are of files")
 
 
 def test_a_folder_that_is_not_an_output_is_refused_in_one_line(tmp_path: Path) -> None:
