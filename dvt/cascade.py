@@ -103,6 +103,8 @@ class Cascade(nn.Module):
             raise ModelError(
                 f"images: must be [B, 3, {size}, {size}] (got {list(images_B3SS.shape)})"
             )
+        if batch_size < 1:
+            raise ModelError(f"batch_size: must be at least 1 (got {batch_size})")
         limits = self.thresholds(thresholds)
         total = len(images_B3SS)
         labels = torch.empty(total, dtype=torch.int64)
@@ -150,8 +152,9 @@ def run_padded(
 ) -> StageOutput:
     """One stage on up to `batch_size` images [B, 3, S, S], padded to exactly that many.
 
-    Kernels choose another order of summation for other batch sizes. A fixed size gives an image
-    the same answer, bit for bit, whatever company it has.
+    Kernels choose another order of summation for other batch sizes, and with reduced precision that
+    moves confidences visibly. A fixed size leaves the last bit of a float32, which may still depend
+    on the row that an image has in its batch.
     """
     num_images = len(images)
     if upstream is not None:

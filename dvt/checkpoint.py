@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig, first_problem
-from dvt.errors import CheckpointError, ConfigError
+from dvt.errors import CheckpointError, ConfigError, ModelError
 from dvt.presets import PRESETS, preset
 from dvt.published import check_weights, load_published
 
@@ -74,9 +74,13 @@ def load_model(source: str | Path) -> Cascade:
         CheckpointError: nothing there, or what is there is no usable checkpoint.
     """
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # a name too long for a path
+        is_folder = is_file = False
+    if is_folder:
         return _load_folder(path)
-    if path.is_file():
+    if is_file:
         if path.name == WEIGHTS:
             return _load_folder(path.parent)
         return load_published(path)
@@ -128,7 +132,10 @@ def _load_folder(folder: Path) -> Cascade:
     model = Cascade(config, labels=labels, calibration=calibration)
     model.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
     if calibration.thresholds is not None:
-        model.thresholds()
+        try:
+            model.thresholds()
+        except ModelError as error:
+            raise CheckpointError(f"{folder / CALIBRATION}: {error}") from error
     return model.eval()
 
 
@@ -137,6 +144,8 @@ def _read_json(path: Path, adapter: TypeAdapter[T]) -> T | None:
         return adapter.validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
         raise CheckpointError(f"{path}: {first_problem(error)}") from error
 
@@ -155,7 +164,9 @@ def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32)
     save_file(weights, partial)
     partial.chmod(0o644)  # the library makes it private; a checkpoint is read by other accounts too
     partial.replace(folder / WEIGHTS)
-    if model.labels is not None:
+    if model.labels is None:
+        (folder / LABELS).unlink(missing_ok=True)
+    else:
         _replace_text(folder / LABELS, json.dumps(model.labels, indent=1))
     _replace_text(folder / CALIBRATION, json.dumps(asdict(model.calibration), indent=1))
     _replace_text(folder / CONFIG, model.config.model_dump_json(indent=1))

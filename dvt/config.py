@@ -24,7 +24,12 @@ def first_problem(error: ValidationError) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error" and not problem["loc"]:
         return message
-    return f"{field}: {message} (got {problem['input']!r})"
+    if problem["type"] == "missing":  # its input is everything around the field
+        return f"{field}: {message}"
+    received = repr(problem["input"])
+    if len(received) > 100:
+        received = received[:100] + "…"
+    return f"{field}: {message} (got {received})"
 
 
 class Frozen(BaseModel):
@@ -62,7 +67,7 @@ class CascadeConfig(Frozen):
     width: Annotated[int, Field(ge=1, description="D, channels of a token")]
     depth: Annotated[int, Field(ge=1, description="L, blocks per stage")]
     num_heads: Annotated[int, Field(ge=1, description="H, attention heads per block")]
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 4.0
     qkv_bias: bool = True
     layer_norm_eps: Annotated[float, Field(gt=0)] = 1e-6
     position_embedding: Literal["learned", "sinusoid"] = "learned"
@@ -117,6 +122,11 @@ class CascadeConfig(Frozen):
         if self.width % self.num_heads:
             raise ValueError(
                 f"width: must be a multiple of num_heads={self.num_heads} (got {self.width})"
+            )
+        if self.mlp_hidden < 1:
+            raise ValueError(
+                f"mlp_ratio: must give at least one of width={self.width} channels "
+                f"(got {self.mlp_ratio})"
             )
         if self.position_embedding == "sinusoid" and self.width % 2:
             raise ValueError(

@@ -46,8 +46,14 @@ _NUMPY_TYPES: list[Any] = [
     multiarray._reconstruct,
     np.ndarray,
     np.dtype,
+    # numpy 2 renamed the module; the published files are older.
+    (multiarray.scalar, "numpy.core.multiarray.scalar"),
+    (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
     *(type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")),
 ]
+
+
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 def _own_name(published: str) -> str:
@@ -178,8 +184,13 @@ def check_weights(
             raise CheckpointError(
                 f"{path}: {key!r} must have shape {list(shape)} (got {list(weights[key].shape)})"
             )
-        if not weights[key].is_floating_point() or not bool(weights[key].isfinite().all()):
+        if not _is_finite(weights[key]):
             raise CheckpointError(f"{path}: {key!r} holds values that are not finite numbers")
+
+
+def _is_finite(weight: Tensor) -> bool:
+    plain = weight.layout == torch.strided and not weight.is_meta and weight.dtype in _FLOATS
+    return plain and bool(weight.isfinite().all())
 
 
 def _calibration(beside: Mapping[str, Any]) -> Calibration:
