@@ -153,11 +153,10 @@ def _windows(side: int, kernel: int, stride: int, padding: int) -> int:
     return max(0, (side + 2 * padding - kernel) // stride + 1)
 
 
-def patch_grid(image_size: int, size: int, overlap: float = 1.0) -> TokenGrid:
-    """The convolution that gives `size` x `size` tokens.
+def patch_grid(image_size: int, size: int) -> TokenGrid:
+    """The convolution that gives `size` x `size` tokens from touching patches, as in DeiT.
 
-    With `overlap` 1 patches touch, as in DeiT: 32/32/0, 23/23/3 and 16/16/0 at 224 px for 7, 10
-    and 14 tokens (DVT, appendix A). With 2 each patch is twice as wide as the step.
+    32/32/0, 23/23/3 and 16/16/0 at 224 px for 7, 10 and 14 tokens (DVT, appendix A).
 
     Raises:
         ConfigError: `size` exceeds `image_size`.
@@ -165,11 +164,8 @@ def patch_grid(image_size: int, size: int, overlap: float = 1.0) -> TokenGrid:
     if not 1 <= size <= image_size:
         raise ConfigError(f"grid size: must be between 1 and image_size={image_size} (got {size})")
     stride = math.ceil(image_size / size)
-    kernel = round(stride * overlap)
-    missing = stride * (size - 1) + kernel - image_size
-    return TokenGrid(
-        size=size, kernel=kernel, stride=stride, padding=max(0, math.ceil(missing / 2))
-    )
+    padding = math.ceil((stride * size - image_size) / 2)
+    return TokenGrid(size=size, kernel=stride, stride=stride, padding=padding)
 
 
 def t2t_grid(image_size: int, size: int) -> TokenGrid:
