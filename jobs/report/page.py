@@ -123,10 +123,12 @@ def confidence(value: float) -> str:
 
 
 def gmacs(value: float) -> str:
-    """GMACs with three digits that mean something, and a larger unit where it reads better."""
+    """GMACs with three digits that mean something, and another unit where it reads better."""
     for size, unit in ((1e6, "PMACs"), (1e3, "TMACs")):
         if value >= 10 * size:
             return f"{value / size:,.1f}{_NO_BREAK}{unit}"
+    if 0 < value < 0.1:
+        return f"{1000 * value:.3g}{_NO_BREAK}MMACs"
     return f"{value:,.{0 if value >= 1000 else 2}f}{_NO_BREAK}GMACs"
 
 

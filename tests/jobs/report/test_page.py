@@ -187,6 +187,7 @@ def test_percent_does_not_round_a_part_to_nothing_or_all(share: float, text: str
 
 def test_units_follow_the_size() -> None:
     assert gmacs(2.5) == "2.50\u00a0GMACs"
+    assert gmacs(0.002709) == "2.71\u00a0MMACs"
     assert gmacs(44_100.0) == "44.1\u00a0TMACs"
     assert duration(59.96) == "1\u00a0min 0\u00a0s"
     assert duration(3600.0) == "1\u00a0h 0\u00a0min"
