@@ -173,16 +173,9 @@ def fit(picture: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
 
 def _unidentified(content: bytes) -> ImageError:
     """No header was recognised: cut off within it, or not a picture at all."""
-    signatures = (
-        b"\xff\xd8\xff",
-        b"\x89PNG\r\n\x1a\n",
-        b"GIF8",
-        b"RIFF",
-        b"BM",
-        b"II*\0",
-        b"MM\0*",
-    )
-    if any(content.startswith(signature) for signature in signatures):
+    signatures = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+    is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if is_webp or content.startswith(signatures):
         if len(content) < 64:
             return ImageError(Reason.TRUNCATED, f"ends within its header ({len(content)} bytes)")
         return ImageError(Reason.UNREADABLE, "starts like a picture, but its header is damaged")
