@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 stopped by `--ma
 130 interrupted. Whatever is wrong is one line on standard error.
 """
 
+import contextlib
 import importlib
+import logging
 import os
 import sys
 import traceback
@@ -52,7 +54,14 @@ def dvt() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    logging.shutdown()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # All work is closed and committed. Taking the interpreter down under the native threads of Ray
+    # and Arrow has been seen to abort a finished job (SIGABRT), so it is left out.
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
