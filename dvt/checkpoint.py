@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig, first_problem
-from dvt.errors import CheckpointError, ConfigError, ModelError
+from dvt.errors import CheckpointError, ModelError
 from dvt.presets import PRESETS, preset
 from dvt.published import check_weights, load_published
 
@@ -59,12 +59,8 @@ def create_model(
         "feature_reuse": feature_reuse,
         "relation_reuse": relation_reuse,
     }
-    fields = preset(name).model_dump() | {k: v for k, v in changes.items() if v is not None}
-    try:
-        config = CascadeConfig.model_validate(fields)
-    except ValidationError as error:
-        raise ConfigError(first_problem(error)) from error
-    return Cascade(config).eval()
+    given = {field: value for field, value in changes.items() if value is not None}
+    return Cascade(preset(name).with_changes(**given)).eval()
 
 
 def load_model(source: str | Path) -> Cascade:

@@ -5,7 +5,7 @@ A `CascadeConfig` determines every shape of the model and every figure of its co
 """
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -80,6 +80,17 @@ class CascadeConfig(Frozen):
     token_width: Annotated[int, Field(ge=1, description="channels inside the T2T tokenizer")] = 64
     random_features: Annotated[int, Field(ge=1, description="m of the token performer")] = 32
     preprocess: Preprocess = Preprocess()
+
+    def with_changes(self, **changes: Any) -> Self:
+        """The same with other values of some fields, validated like any other.
+
+        Raises:
+            ConfigError: a value is out of range or contradicts another.
+        """
+        try:
+            return self.model_validate(self.model_dump() | changes)
+        except ValidationError as error:
+            raise ConfigError(first_problem(error)) from error
 
     @property
     def num_stages(self) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig
-from dvt.errors import CheckpointError
+from dvt.errors import CheckpointError, ConfigError
 from dvt.presets import dvt_deit_small, dvt_t2t_vit_12, dvt_t2t_vit_14
 
 __all__ = ["check_weights", "config_from_state_dict", "load_published", "to_own_names"]
@@ -103,13 +103,15 @@ def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> CascadeConfig:
         base = dvt_deit_small()
     else:
         base = dvt_t2t_vit_12() if head[1] == 256 else dvt_t2t_vit_14()
-    changes = {
-        "grids": tuple(grid for grid in base.grids if grid.size in [PREFIXES[p] for p in present]),
-        "num_classes": head[0],
-        "feature_reuse": any(".feature_resuse_mlp." in key for key in state_dict),
-        "relation_reuse": any(".relation_reuse_conv." in key for key in state_dict),
-    }
-    return base.model_copy(update=changes)
+    try:
+        return base.with_changes(
+            grids=[grid for grid in base.grids if grid.size in [PREFIXES[p] for p in present]],
+            num_classes=head[0],
+            feature_reuse=any(".feature_resuse_mlp." in key for key in state_dict),
+            relation_reuse=any(".relation_reuse_conv." in key for key in state_dict),
+        )
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _shape(state_dict: Mapping[str, Tensor], key: str, num_dimensions: int) -> tuple[int, ...]:
@@ -175,9 +177,9 @@ def check_weights(
     Raises:
         CheckpointError: the first key that is missing, unknown, of a wrong shape, or not finite.
     """
-    for key in expected.keys() - weights.keys():
+    for key in sorted(expected.keys() - weights.keys()):
         raise CheckpointError(f"{path}: key {key!r} is missing")
-    for key in weights.keys() - expected.keys():
+    for key in sorted(weights.keys() - expected.keys()):
         raise CheckpointError(f"{path}: key {key!r} is unknown to this model")
     for key, shape in expected.items():
         if tuple(weights[key].shape) != shape:

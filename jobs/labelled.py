@@ -9,10 +9,11 @@ what it will see.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from jobs.shapes.workers import in_chunks
 from pipeline.decode import DecodeSettings, decode, fit
 from pipeline.errors import ImageError, UsageError
 from pipeline.sources import open_source
+from pipeline.sources.folder import FolderFetcher
 
 __all__ = ["LabelledPictures", "load_labelled"]
 
@@ -63,7 +65,8 @@ def load_labelled(
     if drawn:
         if names is not None and tuple(names) != CLASSES:
             raise UsageError(f"data: {data} has the classes of `shapes`, the model has others")
-        return _draw(int(drawn[1]), int(drawn[2] or 0), settings)
+        work = partial(_draw_all, int(drawn[2] or 0), settings)
+        return LabelledPictures(*_gathered(work, range(int(drawn[1])), settings), CLASSES, 0)
     uris, labels = _listed(data)
     if not uris:
         raise UsageError(f"data: no labelled images in {data}")
@@ -71,16 +74,11 @@ def load_labelled(
     strangers = sorted(set(labels) - set(known))
     if strangers:
         raise UsageError(f"data: class {strangers[0]!r} is none of the model's {len(known)}")
-    pixels = np.empty((len(uris), settings.crop, settings.crop, 3), np.uint8)
-    readable = np.zeros(len(uris), dtype=bool)
-    done = 0
-    for part, good in in_chunks(partial(_decode_range, uris, settings), len(uris), _CHUNK, None):
-        here = slice(done, done + len(good))
-        pixels[here], readable[here] = part, good
-        done = here.stop
+    pixels, readable = _gathered(partial(_decode_all, settings), uris, settings)
     id_of = {name: number for number, name in enumerate(known)}
     ids = np.array([id_of[label] for label in labels], dtype=np.int64)
-    return LabelledPictures(pixels[readable], ids[readable], known, int((~readable).sum()))
+    good = readable.astype(bool)
+    return LabelledPictures(pixels[good], ids[good], known, int((~good).sum()))
 
 
 def _listed(data: str) -> tuple[list[str], list[str]]:
@@ -101,42 +99,46 @@ def _listed(data: str) -> tuple[list[str], list[str]]:
     return [uri for uri, _ in labelled], [label for _, label in labelled]
 
 
-def _decode_range(
-    uris: list[str], settings: DecodeSettings, start: int, stop: int
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    from pipeline.sources.folder import FolderFetcher
+Pixels = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
 
+
+def _gathered(
+    work: Callable[[Sequence[Any]], tuple[Pixels, Numbers]],
+    items: Sequence[Any],
+    settings: DecodeSettings,
+) -> tuple[Pixels, Numbers]:
+    """Pixels [N, S, S, 3] and one number an item, made by all cores."""
+    pixels = np.empty((len(items), settings.crop, settings.crop, 3), np.uint8)
+    numbers = np.empty(len(items), np.int64)
+    done = 0
+    for part, part_numbers in in_chunks(work, items, _CHUNK):
+        here = slice(done, done + len(part_numbers))
+        pixels[here], numbers[here] = part, part_numbers
+        done = here.stop
+    return pixels, numbers
+
+
+def _decode_all(settings: DecodeSettings, uris: Sequence[str]) -> tuple[Pixels, Numbers]:
+    """Pixels, and 1 for what could be read, 0 for what could not."""
     fetcher = FolderFetcher()
-    pixels = np.zeros((stop - start, settings.crop, settings.crop, 3), np.uint8)
-    good = np.zeros(stop - start, dtype=bool)
-    for row, uri in enumerate(uris[start:stop]):
+    pixels = np.zeros((len(uris), settings.crop, settings.crop, 3), np.uint8)
+    readable = np.zeros(len(uris), np.int64)
+    for row, uri in enumerate(uris):
         try:
             pixels[row] = decode(fetcher.fetch(uri, settings.max_bytes), settings).pixels
-            good[row] = True
         except ImageError:
             continue
-    return pixels, good
+        readable[row] = 1
+    return pixels, readable
 
 
-def _draw(num_images: int, seed: int, settings: DecodeSettings) -> LabelledPictures:
-    pixels = np.empty((num_images, settings.crop, settings.crop, 3), np.uint8)
-    labels = np.empty(num_images, np.int64)
-    done = 0
-    work = partial(_draw_range, seed, settings)
-    for part, part_labels in in_chunks(work, num_images, _CHUNK, None):
-        here = slice(done, done + len(part_labels))
-        pixels[here], labels[here] = part, part_labels
-        done = here.stop
-    return LabelledPictures(pixels, labels, CLASSES, 0)
-
-
-def _draw_range(
-    seed: int, settings: DecodeSettings, start: int, stop: int
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    pixels, labels = [], []
-    for index in range(start, stop):
-        # Drawn at twice the size and resized by the engine, like a photograph would be.
-        sample = render(seed, index, 2 * settings.resize, 2 * settings.resize)
-        pixels.append(fit(sample.image, settings))
-        labels.append(sample.label_id)
-    return np.stack(pixels), np.array(labels, dtype=np.int64)
+def _draw_all(
+    seed: int, settings: DecodeSettings, indices: Sequence[int]
+) -> tuple[Pixels, Numbers]:
+    """Pixels and labels of the drawn data set."""
+    # Drawn at twice the size and resized by the engine, like a photograph would be.
+    side = 2 * settings.resize
+    samples = [render(seed, index, side, side) for index in indices]
+    pixels = np.stack([fit(sample.image, settings) for sample in samples])
+    return pixels, np.array([sample.label_id for sample in samples], dtype=np.int64)

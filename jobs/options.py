@@ -47,13 +47,12 @@ def job_command(
         name: of the command.
         job: its fields become options.
         run: does the work.
-        arguments: fields that are given by position; the last may be a tuple of several.
+        arguments: fields that are given by position.
     """
     params: list[click.Parameter] = []
     for field_name, field in job.model_fields.items():
         if field_name in arguments:
-            several = field.annotation == tuple[str, ...]
-            params.append(click.Argument([field_name], nargs=-1 if several else 1, required=False))
+            params.append(click.Argument([field_name], required=False))
         else:
             params.append(_option(field_name, field))
     params += [
@@ -104,7 +103,7 @@ def _option(name: str, field: FieldInfo) -> click.Option:
 
 
 def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
-    fields |= {key: value for key, value in given.items() if value not in (None, ())}
+    fields |= {key: value for key, value in given.items() if value is not None}
     try:
         return job.model_validate(fields)
     except ValidationError as error:

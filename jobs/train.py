@@ -64,7 +64,9 @@ def run_train(job: TrainJob) -> JobResult:
     logger.info(
         "%d training and %d validation pictures", len(pictures.labels), len(held_out.labels)
     )
-    config = config.model_copy(update={"num_classes": len(pictures.names)})
+    if unreadable := pictures.num_unreadable + held_out.num_unreadable:
+        logger.warning("left out %d pictures that cannot be read", unreadable)
+    config = config.with_changes(num_classes=len(pictures.names))
     torch.manual_seed(recipe.training.seed)
     model = Cascade(config, labels=pictures.names).to(best_device())
 

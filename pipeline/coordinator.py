@@ -167,7 +167,6 @@ class Coordinator:
             num_dead_letters=self._answered.num_dead_letters,
             exits=tuple(self._answered.exits.tolist()),
             elapsed_s=time.monotonic() - self._started,
-            bytes_in_flight=self._scheduler.bytes_in_flight,
         )
 
     def _is_done(self) -> bool:

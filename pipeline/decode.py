@@ -6,9 +6,7 @@ Knows Pillow and numpy; neither torch nor Ray.
 """
 
 import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,12 +17,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.errors import ImageError, Reason
 
-__all__ = ["FORMATS", "DecodeSettings", "Decoded", "decode", "fit"]
+__all__ = ["DecodeSettings", "Decoded", "decode", "fit", "open_upright"]
+
+PILLOW_MAX_PIXELS = 178_956_970  # where Pillow itself gives up
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # What Pillow decodes by itself. Left out is what it hands to other programs or runs as code (EPS
 # goes to Ghostscript), and what holds no raster.
-FORMATS = (
+_FORMATS = (
     "AVIF",
     "BMP",
     "DDS",
@@ -64,7 +64,7 @@ class DecodeSettings:
     resize: int
     crop: int
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    max_pixels: int = 178_956_970  # where Pillow itself gives up
+    max_pixels: int = PILLOW_MAX_PIXELS
     max_bytes: int = 256 * 2**20
 
 
@@ -83,6 +83,16 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
     Raises:
         ImageError: with the reason why this file is no usable picture.
     """
+    picture = open_upright(content, settings.max_pixels)
+    return Decoded(fit(picture, settings), picture.width, picture.height)
+
+
+def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.Image:
+    """One picture, decoded by its content, turned upright, RGB over white.
+
+    Raises:
+        ImageError: with the reason why this file is no usable picture.
+    """
     if not content:
         raise ImageError(Reason.TRUNCATED, "the file is empty (0 bytes)")
     try:
@@ -91,16 +101,13 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(content), formats=_available_formats())
-            num_pixels = picture.width * picture.height
-            if num_pixels > settings.max_pixels:
+            if picture.width * picture.height > max_pixels:
                 raise ImageError(
                     Reason.TOO_LARGE,
-                    f"{picture.width}x{picture.height} pixels, at most {settings.max_pixels} "
-                    "are decoded",
+                    f"{picture.width}x{picture.height} pixels, at most {max_pixels} are decoded",
                 )
             picture.load()
-            upright = _as_rgb(ImageOps.exif_transpose(picture))
-            pixels = fit(upright, settings)
+            return _as_rgb(ImageOps.exif_transpose(picture))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -109,29 +116,15 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         raise _unidentified(content) from error
     except MemoryError as error:
         raise ImageError(Reason.TOO_LARGE, "not enough memory to decode it") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except Exception as error:
         raise _undecodable(error) from error
-    return Decoded(pixels, upright.width, upright.height)
 
 
 @cache
 def _available_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow has; asking for another is an error there."""
+    """Those of `_FORMATS` that this build of Pillow has; asking for another is an error there."""
     Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
@@ -149,10 +142,13 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def fit(picture: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
-    """Short side to `resize`, then the centre crop; one resampling of the part that is kept.
+    """Short side to `resize`, then the centre crop.
 
     Width and height are rounded as torchvision's Resize and CenterCrop do it, which trained the
     published checkpoints.
+
+    Raises:
+        ImageError: the picture is so thin that it would be too large once resized.
     """
     short, long = sorted(picture.size)
     scaled_long = int(settings.resize * long / short)
@@ -161,6 +157,7 @@ def fit(picture: Image.Image, settings: DecodeSettings) -> NDArray[np.uint8]:
         if picture.width <= picture.height
         else (scaled_long, settings.resize)
     )
+    # A thin strip would grow by its own factor; 1x40000 pixels become 2.6 billion.
     if size[0] * size[1] > settings.max_pixels:
         raise ImageError(
             Reason.TOO_LARGE, f"{picture.width}x{picture.height} is too elongated to resize"
@@ -185,7 +182,7 @@ def _unidentified(content: bytes) -> ImageError:
 def _undecodable(error: Exception) -> ImageError:
     """A header was recognised, but the data behind it failed."""
     message = f"{error}" or type(error).__name__
-    hints = ("truncated", "unexpected end", "not enough image data", "image file is trunc")
+    hints = ("truncated", "unexpected end", "not enough image data")
     if isinstance(error, EOFError) or any(hint in message.lower() for hint in hints):
         return ImageError(Reason.TRUNCATED, message)
     return ImageError(Reason.UNREADABLE, message)

@@ -9,16 +9,17 @@ OUT/_SUCCESS                      written last
 import fcntl
 import os
 import shutil
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UsageError
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.table import OutputTable
 
-__all__ = ["ModelIdentity", "Output", "RunFile", "Summary"]
+__all__ = ["Hardware", "ModelIdentity", "Output", "RunFile", "Summary"]
 
 _TABLES = ("tags", "dead_letters", "shards")
 _FILES = ("run.json", "summary.json", "report.html", "_SUCCESS")
@@ -38,6 +39,15 @@ class ModelIdentity(BaseModel):
     gmacs_per_exit: tuple[float, ...]
 
 
+class Hardware(BaseModel):
+    """What a run ran on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    cpu: str
+    num_cpus: int
+    gpus: tuple[str, ...]
+
+
 class RunFile(BaseModel):
     """`run.json`: what makes a run continue an earlier one, and under which circumstances."""
 
@@ -50,8 +60,18 @@ class RunFile(BaseModel):
     dtype: str
     batch_size: int
     versions: dict[str, str]
-    hardware: dict[str, object]
-    started_at: str
+    hardware: Hardware
+    started_at: datetime
+
+    @model_validator(mode="after")
+    def _thresholds_fit_exits(self) -> Self:
+        num_exits = len(self.model.gmacs_per_exit)
+        if len(self.thresholds) != num_exits - 1:
+            raise ValueError(
+                f"thresholds: {num_exits - 1} needed for {num_exits} exits, "
+                f"received {len(self.thresholds)}"
+            )
+        return self
 
 
 class Summary(BaseModel):

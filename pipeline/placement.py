@@ -12,6 +12,7 @@ from dvt.device import best_device
 from pipeline.cascade_runner import CascadeSettings
 from pipeline.decode import DecodeSettings
 from pipeline.events import Limits
+from pipeline.output import Hardware
 from pipeline.settings import TagSettings
 
 __all__ = ["Plan", "available_cpus", "decode_settings", "hardware", "plan_job"]
@@ -82,13 +83,10 @@ def available_cpus() -> int:
     return count if quota == "max" else max(1, min(count, int(quota) // int(period)))
 
 
-def hardware() -> dict[str, object]:
-    """What the job ran on, for the record."""
-    return {
-        "cpu": _processor(),
-        "num_cpus": available_cpus(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-    }
+def hardware() -> Hardware:
+    """What the job runs on, for the record."""
+    gpus = (torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    return Hardware(cpu=_processor(), num_cpus=available_cpus(), gpus=tuple(gpus))
 
 
 def _processor() -> str:

@@ -17,7 +17,6 @@ class Progress:
         num_dead_letters: failed for good in this run.
         exits: of those answered, at each exit.
         elapsed_s: since the run started.
-        bytes_in_flight: decoded pixels held for images without an answer.
     """
 
     num_images: int | None
@@ -26,7 +25,6 @@ class Progress:
     num_dead_letters: int
     exits: tuple[int, ...]
     elapsed_s: float
-    bytes_in_flight: int
 
     @property
     def images_per_second(self) -> float:

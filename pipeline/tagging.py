@@ -1,7 +1,6 @@
 """Tagging one archive: puts source, model, output, scheduler and actors together."""
 
 import itertools
-import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,8 +25,6 @@ from pipeline.shards import cut_shards
 from pipeline.sources import Source, open_source
 
 __all__ = ["tag_archive"]
-
-logger = logging.getLogger(__name__)
 
 
 def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
@@ -123,7 +120,7 @@ def _run_file(
         batch_size=settings.batch_size,
         versions={key: version(name) for key, name in names.items()},
         hardware=hardware(),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=datetime.now(UTC).replace(microsecond=0),
     )
 
 

@@ -14,7 +14,7 @@ from pyarrow.dataset import ParquetFragmentScanOptions
 
 from jobs.report.data import Picture, ReportData
 from jobs.report.ranking import RANKED_COLUMNS
-from jobs.report.run_files import read_run_manifest, read_summary
+from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import DeadLetterTotals, ShardTotals, TagTotals
 
@@ -29,7 +29,7 @@ def build_report(out: Path) -> ReportData:
     Raises:
         ValueError: `out` is not an output of dvt, or its files contradict each other.
     """
-    run = read_run_manifest(out)
+    run = read_run(out)
     tags = TagTotals(num_exits=len(run.model.gmacs_per_exit))
     for batch in _stream(out / "tags", [*RANKED_COLUMNS, "exit_confidences", "gmacs"]):
         tags.add(batch)

@@ -6,7 +6,7 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 
 from dataclasses import dataclass, field
 
-from jobs.report.run_files import RunManifest
+from pipeline.output import RunFile
 
 __all__ = [
     "HISTOGRAM_BINS",
@@ -126,7 +126,7 @@ class ReportData:
         throughput: Of the last run only; empty if it has too few finished shards for a curve.
     """
 
-    run: RunManifest
+    run: RunFile
     finished: bool
     notice: str
     num_images: int

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from jobs.report import charts
 from jobs.report.collect import build_report
 from jobs.report.data import ExitFlow, ReportData
+from jobs.report.run_files import archive_name
 
 __all__ = ["render_html", "write_report"]
 
@@ -43,6 +44,7 @@ def render_html(data: ReportData) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         run=data.run,
+        archive_name=archive_name,
         headline=headline(data),
         charts=charts,
         histograms=_histograms(data.exits),

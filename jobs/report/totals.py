@@ -18,7 +18,7 @@ from jobs.report.data import (
     ThroughputPoint,
 )
 from jobs.report.ranking import PictureRanking
-from jobs.report.run_files import RunManifest
+from pipeline.output import RunFile
 
 __all__ = ["DeadLetterTotals", "ShardTotals", "TagTotals"]
 
@@ -108,10 +108,10 @@ class TagTotals:
         bins = np.clip((values[known] * HISTOGRAM_BINS).astype(np.int64), 0, HISTOGRAM_BINS - 1)
         np.add.at(self._histograms, (stage[known], left_here[known].astype(np.int64), bins), 1)
 
-    def exit_flows(self, run: RunManifest) -> tuple[ExitFlow, ...]:
+    def exit_flows(self, run: RunFile) -> tuple[ExitFlow, ...]:
         """One record an exit, with cost and thresholds of `run`."""
-        thresholds: list[float | None] = [*(run.thresholds or [])]
-        thresholds += [None] * (self._num_exits - len(thresholds))
+        # No probability reaches a threshold above 1; that exit was switched off.
+        thresholds = [value if value <= 1 else None for value in run.thresholds] + [None]
         num_reached = self._num_left[::-1].cumsum()[::-1]
         return tuple(
             ExitFlow(
@@ -200,8 +200,8 @@ class ShardTotals:
             self._elapsed_s.setdefault(run, []).append(matching["elapsed_s"].to_numpy())
             self._num_images.setdefault(run, []).append(matching["num_images"].to_numpy())
 
-    def throughput(self, run: str | None) -> tuple[ThroughputPoint, ...]:
-        """Cumulative images of one run, the greatest name if none is given."""
+    def throughput(self, run: str) -> tuple[ThroughputPoint, ...]:
+        """Cumulative images of one run; of the last that did anything if this one did nothing."""
         if not self._elapsed_s:
             return ()
         run = run if run in self._elapsed_s else max(self._elapsed_s)

@@ -89,7 +89,8 @@ def write_shapes(
         return archive
     archive.images.mkdir(exist_ok=True)
     work = partial(write_files, settings, archive.images)
-    rows = [row for part in in_chunks(work, settings.num_files, _CHUNK, processes) for row in part]
+    files = range(settings.num_files)
+    rows = [row for part in in_chunks(work, files, _CHUNK, processes) for row in part]
     schema = _SCHEMA.with_metadata({"shapes": settings.to_json()})
     partial_path = out / "truth.parquet.partial"
     pq.write_table(_table(rows, schema), partial_path)

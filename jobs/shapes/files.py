@@ -7,6 +7,7 @@ module writes pictures; the truth table is `archive`'s.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -117,9 +118,9 @@ class FileTruth(NamedTuple):
     expected_reason: str | None
 
 
-def write_files(settings: ArchiveSettings, images: Path, start: int, stop: int) -> list[FileTruth]:
-    """Writes the files start..stop-1 below `images` and tells the truth about each."""
-    return [_write_file(settings, images, number) for number in range(start, stop)]
+def write_files(settings: ArchiveSettings, images: Path, numbers: Sequence[int]) -> list[FileTruth]:
+    """Writes the files of these numbers below `images` and tells the truth about each."""
+    return [_write_file(settings, images, number) for number in numbers]
 
 
 def _write_file(settings: ArchiveSettings, images: Path, number: int) -> FileTruth:

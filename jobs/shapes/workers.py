@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 __all__ = ["in_chunks"]
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def in_chunks(
-    work: Callable[[int, int], Result], total: int, chunk: int, processes: int | None
+    work: Callable[[Sequence[Item]], Result],
+    items: Sequence[Item],
+    chunk: int,
+    processes: int | None = None,
 ) -> Iterator[Result]:
-    """Yields `work(start, stop)` for each chunk of 0..total-1, in order.
+    """Yields `work(items[start:stop])` for each chunk of the items, in order.
 
     Args:
         work: Picklable; must not depend on which process runs it.
-        total: Number of items.
+        items: What there is to do; a `range` costs nothing to send.
         chunk: Items a call, at least 1.
         processes: Processes to use; None for one a core. With one, or a single chunk, the work is
             done in this process.
@@ -34,12 +38,11 @@ def in_chunks(
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
-    starts = range(0, total, chunk)
-    stops = [min(start + chunk, total) for start in starts]
-    num_workers = min(processes or os.cpu_count() or 1, len(starts))
+    pieces = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    num_workers = min(processes or os.cpu_count() or 1, len(pieces))
     if num_workers <= 1:
-        yield from map(work, starts, stops)
+        yield from map(work, pieces)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        yield from pool.map(work, starts, stops)
+        yield from pool.map(work, pieces)

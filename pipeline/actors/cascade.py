@@ -1,6 +1,5 @@
 """The cascade actor: holds all stages and the staged queue between them."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Fai
 from pipeline.records import TAGS_SCHEMA
 
 __all__ = ["CascadeActor", "Receipt"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The decode actor: fetches and decodes one parcel a call."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,14 +7,12 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipeline.decode import Decoded, DecodeSettings, decode
-from pipeline.errors import ImageError, Reason
+from pipeline.decode import DecodeSettings, decode
+from pipeline.errors import ImageError
 from pipeline.records import DeadLetter, ImageRecord
 from pipeline.sources.base import Fetcher
 
 __all__ = ["DecodeActor", "DecodeReceipt", "DecodedParcel"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,8 @@ class DecodeActor:
         dead_letters: list[DeadLetter] = []
         for row, image in enumerate(images):
             try:
-                decoded = self._decode(image)
+                content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
+                decoded = decode(content, self._settings)
             except ImageError as error:
                 dead_letters.append(
                     DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard)
@@ -85,17 +83,6 @@ class DecodeActor:
         stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
         parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
         return parcel, DecodeReceipt(decoded_rows, dead_letters)
-
-    def _decode(self, image: ImageRecord) -> Decoded:
-        content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
-        try:
-            return decode(content, self._settings)
-        except ImageError:
-            raise
-        except Exception as error:  # a decoder's bug must cost one image, not the parcel
-            logger.exception("decoder failed on %s", image.uri)
-            detail = f"{type(error).__name__}: {error}"
-            raise ImageError(Reason.UNREADABLE, detail) from error
 
 
 _INFO_SCHEMA = pa.schema(

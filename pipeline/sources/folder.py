@@ -49,12 +49,16 @@ class FolderFetcher:
             if stat.S_ISDIR(status.st_mode):
                 os.listdir(path)  # says why it could not be listed
                 raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(Reason.FETCH_FAILED, "is no file but a device, pipe or socket")
             if status.st_size > max_bytes:
                 raise ImageError(
                     Reason.TOO_LARGE, f"{status.st_size} bytes, at most {max_bytes} are read"
                 )
             with open(path, "rb") as stream:
                 return stream.read(max_bytes)
+        except ValueError as error:  # no file system has a name with a NUL byte
+            raise ImageError(Reason.FETCH_FAILED, str(error)) from error
         except OSError as error:
             raise ImageError(Reason.FETCH_FAILED, error.strerror or str(error)) from error
 

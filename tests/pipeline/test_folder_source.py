@@ -55,31 +55,25 @@ def test_one_odd_entry_does_not_hide_its_neighbours(tmp_path: Path) -> None:
     assert keys(FolderSource.open(str(tmp_path))) == ["a.jpg", "ln"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_listed_is_a_dead_letter_not_a_silence(tmp_path: Path) -> None:
-    touch(tmp_path / "closed" / "a.jpg")
-    (tmp_path / "closed").chmod(0)
-    source = FolderSource.open(str(tmp_path))
-    (image,) = source.list_images()
-    assert image.key == "closed/"
-    with pytest.raises(ImageError, match="Permission denied"):
-        source.fetcher.fetch(image.uri, 1000)
-
-
-def test_a_folder_that_vanishes_while_it_is_listed_is_a_dead_letter(
+def test_a_folder_that_cannot_be_listed_is_a_dead_letter_not_a_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Refused by a stand-in for the system, because root, who runs tests, may list everything."""
     touch(tmp_path / "a" / "x.jpg")
     touch(tmp_path / "b.jpg")
     scandir = os.scandir
 
-    def failing(path: bytes) -> object:
+    def refusing(path: bytes) -> object:
         if path.endswith(b"/a"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", failing)
-    assert keys(FolderSource.open(str(tmp_path))) == ["a/", "b.jpg"]
+    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "listdir", refusing)
+    source = FolderSource.open(str(tmp_path))
+    assert keys(source) == ["a/", "b.jpg"]
+    with pytest.raises(ImageError, match="Permission denied"):
+        source.fetcher.fetch(next(source.list_images()).uri, 1000)
 
 
 def test_names_that_are_no_text_never_share_a_key(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ def run_file(**changes: object) -> RunFile:
         "dtype": "float32",
         "batch_size": 64,
         "versions": {},
-        "hardware": {},
-        "started_at": "now",
+        "hardware": {"cpu": "c", "num_cpus": 2, "gpus": []},
+        "started_at": "2026-03-12T10:15:00+00:00",
     }
     return RunFile.model_validate(fields | changes)
 
@@ -49,7 +49,10 @@ def test_a_run_killed_before_its_first_file_was_whole_is_continued(tmp_path: Pat
 
 def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
     claim(tmp_path / "out", run_file())
-    claim(tmp_path / "out", run_file(run="other", hardware={"cpu": "x"}, dtype="bfloat16"))
+    claim(
+        tmp_path / "out",
+        run_file(run="other", hardware={"cpu": "x", "num_cpus": 9, "gpus": []}, dtype="bfloat16"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,17 @@ def started(num_actors: int = 1, limits: Limits = LIMITS) -> Scheduler:
     return scheduler
 
 
+def running(scheduler: Scheduler, num_images: int = 8) -> Run:
+    """Lets one shard arrive and be decoded, and returns the call that gives it to an actor."""
+    scheduler.handle(ShardArrived(0, np.arange(num_images)))
+    decode = scheduler.next_actions()[0]
+    assert isinstance(decode, Decode)
+    scheduler.handle(ParcelDecoded(decode.parcel, len(decode.rows)))
+    (run,) = scheduler.next_actions()
+    assert isinstance(run, Run)
+    return run
+
+
 def test_at_most_two_calls_are_in_flight_per_worker() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(0, np.arange(40)))
@@ -178,12 +189,7 @@ def test_a_partial_batch_runs_only_when_nothing_upstream_can_fill_it() -> None:
 
 def test_a_full_budget_of_waiting_images_is_flushed_instead_of_stalling() -> None:
     scheduler = started(limits=Limits(8, 10, budget_bytes=80))
-    scheduler.handle(ShardArrived(0, np.arange(16)))
-    (decode,) = scheduler.next_actions()
-    assert isinstance(decode, Decode)
-    scheduler.handle(ParcelDecoded(decode.parcel, 8))
-    (run,) = scheduler.next_actions()
-    assert isinstance(run, Run)
+    run = running(scheduler, num_images=16)
     scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(7)}))
     (flush,) = scheduler.next_actions()
     assert isinstance(flush, Flush)
@@ -191,12 +197,7 @@ def test_a_full_budget_of_waiting_images_is_flushed_instead_of_stalling() -> Non
 
 def test_an_answer_from_before_a_loss_no_longer_counts_and_its_rows_run_again() -> None:
     scheduler = started()
-    scheduler.handle(ShardArrived(0, np.arange(8)))
-    (decode,) = scheduler.next_actions()
-    assert isinstance(decode, Decode)
-    scheduler.handle(ParcelDecoded(decode.parcel, 8))
-    (run,) = scheduler.next_actions()
-    assert isinstance(run, Run)
+    run = running(scheduler)
     scheduler.handle(ActorLost(0))
     assert not scheduler.is_open(run.call)
     scheduler.handle(ActorReady(0))
@@ -234,11 +235,6 @@ def test_an_image_that_kills_every_decoder_is_found_by_halving_and_given_up_alon
 
 def test_an_image_answered_twice_is_a_bug_that_is_noticed() -> None:
     scheduler = started()
-    scheduler.handle(ShardArrived(0, np.arange(8)))
-    (decode,) = scheduler.next_actions()
-    assert isinstance(decode, Decode)
-    scheduler.handle(ParcelDecoded(decode.parcel, 8))
-    (run,) = scheduler.next_actions()
-    assert isinstance(run, Run)
+    run = running(scheduler)
     with pytest.raises(AssertionError, match="twice"):
         scheduler.handle(CallFinished(run.call, {run.parcel: np.array([99])}))

@@ -65,9 +65,21 @@ def dead_letters() -> pa.Table:
     )
 
 
+_SUMMARY: dict[str, Any] = {
+    "tagged": 900,
+    "dead_letters": 0,
+    "skipped": 0,
+    "exits": [1, 2, 897],
+    "gmacs_per_image": 4.0,
+    "gmacs_full_depth": 5.0,
+    "out": "out",
+}
+
+
 def _run_json(**changes: Any) -> dict[str, Any]:
     """A `run.json` as `dvt tag` writes it."""
     return {
+        "run": "b",
         "inputs": ["/archives/natural history/"],
         "model": {
             "name": "dvt_test",
@@ -78,8 +90,9 @@ def _run_json(**changes: Any) -> dict[str, Any]:
         },
         "thresholds": THRESHOLDS,
         "dtype": "bfloat16",
+        "top_k": 5,
         "batch_size": 64,
-        "versions": {"dvt": "0.1.0", "torch": "2.9.0", "ray": None},
+        "versions": {"dvt": "0.1.0", "torch": "2.9.0"},
         "hardware": {"cpu": "a CPU", "num_cpus": 2, "gpus": []},
         "started_at": "2026-03-12T10:15:00+00:00",
         **changes,
@@ -121,7 +134,7 @@ def make_output(tmp_path: Path) -> Callable[..., Path]:
                 write_deltalake(out / name, table.slice(half), mode="append")
         (out / "run.json").write_text(json.dumps(_run_json(**run_changes)))
         if summary is not None:
-            (out / "summary.json").write_text(json.dumps(summary))
+            (out / "summary.json").write_text(json.dumps(_SUMMARY | summary))
             (out / "_SUCCESS").touch()
         return out
 

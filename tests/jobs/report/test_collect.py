@@ -194,7 +194,13 @@ def test_a_damaged_run_json_is_refused_by_field(make_output: MakeOutput) -> None
 def test_an_exit_that_the_model_does_not_have_is_refused(
     make_output: MakeOutput, tags: pa.Table
 ) -> None:
-    model = {"name": "m", "num_classes": 25, "gmacs_per_exit": [1.0, 2.0]}
+    model = {
+        "name": "m",
+        "digest": "d",
+        "num_classes": 25,
+        "grids": [4, 6],
+        "gmacs_per_exit": [1.0, 2.0],
+    }
     out = make_output(tags, model=model, thresholds=[0.8])
     with pytest.raises(ValueError, match="exit_stage must be 1 to 2"):
         build_report(out)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import jobs.shapes
-from jobs.shapes import CLASSES, FACTOR_NAMES, render, write_arrays
+from jobs.shapes import CLASSES, FACTOR_NAMES, render
 from jobs.shapes.classes import ONE, OUTLINES
 from jobs.shapes.draws import Draws
 from jobs.shapes.geometry import UNIT
@@ -118,22 +118,3 @@ def test_render_refuses_what_it_cannot_paint(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         render(*arguments)
-
-
-def test_arrays_hold_the_rendered_samples_in_order_for_any_number_of_processes() -> None:
-    alone = write_arrays(140, 9, 32, processes=1)
-    assert alone.images.shape == (140, 32, 32, 3)
-    assert alone.images.dtype == np.uint8
-    assert alone.labels.dtype == np.int64
-    for index in (0, 77, 139):
-        sample = render(9, index, 32, 32)
-        assert np.array_equal(alone.images[index], np.asarray(sample.image))
-        assert alone.labels[index] == sample.label_id
-        assert alone.difficulties[index] == np.float32(sample.difficulty)
-    together = write_arrays(140, 9, 32, processes=2)
-    assert np.array_equal(alone.images, together.images)
-    assert np.array_equal(alone.labels, together.labels)
-
-
-def test_no_arrays_are_an_empty_data_set() -> None:
-    assert write_arrays(0, 0, 32).images.shape == (0, 32, 32, 3)
