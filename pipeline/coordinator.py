@@ -4,7 +4,6 @@ It touches metadata and object references only; pixels and answers pass from act
 must survive is in the ledger's tables; everything here can be lost.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
 from pipeline.commits import CommitQueue, Uncommitted
-from pipeline.errors import PipelineError, Reason, Stalled, TooManyDeadLetters
+from pipeline.errors import Reason, Stalled, TooManyDeadLetters
 from pipeline.events import (
     Action,
     ActorLost,
@@ -41,18 +39,12 @@ from pipeline.progress import Progress, ProgressListener
 from pipeline.records import DeadLetter, ImageRecord
 from pipeline.scheduler import Scheduler
 from pipeline.table import WrittenFile
+from pipeline.workers import Worker, Workers
 
 __all__ = ["Actors", "Coordinator"]
 
-logger = logging.getLogger(__name__)
-
-_PAUSE_S = 0.2  # longest wait for an event; progress is shown and commits are started this often
-_STALLED_S = 600.0
-_MAX_START_ATTEMPTS = 5
-_MAX_RESTART_S = 600.0
-_RETRY_S = 0.5
 _SETTLE_S = 20.0
-_WRITER = ("writer", 0)
+_WRITER = Worker("writer", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +64,6 @@ class _Parcel:
     images: list[ImageRecord]
     decoded: Any
     is_decoded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """An answer that is waited for: from which worker, and what to do with it."""
-
-    worker: tuple[str, int]
-    on_answer: Callable[[Any], None]
 
 
 class Coordinator:
@@ -108,26 +92,23 @@ class Coordinator:
         listener: ProgressListener,
     ) -> None:
         self._scheduler = scheduler
-        self._workers = {
-            **{("decoder", n): handle for n, handle in enumerate(actors.decoders)},
-            **{("cascade", n): handle for n, handle in enumerate(actors.cascades)},
+        handles = {
+            **{Worker("decoder", n): handle for n, handle in enumerate(actors.decoders)},
+            **{Worker("cascade", n): handle for n, handle in enumerate(actors.cascades)},
             _WRITER: actors.writer,
         }
+        self._workers = Workers(handles, self._on_up, self._on_lost)
         self._ledger = ledger
         self._work = work
         self._num_stages = num_stages
         self._max_dead_letters = max_dead_letters
         self._count_images = count_images
         self._listener = listener
-        self._expected: dict[Any, _Expected] = {}
         self._parcels: dict[int, _Parcel] = {}
         self._commits = CommitQueue(num_stages)
         self._answered = Tally.zero(num_stages)
         self._writing: Uncommitted | None = None
-        self._failures: dict[tuple[str, int], int] = {}
-        self._down_since: dict[tuple[str, int], float] = {}
-        self._retry_at: dict[tuple[str, int], float] = {}
-        self._started = self._last_event = time.monotonic()
+        self._started = time.monotonic()
 
     def run(self) -> None:
         """Works until every image has a committed result.
@@ -137,16 +118,14 @@ class Coordinator:
             Stalled: nothing happened for ten minutes.
             PipelineError: an actor cannot be started.
         """
-        for worker in self._workers:
-            self._reset(worker)
+        self._workers.start()
         with deferred_interrupt() as interrupted:
             try:
                 while not self._is_done() and not interrupted():
-                    self._reset_restarted()
                     self._take_shards()
                     for action in self._scheduler.next_actions():
                         self._execute(action)
-                    self._wait()
+                    self._workers.wait()
                     self._check_dead_letters()
                     self._write_if_due(at_once=self._scheduler.is_finished)
                     self._listener(self.progress())
@@ -185,105 +164,37 @@ class Coordinator:
             case Decode(parcel, shard, rows, decoder):
                 source = self._ledger.shard(shard)
                 images = [source.images[row] for row in rows.tolist()]
-                worker = ("decoder", decoder)
-                decoded, receipt = self._workers[worker].decode.remote(images, source.name)
+                worker = Worker("decoder", decoder)
+                decoded, receipt = self._workers.handle(worker).decode.remote(images, source.name)
                 self._parcels[parcel] = _Parcel(shard, images, decoded)
-                self._expect(receipt, worker, partial(self._on_decoded, parcel))
+                self._workers.expect(receipt, worker, partial(self._on_decoded, parcel))
             case Run(call, actor, parcel, rows):
-                worker = ("cascade", actor)
+                worker = Worker("cascade", actor)
                 decoded = self._parcels[parcel].decoded
-                table, receipt = self._workers[worker].run.remote(parcel, rows, decoded)
-                self._expect(receipt, worker, partial(self._on_answers, call, table))
+                table, receipt = self._workers.handle(worker).run.remote(parcel, rows, decoded)
+                self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
             case Flush(call, actor):
-                worker = ("cascade", actor)
-                table, receipt = self._workers[worker].flush.remote()
-                self._expect(receipt, worker, partial(self._on_answers, call, table))
+                worker = Worker("cascade", actor)
+                table, receipt = self._workers.handle(worker).flush.remote()
+                self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
             case Release(parcel):
                 self._parcels.pop(parcel, None)
             case GiveUp(parcel, rows, attempts):
                 self._give_up(parcel, rows, attempts)
 
-    def _expect(
-        self, reference: Any, worker: tuple[str, int], on_answer: Callable[[Any], None]
-    ) -> None:
-        self._expected[reference] = _Expected(worker, on_answer)
-
-    def _is_expected(self, worker: tuple[str, int]) -> bool:
-        return any(expected.worker == worker for expected in self._expected.values())
-
-    def _wait(self) -> None:
-        """Takes all answers that are there, or the first that comes within a moment."""
-        references = list(self._expected)
-        if not references:  # every worker is down and about to be asked again
-            time.sleep(_PAUSE_S)
-            return
-        ready, _ = ray.wait(references, num_returns=1, timeout=_PAUSE_S)
-        if ready:
-            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
-            self._last_event = time.monotonic()
-        elif time.monotonic() - self._last_event > _STALLED_S:
-            waiting = sorted({" ".join(map(str, e.worker)) for e in self._expected.values()})
-            raise Stalled(
-                f"no answer for {_STALLED_S:.0f} s; waited for: {', '.join(waiting) or 'nothing'}"
-            )
-        for reference in ready:
-            expected = self._expected.pop(reference, None)
-            if expected is None:
-                continue  # its worker was lost a moment ago
-            try:
-                answer = ray.get(reference)
-            except ray.exceptions.RayError as error:
-                self._on_lost(expected.worker, error)
-            else:
-                expected.on_answer(answer)
-
-    def _reset(self, worker: tuple[str, int]) -> None:
-        """Lets an actor forget what it holds; its answer says that it is up."""
-        answer = self._workers[worker].reset.remote()
-        self._expect(answer, worker, partial(self._on_up, worker))
-
-    def _reset_restarted(self) -> None:
-        for worker, due in list(self._retry_at.items()):
-            if time.monotonic() >= due:
-                del self._retry_at[worker]
-                self._reset(worker)
-
-    def _on_up(self, worker: tuple[str, int], _answer: None) -> None:
-        self._failures.pop(worker, None)
-        self._down_since.pop(worker, None)
-        kind, number = worker
-        if kind == "decoder":
-            self._scheduler.handle(DecoderReady(number))
-        elif kind == "cascade":
-            self._scheduler.handle(ActorReady(number))
-        elif self._writing is not None and not self._is_expected(worker):
+    def _on_up(self, worker: Worker) -> None:
+        if worker.kind == "decoder":
+            self._scheduler.handle(DecoderReady(worker.number))
+        elif worker.kind == "cascade":
+            self._scheduler.handle(ActorReady(worker.number))
+        elif self._writing is not None and not self._workers.owes(worker):
             self._write(self._writing)  # a loss has taken the first call with it
 
-    def _on_lost(self, worker: tuple[str, int], error: Exception) -> None:
-        """An actor died, or raised what it must not: its state is unknown, so it starts anew.
-
-        Raises:
-            PipelineError: it does not come up again.
-        """
-        kind, number = worker
-        reason = next(reversed(str(error).strip().splitlines()), repr(error))
-        is_new = worker not in self._down_since
-        down_s = time.monotonic() - self._down_since.setdefault(worker, time.monotonic())
-        # "Unavailable" is what a restarting actor answers, for as long as it takes to load.
-        if not isinstance(error, ray.exceptions.ActorUnavailableError):
-            self._failures[worker] = self._failures.get(worker, 0) + 1
-        if self._failures.get(worker, 0) > _MAX_START_ATTEMPTS or down_s > _MAX_RESTART_S:
-            raise PipelineError(f"{kind} {number} does not come up again: {reason}")
-        if is_new:
-            logger.warning("lost %s %d (%s); what it held is done again", kind, number, reason)
-        self._expected = {r: e for r, e in self._expected.items() if e.worker != worker}
-        if not isinstance(error, ray.exceptions.RayActorError):
-            ray.kill(self._workers[worker], no_restart=False)
-        if kind == "decoder":
-            self._scheduler.handle(DecoderLost(number))
-        elif kind == "cascade":
-            self._scheduler.handle(ActorLost(number))
-        self._retry_at[worker] = time.monotonic() + _RETRY_S
+    def _on_lost(self, worker: Worker) -> None:
+        if worker.kind == "decoder":
+            self._scheduler.handle(DecoderLost(worker.number))
+        elif worker.kind == "cascade":
+            self._scheduler.handle(ActorLost(worker.number))
 
     def _on_decoded(self, number: int, receipt: DecodeReceipt) -> None:
         parcel = self._parcels[number]
@@ -349,8 +260,8 @@ class Coordinator:
 
     def _write(self, batch: Uncommitted) -> None:
         """Writing again after a loss does no harm: a file without a commit is invisible."""
-        written = self._workers[_WRITER].write.remote(*batch.tables)
-        self._expect(written, _WRITER, partial(self._on_written, batch))
+        written = self._workers.handle(_WRITER).write.remote(*batch.tables)
+        self._workers.expect(written, _WRITER, partial(self._on_written, batch))
 
     def _on_written(self, batch: Uncommitted, file: WrittenFile) -> None:
         self._writing = None
@@ -363,7 +274,7 @@ class Coordinator:
     def _settle(self) -> None:
         """Commits what is answered before an early end, so that it need not be done again."""
         deadline = time.monotonic() + _SETTLE_S
-        self._expected = {r: e for r, e in self._expected.items() if e.worker == _WRITER}
+        self._workers.expect_only(_WRITER)
         while not self._commits.is_empty and time.monotonic() < deadline:
             self._write_if_due(at_once=True)
-            self._wait()
+            self._workers.wait()
