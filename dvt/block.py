@@ -20,31 +20,58 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = config.num_heads
         self.scale = config.head_width**-0.5
+        self.has_bias = config.qkv_bias
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=config.qkv_bias)
         self.proj = nn.Linear(config.width, config.width)
 
-    def forward(
-        self, x_BND: Tensor, relations_BHNN: Tensor | None, emit_relations: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attended tokens [B, N, D], and the logits [B, H, N, N] if asked for.
+    def forward(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
+        """Attended tokens [B, N, D], by the fused kernel: its logits are never in memory."""
+        heads_BHN3d = self.qkv(x_BND).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = heads_BHN3d.permute(2, 0, 3, 1, 4).unbind(0)
+        return self._merge(self._fused(query, key, value, relations_HBNN))
 
-        The fused kernel never shows its logits, so it serves only where nobody reads them.
-        """
-        num_images, num_tokens, width = x_BND.shape
-        qkv = self.qkv(x_BND).reshape(num_images, num_tokens, 3, self.num_heads, -1)
-        query_BHNd, key_BHNd, value_BHNd = qkv.permute(2, 0, 3, 1, 4)
-        logits_BHNN = None
-        if emit_relations:
-            logits_BHNN = (query_BHNd * self.scale) @ key_BHNd.transpose(-2, -1)
-            if relations_BHNN is not None:
-                logits_BHNN = logits_BHNN + relations_BHNN
-            attended_BHNd = logits_BHNN.softmax(dim=-1) @ value_BHNd
+    def forward_emitting(
+        self, x_BND: Tensor, relations_HBNN: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Attended tokens [B, N, D], and the logits [H, B, N, N] for the next stage."""
+        heads = self.qkv(x_BND).unflatten(-1, (3, self.num_heads, -1)).permute(2, 3, 0, 1, 4)
+        # Heads and images as one batch dimension: the layout of the state, and one copy here
+        # instead of one in each product.
+        query, key, value = heads.flatten(1, 2).contiguous().unbind(0)
+        if relations_HBNN is None:
+            logits = (query * self.scale) @ key.transpose(-2, -1)
         else:
-            attended_BHNd = F.scaled_dot_product_attention(
-                query_BHNd, key_BHNd, value_BHNd, attn_mask=relations_BHNN, scale=self.scale
+            logits = torch.baddbmm(
+                relations_HBNN.flatten(0, 1), query, key.transpose(-2, -1), alpha=self.scale
             )
-        merged_BND = attended_BHNd.transpose(1, 2).reshape(num_images, num_tokens, width)
-        return self.proj(merged_BND), logits_BHNN
+        attended = (logits.softmax(dim=-1) @ value).unflatten(0, heads.shape[1:3])
+        return self._merge(attended.transpose(0, 1)), logits.unflatten(0, heads.shape[1:3])
+
+    def forward_class_token(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
+        """The attended class token alone, [B, 1, D]: no other token asks."""
+        width = x_BND.shape[-1]
+        weight, query_bias, other_bias = self.qkv.weight, None, None
+        if self.has_bias:
+            query_bias, other_bias = self.qkv.bias[:width], self.qkv.bias[width:]
+        query = F.linear(x_BND[:, :1], weight[:width], query_bias)
+        query_BH1d = query.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        key_value = F.linear(x_BND, weight[width:], other_bias)
+        heads_BN2Hd = key_value.unflatten(-1, (2, self.num_heads, -1))
+        key, value = heads_BN2Hd.permute(2, 0, 3, 1, 4).unbind(0)
+        if relations_HBNN is not None:
+            relations_HBNN = relations_HBNN[:, :, :1]
+        return self._merge(self._fused(query_BH1d, key, value, relations_HBNN))
+
+    def _fused(
+        self, query_BHNd: Tensor, key: Tensor, value: Tensor, relations_HBNN: Tensor | None
+    ) -> Tensor:
+        mask = None if relations_HBNN is None else relations_HBNN.transpose(0, 1)
+        return F.scaled_dot_product_attention(
+            query_BHNd, key, value, attn_mask=mask, scale=self.scale
+        )
+
+    def _merge(self, attended_BHNd: Tensor) -> Tensor:
+        return self.proj(attended_BHNd.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -55,32 +82,38 @@ class Block(nn.Module):
         reused = config.feature_reuse_width if config.reuses_features(stage) else 0
         self.norm1 = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.attention = Attention(config)
-        self.feature_reuse = FeatureReuse(config, stage) if reused else None
+        self.feature_reuse = FeatureReuse(config) if reused else None
         self.norm2 = nn.LayerNorm(config.width + reused, eps=config.layer_norm_eps)
         self.fc1 = nn.Linear(config.width + reused, config.mlp_hidden)
         self.fc2 = nn.Linear(config.mlp_hidden, config.width)
 
     def forward(
-        self,
-        x_BND: Tensor,
-        features_BND: Tensor | None,
-        relations_BHNN: Tensor | None,
-        emit_relations: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Tokens [B, N, D] after the block, and its logits [B, H, N, N] if asked for.
+        self, x_BND: Tensor, reused_BNC: Tensor | None, relations_HBNN: Tensor | None
+    ) -> Tensor:
+        """Tokens [B, N, D] after the block.
 
         Args:
             x_BND: the stage's own tokens.
-            features_BND: upstream features on the *upstream* grid, if they are reused.
-            relations_BHNN: what to add to this block's logits, on the own grid.
-            emit_relations: whether to return the logits.
+            reused_BNC: what the block inherits of upstream features, on the own grid.
+            relations_HBNN: what to add to this block's logits, on the own grid.
         """
-        attended_BND, logits_BHNN = self.attention(
-            self.norm1(x_BND), relations_BHNN, emit_relations
-        )
-        x_BND = x_BND + attended_BND
-        widened = x_BND
-        if self.feature_reuse is not None:
-            assert features_BND is not None, "a stage with feature reuse needs upstream features"
-            widened = torch.cat([x_BND, self.feature_reuse(features_BND)], dim=-1)
-        return x_BND + self.fc2(F.gelu(self.fc1(self.norm2(widened)))), logits_BHNN
+        attended_BND = self.attention(self.norm1(x_BND), relations_HBNN)
+        return self._mlp(x_BND + attended_BND, reused_BNC)
+
+    def forward_emitting(
+        self, x_BND: Tensor, reused_BNC: Tensor | None, relations_HBNN: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the block's logits [H, B, N, N]."""
+        normed_BND = self.norm1(x_BND)
+        attended_BND, logits = self.attention.forward_emitting(normed_BND, relations_HBNN)
+        return self._mlp(x_BND + attended_BND, reused_BNC), logits
+
+    def forward_class_token(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
+        """The class token [B, 1, D] after the block, where nobody reads another one."""
+        attended_B1D = self.attention.forward_class_token(self.norm1(x_BND), relations_HBNN)
+        nothing = x_BND.new_zeros(len(x_BND), 1, self.fc1.in_features - x_BND.shape[-1])
+        return self._mlp(x_BND[:, :1] + attended_B1D, nothing)
+
+    def _mlp(self, x_BND: Tensor, reused_BNC: Tensor | None) -> Tensor:
+        widened = x_BND if reused_BNC is None else torch.cat([x_BND, reused_BNC], dim=-1)
+        return x_BND + self.fc2(F.gelu(self.fc1(self.norm2(widened))))  # type: ignore[no-any-return]

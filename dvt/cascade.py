@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dvt.config import CascadeConfig
 from dvt.errors import ModelError
 from dvt.exits import TAKES_ALL, confidence, exit_mask, exit_thresholds
-from dvt.reuse import StageState, pad_rows
+from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage, StageOutput
 
 __all__ = ["Calibration", "Cascade", "Prediction", "run_padded"]
@@ -159,7 +159,7 @@ def run_padded(
     num_images = len(images)
     if upstream is not None:
         upstream = upstream.padded(batch_size)
-    output: StageOutput = stage(pad_rows(images, batch_size), upstream)
+    output: StageOutput = stage(pad_images(images, batch_size), upstream)
     return output[:num_images]
 
 

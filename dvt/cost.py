@@ -3,7 +3,7 @@
 Counted from the configuration alone. As in the paper, a MAC is one of a matrix product or
 convolution; softmax, LayerNorm, GELU and the resizing of maps (interpolation) are not counted
 in an exit's cost. The resizing is listed on its own, because this implementation runs it as
-matrix products: with it the count equals what a profiler sees (a test holds it to that).
+matrix products. `StageCost.executed` is what a profiler sees (a test holds it to that).
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ class StageCost:
         relation_reuse: the MLP over upstream logits.
         head: the classifier.
         resizing: both resizes as matrix products; outside `total`, see the module's text.
+        unread: within `total`, but left out by this implementation: all but the class token in the
+            last block of a stage that hands nothing on.
     """
 
     tokenizer: int
@@ -32,37 +34,53 @@ class StageCost:
     relation_reuse: int
     head: int
     resizing: int
+    unread: int
 
     @property
     def total(self) -> int:
         """MACs of the stage as the paper counts them, without the resizing."""
         return self.tokenizer + self.blocks + self.feature_reuse + self.relation_reuse + self.head
 
+    @property
+    def executed(self) -> int:
+        """MACs of the stage as this implementation runs it."""
+        return self.total - self.unread + self.resizing
+
 
 def stage_cost(config: CascadeConfig, stage: int) -> StageCost:
     """MACs of one stage (from 0) for one image."""
     tokens, width = config.num_tokens(stage), config.width
     reused = config.feature_reuse_width if config.reuses_features(stage) else 0
-    attention = tokens * 4 * width * width + 2 * tokens * tokens * width
-    mlp = tokens * config.mlp_hidden * (2 * width + reused)
-    feature_reuse = relation_reuse = resizing = 0
+    mlp = config.mlp_hidden * (2 * width + reused)
+    block = tokens * (4 * width * width + 2 * tokens * width + mlp)
+    unread = feature_reuse = relation_reuse = resizing = 0
+    emits = config.feature_reuse or config.relation_reuse
+    if stage == config.num_stages - 1 or not emits:
+        # Keys and values of all tokens; the query, its attention and MLP of one.
+        class_token = 2 * width * width * (tokens + 1) + 2 * tokens * width + mlp
+        unread = block - class_token
     if stage > 0:
         upstream = config.num_tokens(stage - 1)
         if config.reuses_features(stage):
             hidden = config.feature_reuse_hidden
-            feature_reuse = config.depth * (upstream - 1) * hidden * (width + reused)
-            resizing += config.depth * (tokens - 1) * (upstream - 1) * reused
+            network = (upstream - 1) * hidden * (width + reused)
+            feature_reuse = config.depth * network
+            num_read = config.depth - (unread > 0)
+            unread += (config.depth - num_read) * network
+            # One row is the class token's, all zeros.
+            resizing += num_read * tokens * (upstream - 1) * reused
         if config.reuses_relations(stage):
             channels = config.depth * config.num_heads
             relation_reuse = 2 * upstream**2 * channels**2 * config.relation_reuse_ratio
             resizing += channels * tokens * upstream * (upstream + tokens)
     return StageCost(
         tokenizer=_tokenizer_cost(config, stage),
-        blocks=config.depth * (attention + mlp),
+        blocks=config.depth * block,
         feature_reuse=feature_reuse,
         relation_reuse=relation_reuse,
         head=width * config.num_classes,
         resizing=resizing,
+        unread=unread,
     )
 
 

@@ -1,9 +1,10 @@
 """What a stage takes from the one before it: features and relations (DVT, section 3.2).
 
-Shapes: B images, N upstream tokens, N' own tokens (class token first), L layers, H heads,
-D width, g and g' tokens a side upstream and here.
+Shapes: B images, G upstream image tokens, N = G + 1 with the class token first, N' own tokens,
+L layers, H heads, C = L*H channels, D width, E = 128 hidden and 48 reused channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,18 +14,27 @@ from torch.nn import functional as F
 
 from dvt.config import CascadeConfig
 
-__all__ = ["FeatureReuse", "RelationReuse", "StageState", "pad_rows", "resize_matrix"]
+__all__ = [
+    "FeatureReuse",
+    "RelationReuse",
+    "StageState",
+    "pad_images",
+    "resize_matrix",
+    "reused_features",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """What one stage hands to the next, row by row for the same images.
+    """What one stage hands to the next, in the order of the images.
 
     Attributes:
-        features: [B, N, D], tokens after the last block, before its final LayerNorm; None where
-            the cascade does not reuse features.
-        relations: [B, L*H, N, N], attention logits before the softmax, channel = layer * H +
-            head, including what the stage itself received; None where relations are not reused.
+        features: [B, G, D], image tokens after the last block, before its final LayerNorm; None
+            where the cascade does not reuse features. The class token is not among them: nobody
+            downstream reads it.
+        relations: [L*H, B, N, N], attention logits before the softmax, including what the stage
+            itself received, channel = layer * H + head; None where relations are not reused.
+            Channels come first, so that a layer's share and the MLP over channels need no copy.
     """
 
     features: Tensor | None
@@ -32,40 +42,43 @@ class StageState:
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         """The state of some of the images, in the order given."""
-        return type(self)(*(None if part is None else part[rows] for part in self.parts))
-
-    def padded(self, num_rows: int) -> Self:
-        """The state with rows repeated up to `num_rows`, see `pad_rows`."""
         return type(self)(
-            *(None if part is None else pad_rows(part, num_rows) for part in self.parts)
+            None if self.features is None else self.features[rows],
+            None if self.relations is None else self.relations[:, rows],
         )
 
-    @property
-    def parts(self) -> tuple[Tensor | None, Tensor | None]:
-        """Features and relations."""
-        return self.features, self.relations
+    def padded(self, num_images: int) -> Self:
+        """The state with its first image repeated behind it until it has that many."""
+        return type(self)(
+            None if self.features is None else pad_images(self.features, num_images),
+            None if self.relations is None else pad_images(self.relations, num_images, dim=1),
+        )
 
     @property
     def num_bytes(self) -> int:
         """Size in memory."""
-        return sum(part.nbytes for part in self.parts if part is not None)
+        parts = (self.features, self.relations)
+        return sum(part.nbytes for part in parts if part is not None)
 
     @classmethod
     def join(cls, states: list[Self]) -> Self:
         """The states of several batches, one behind the other."""
-        joined = (
-            None if column[0] is None else torch.cat([part for part in column if part is not None])
-            for column in zip(*(state.parts for state in states), strict=True)
+        features = [state.features for state in states if state.features is not None]
+        relations = [state.relations for state in states if state.relations is not None]
+        return cls(
+            torch.cat(features) if features else None,
+            torch.cat(relations, dim=1) if relations else None,
         )
-        return cls(*joined)
 
 
-def pad_rows(tensor: Tensor, num_rows: int) -> Tensor:
-    """The tensor [B, …] with its first row repeated behind it until it has `num_rows` rows."""
-    missing = num_rows - len(tensor)
+def pad_images(tensor: Tensor, num_images: int, dim: int = 0) -> Tensor:
+    """The tensor with its first image repeated at the end of `dim` until it has that many."""
+    missing = num_images - tensor.shape[dim]
     if missing <= 0:
         return tensor
-    return torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])])
+    sizes = list(tensor.shape)
+    sizes[dim] = missing
+    return torch.cat([tensor, tensor.narrow(dim, 0, 1).expand(sizes)], dim=dim)
 
 
 def resize_matrix(upstream_side: int, side: int) -> Tensor:
@@ -81,29 +94,42 @@ def resize_matrix(upstream_side: int, side: int) -> Tensor:
 
 
 class FeatureReuse(nn.Module):
-    """One block's small network over upstream features: [B, N, D] to [B, N', 48].
+    """One block's small network over upstream features; `reused_features` runs those of a stage."""
 
-    The class token's row is zero: only image tokens inherit.
-    """
-
-    def __init__(self, config: CascadeConfig, stage: int) -> None:
+    def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.fc1 = nn.Linear(config.width, config.feature_reuse_hidden)
         self.fc2 = nn.Linear(config.feature_reuse_hidden, config.feature_reuse_width)
-        self.resize: Tensor
-        resize = resize_matrix(config.grids[stage - 1].size, config.grids[stage].size)
-        self.register_buffer("resize", resize, persistent=False)
 
-    def forward(self, features_BND: Tensor) -> Tensor:
-        """Upstream features [B, N, D] to [B, N', 48] on the own grid."""
-        # The class token's row is dropped before the network, which treats each row alone.
-        reused_BGC = self.fc2(F.gelu(self.fc1(self.norm(features_BND[:, 1:]))))
-        return F.pad(self.resize @ reused_BGC, (0, 0, 1, 0))
+
+def reused_features(
+    networks: Sequence[FeatureReuse], features_BGD: Tensor, resize: Tensor
+) -> Tensor:
+    """What every block inherits: upstream features [B, G, D] to [L, B, N', 48].
+
+    The networks of all blocks read the same features. So these are normalised once, with each
+    network's own LayerNorm weight and bias moved into its first layer, and that is one product.
+
+    Args:
+        networks: one a block, L of them.
+        features_BGD: upstream image tokens.
+        resize: R with a zero row in front, [N', G]: the class token inherits nothing.
+    """
+    weight_LED = torch.stack([net.fc1.weight * net.norm.weight for net in networks])
+    bias_LE = torch.stack([net.fc1.bias + net.fc1.weight @ net.norm.bias for net in networks])
+    normed_BGD = F.layer_norm(features_BGD, features_BGD.shape[-1:], eps=networks[0].norm.eps)
+    hidden = F.gelu(F.linear(normed_BGD, weight_LED.flatten(0, 1), bias_LE.flatten()))
+    hidden_LbE = hidden.flatten(0, 1).unflatten(-1, weight_LED.shape[:2]).transpose(0, 1)
+    second_LEC = torch.stack([net.fc2.weight.T for net in networks])
+    second_L1C = torch.stack([net.fc2.bias for net in networks]).unsqueeze(1)
+    reused_LbC = torch.baddbmm(second_L1C, hidden_LbE, second_LEC)
+    reused_LBGC: Tensor = reused_LbC.unflatten(1, features_BGD.shape[:2])
+    return resize @ reused_LBGC
 
 
 class RelationReuse(nn.Module):
-    """Upstream logits [B, L*H, N, N] to additions for all own layers [L, B, H, N', N'].
+    """Upstream logits [L*H, B, N, N] to additions for all own layers [L*H, B, N', N'].
 
     An MLP over the channels at every position, then keys and queries resized separately by R,
     extended with a 1 in the corner for the class token. Resizing the flattened map in one go
@@ -112,7 +138,6 @@ class RelationReuse(nn.Module):
 
     def __init__(self, config: CascadeConfig, stage: int) -> None:
         super().__init__()
-        self.depth = config.depth
         channels = config.depth * config.num_heads
         hidden = channels * config.relation_reuse_ratio
         self.conv1 = nn.Conv2d(channels, hidden, 1)
@@ -122,9 +147,18 @@ class RelationReuse(nn.Module):
         extended = torch.block_diag(torch.ones(1, 1), resize)
         self.register_buffer("resize", extended, persistent=False)
 
-    def forward(self, relations_BCNN: Tensor) -> Tensor:
-        """Upstream logits [B, L*H, N, N] to [L, B, H, N', N']."""
-        mixed_BCNN = self.conv2(F.gelu(self.conv1(relations_BCNN)))
-        resized_BCNN = self.resize @ mixed_BCNN @ self.resize.T
-        by_layer_BLHNN: Tensor = resized_BCNN.unflatten(1, (self.depth, -1))
-        return by_layer_BLHNN.transpose(0, 1)
+    def forward(self, relations_CBNN: Tensor) -> Tensor:
+        """Upstream logits [L*H, B, N, N] to [L*H, B, N', N'].
+
+        With the channels first, the convolutions over single positions are one product each. The
+        resizing comes after the MLP, where there are three times fewer channels.
+        """
+        mixed = F.gelu(_over_channels(self.conv1, relations_CBNN.flatten(1)))
+        mixed = _over_channels(self.conv2, mixed)
+        mixed_CBNN: Tensor = mixed.unflatten(1, relations_CBNN.shape[1:])
+        return self.resize @ (mixed_CBNN @ self.resize.T)
+
+
+def _over_channels(conv: nn.Conv2d, maps_CX: Tensor) -> Tensor:
+    assert conv.bias is not None
+    return torch.addmm(conv.bias.unsqueeze(1), conv.weight.flatten(1), maps_CX)

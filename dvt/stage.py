@@ -9,10 +9,11 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dvt.block import Block
 from dvt.config import CascadeConfig
-from dvt.reuse import RelationReuse, StageState
+from dvt.reuse import RelationReuse, StageState, resize_matrix, reused_features
 from dvt.tokenizers import make_tokenizer
 
 __all__ = ["Stage", "StageOutput", "sinusoid_positions"]
@@ -57,6 +58,9 @@ class Stage(nn.Module):
         is_last = index == config.num_stages - 1
         self.emits_features = config.feature_reuse and not is_last
         self.emits_relations = config.relation_reuse and not is_last
+        # Where no state leaves, only the class token of the last block is ever read.
+        emits = self.emits_features or self.emits_relations
+        self.num_full_blocks = config.depth if emits else config.depth - 1
         self.tokenizer = make_tokenizer(config, index)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width))
         if config.position_embedding == "learned":
@@ -66,9 +70,14 @@ class Stage(nn.Module):
         self.positions = nn.Parameter(
             positions, requires_grad=config.position_embedding == "learned"
         )
+        self.reuses_features = config.reuses_features(index)
         self.relation_reuse = (
             RelationReuse(config, index) if config.reuses_relations(index) else None
         )
+        if self.reuses_features:
+            resize = resize_matrix(config.grids[index - 1].size, config.grids[index].size)
+            self.feature_resize: Tensor
+            self.register_buffer("feature_resize", F.pad(resize, (0, 0, 1, 0)), persistent=False)
         self.blocks = nn.ModuleList(Block(config, index) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.layer_norm_eps)
         self.head = nn.Linear(config.width, config.num_classes)
@@ -86,14 +95,20 @@ class Stage(nn.Module):
         """
         features, relations = self._reused(upstream)
         tokens_BGD = self.tokenizer(images_B3SS)
-        class_token_B1D = self.class_token.expand(len(tokens_BGD), -1, -1)
+        class_token_B1D = self.class_token.expand(tokens_BGD.shape[0], -1, -1)
         x_BND = torch.cat([class_token_B1D, tokens_BGD], dim=1) + self.positions
         own_relations: list[Tensor] = []
-        for layer, block in enumerate(self.blocks):
-            added = None if relations is None else relations[layer]
-            x_BND, logits_BHNN = block(x_BND, features, added, self.emits_relations)
-            if logits_BHNN is not None:
-                own_relations.append(logits_BHNN)
+        for layer, block in enumerate(self._blocks):
+            relation = None if relations is None else relations[layer]
+            if layer >= self.num_full_blocks:
+                x_BND = block.forward_class_token(x_BND, relation)
+                continue
+            feature = None if features is None else features[layer]
+            if self.emits_relations:
+                x_BND, logits_HBNN = block.forward_emitting(x_BND, feature, relation)
+                own_relations.append(logits_HBNN)
+            else:
+                x_BND = block(x_BND, feature, relation)
         class_token_BD = self.norm(x_BND[:, 0])
         return StageOutput(
             logits=self.head(class_token_BD),
@@ -101,27 +116,34 @@ class Stage(nn.Module):
             state=self._state(x_BND, own_relations),
         )
 
+    @property
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
     def _reused(self, upstream: StageState | None) -> tuple[Tensor | None, Tensor | None]:
-        """Upstream features as they came, and relations already mixed and on the own grid."""
+        """Inherited features [L, B, N', 48] and relations [L, H, B, N', N'], on the own grid."""
         features = relations = None
-        wants_features = self.blocks[0].feature_reuse is not None
-        if wants_features or self.relation_reuse is not None:
-            if upstream is None:
-                raise ValueError(f"stage {self.index + 1}: needs the state of stage {self.index}")
-            if wants_features:
-                features = upstream.features
-            if self.relation_reuse is not None:
-                if upstream.relations is None:
-                    raise ValueError(f"stage {self.index + 1}: upstream state has no relations")
-                relations = self.relation_reuse(upstream.relations)
-            if wants_features and features is None:
+        if not self.reuses_features and self.relation_reuse is None:
+            return features, relations
+        if upstream is None:
+            raise ValueError(f"stage {self.index + 1}: needs the state of stage {self.index}")
+        if self.relation_reuse is not None:
+            if upstream.relations is None:
+                raise ValueError(f"stage {self.index + 1}: upstream state has no relations")
+            relations = self.relation_reuse(upstream.relations).unflatten(0, (len(self.blocks), -1))
+        if self.reuses_features:
+            if upstream.features is None:
                 raise ValueError(f"stage {self.index + 1}: upstream state has no features")
+            full_blocks = self._blocks[: self.num_full_blocks]
+            networks = [block.feature_reuse for block in full_blocks if block.feature_reuse]
+            if networks:
+                features = reused_features(networks, upstream.features, self.feature_resize)
         return features, relations
 
     def _state(self, x_BND: Tensor, relations: list[Tensor]) -> StageState | None:
         if not (self.emits_features or self.emits_relations):
             return None
         return StageState(
-            features=x_BND if self.emits_features else None,
-            relations=torch.cat(relations, dim=1) if self.emits_relations else None,
+            features=x_BND[:, 1:] if self.emits_features else None,
+            relations=torch.cat(relations) if self.emits_relations else None,
         )

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from dvt.config import T2T_LATER_SPLIT, CascadeConfig, TokenGrid
 
+Split = tuple[int, int, int]  # kernel, stride, padding
+
 __all__ = ["PatchTokenizer", "T2TTokenizer", "TokenPerformer", "make_tokenizer"]
 
 
@@ -30,7 +32,7 @@ class PatchTokenizer(nn.Module):
 
 
 class TokenPerformer(nn.Module):
-    """Linear attention over one token map with fixed random features, then an MLP.
+    """Linear attention over the windows of one token map, then an MLP.
 
     Source: T2T-ViT's token performer after Choromanski et al. (arXiv 2009.14794): positive
     features exp(Wx - |x|^2 / 2) / sqrt(M).
@@ -48,22 +50,75 @@ class TokenPerformer(nn.Module):
         self.random_features: Tensor
         self.register_buffer("random_features", features * math.sqrt(num_features))
 
-    def _positive_features(self, x_BPT: Tensor) -> Tensor:
-        # The exponential overflows and loses its small values in 16 bits.
-        x_BPT = x_BPT.float()
-        projected_BPM = x_BPT @ self.random_features.float().T
-        half_norm_BP1 = x_BPT.square().sum(-1, keepdim=True) / 2
-        return torch.exp(projected_BPM - half_norm_BP1) / math.sqrt(len(self.random_features))
+    def forward(self, map_BSSC: Tensor, split: Split) -> Tensor:
+        """Map [B, side, side, C] and its soft split to the next map [B, side', side', T]."""
+        kqv = _normed_pixels if map_BSSC.shape[-1] == 3 else _normed_tokens
+        kqv_Bss3T = kqv(map_BSSC, split, self.norm1, self.kqv)
+        x_BPT = self.attend(kqv_Bss3T.flatten(1, 2))
+        x_BPT = x_BPT + self.mlp(self.norm2(x_BPT))
+        x_BssT: Tensor = x_BPT.unflatten(1, kqv_Bss3T.shape[1:3])
+        return x_BssT
 
-    def forward(self, windows_BPK: Tensor) -> Tensor:
-        """Windows [B, P, channels*kernel*kernel] to tokens [B, P, T]."""
-        key_BPT, query_BPT, value_BPT = self.kqv(self.norm1(windows_BPK)).chunk(3, dim=-1)
-        key_BPM, query_BPM = self._positive_features(key_BPT), self._positive_features(query_BPT)
+    def attend(self, kqv_BPZ: Tensor) -> Tensor:
+        """Keys, queries and values [B, P, 3T] to attended values [B, P, T]."""
+        width = self.proj.in_features
+        value_BPT = kqv_BPZ[..., 2 * width :]
+        # The exponential overflows and loses its small values in 16 bits.
+        key_query = kqv_BPZ[..., : 2 * width].unflatten(-1, (2, width)).float()
+        half_norm = key_query.square().sum(-1, keepdim=True) / 2
+        # The factor 1 / sqrt(M) of both features cancels out, but for the normaliser's 1e-8.
+        features_BP2M = torch.exp(key_query @ self.random_features.float().T - half_norm)
+        key_BPM, query_BPM = features_BP2M.unbind(2)
         context_BMT = key_BPM.transpose(1, 2) @ value_BPT.float()
-        normaliser_BP1 = query_BPM @ key_BPM.sum(dim=1).unsqueeze(-1) + 1e-8
-        attended_BPT = ((query_BPM @ context_BMT) / normaliser_BP1).to(value_BPT.dtype)
-        x_BPT = value_BPT + self.proj(attended_BPT)
-        return x_BPT + self.mlp(self.norm2(x_BPT))  # type: ignore[no-any-return]
+        key_sum_BM1 = key_BPM.sum(dim=1).unsqueeze(-1)
+        # One product gives the attended values and, in its last column, their normaliser.
+        attended = query_BPM @ torch.cat([context_BMT, key_sum_BM1], dim=-1)
+        normaliser = attended[..., width:] + 1e-8 * len(self.random_features)
+        attended_BPT = (attended[..., :width] / normaliser).to(value_BPT.dtype)
+        return value_BPT + self.proj(attended_BPT)  # type: ignore[no-any-return]
+
+
+def _normed_pixels(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: nn.Linear) -> Tensor:
+    """LayerNorm and linear layer over every window: [B, side', side', out].
+
+    The windows are copied out, in runs of a row of pixels. Moments from box filters, as below,
+    would fail here: where an image is white all over, mean and deviation are 2.6 and 0, and what
+    rounding leaves of their difference would be blown up by 1 / sqrt(eps) = 300.
+    """
+    kernel, stride, padding = split
+    padded = F.pad(map_BSSC, (0, 0, padding, padding, padding, padding))
+    windows_BssCkk = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)
+    windows_BssK = windows_BssCkk.movedim(3, -1).flatten(3)
+    shape = (map_BSSC.shape[-1], kernel, kernel)
+    weight, bias, columns = (
+        part.unflatten(-1, shape).movedim(-3, -1).flatten(-3)
+        for part in (norm.weight, norm.bias, linear.weight)
+    )
+    normed = F.layer_norm(windows_BssK, windows_BssK.shape[-1:], weight, bias, norm.eps)
+    return F.linear(normed, columns, linear.bias)
+
+
+def _normed_tokens(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: nn.Linear) -> Tensor:
+    """The same for maps of many channels, without windows in memory: [B, side', side', out].
+
+    With LN(x) = (x - mean) / deviation * weight + bias, the linear layer over a window is a
+    convolution by weights whose mean is taken off, scaled by 1 / deviation; the moments of all
+    windows are box filters of the moments over channels.
+    """
+    kernel, stride, padding = split
+    shape = (map_BSSC.shape[-1], kernel, kernel)
+    weight = linear.weight * norm.weight
+    centred = (weight - weight.mean(dim=1, keepdim=True)).unflatten(1, shape)
+    bias = linear.weight @ norm.bias
+    if linear.bias is not None:
+        bias = bias + linear.bias
+    map_BCSS = map_BSSC.permute(0, 3, 1, 2)
+    products_BZss = F.conv2d(map_BCSS, centred, None, stride, padding)
+    wide = map_BSSC.float()
+    moments_B2SS = torch.stack([wide.mean(-1), wide.square().mean(-1)], dim=1)
+    mean, square = F.avg_pool2d(moments_B2SS, kernel, stride, padding).unsqueeze(-1).unbind(1)
+    inverse_Bss1 = torch.rsqrt(square - mean.square() + norm.eps).to(map_BSSC.dtype)
+    return torch.addcmul(bias, products_BZss.permute(0, 2, 3, 1), inverse_Bss1)
 
 
 class T2TTokenizer(nn.Module):
@@ -82,23 +137,15 @@ class T2TTokenizer(nn.Module):
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Images [B, 3, S, S] to tokens [B, g*g, D]."""
-        x_BPT = self.performer1(_soft_split(images_B3SS, self.first_split))
-        x_BPT = self.performer2(_soft_split(_as_map(x_BPT), T2T_LATER_SPLIT))
-        tokens_BGD: Tensor = self.projection(_soft_split(_as_map(x_BPT), T2T_LATER_SPLIT))
-        return tokens_BGD
-
-
-def _soft_split(map_BCSS: Tensor, split: tuple[int, int, int]) -> Tensor:
-    """Every window of the map flattened to one row: [B, P, C*kernel*kernel]."""
-    kernel, stride, padding = split
-    return F.unfold(map_BCSS, kernel, stride=stride, padding=padding).transpose(1, 2)
-
-
-def _as_map(tokens_BPT: Tensor) -> Tensor:
-    """Tokens [B, P, T] back on their square grid: [B, T, side, side]."""
-    num_images, num_positions, width = tokens_BPT.shape
-    side = math.isqrt(num_positions)
-    return tokens_BPT.transpose(1, 2).reshape(num_images, width, side, side)
+        map_BSST = self.performer1(images_B3SS.permute(0, 2, 3, 1), self.first_split)
+        map_BSST = self.performer2(map_BSST, T2T_LATER_SPLIT)
+        # A soft split and a linear layer over its windows are one convolution.
+        kernel, stride, padding = T2T_LATER_SPLIT
+        weight = self.projection.weight.unflatten(1, (-1, kernel, kernel))
+        tokens_BDgg = F.conv2d(
+            map_BSST.permute(0, 3, 1, 2), weight, self.projection.bias, stride, padding
+        )
+        return tokens_BDgg.flatten(2).transpose(1, 2)
 
 
 def make_tokenizer(config: CascadeConfig, stage: int) -> PatchTokenizer | T2TTokenizer:

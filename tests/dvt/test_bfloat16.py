@@ -1,7 +1,6 @@
 """A model cast to bfloat16 runs, and decides about exits in float32."""
 
 import copy
-import math
 from collections.abc import Callable
 
 import pytest
@@ -51,14 +50,20 @@ def test_logits_and_state_stay_in_16_bits(
 def test_the_performers_exponential_is_computed_in_float32(
     tiny_cascade: Callable[..., dvt.Cascade],
 ) -> None:
-    """exp(-|x|^2 / 2) of 8 channels of 3.9 is 4e-27: float32 holds it, float16 would not."""
+    """exp(-|x|^2 / 2) of 8 channels of 3.9 is 4e-27: float32 holds it, float16 would not.
+
+    Two positions with that key and values 1 and 3: attention gives 2 only if the exponentials are
+    not lost beside the normaliser's 1e-8; lost, it gives 0.
+    """
     tokenizer = tiny_cascade(tokenizer="t2t").to(torch.bfloat16).stages[0].tokenizer
     assert isinstance(tokenizer, T2TTokenizer)
     performer = tokenizer.performer1
-    performer.random_features.zero_()
-    long = torch.full((1, 1, 8), 3.9, dtype=torch.bfloat16)
+    torch.nn.init.eye_(performer.proj.weight.data)
+    torch.nn.init.zeros_(performer.proj.bias.data)
+    # Random features as long as the keys bring the exponent back to about 0.
+    performer.random_features.fill_(3.9 / 2)
+    kqv = torch.full((1, 2, 24), 3.9, dtype=torch.bfloat16)
+    kqv[0, :, 16:] = torch.tensor([1.0, 3.0]).unsqueeze(1)
     with torch.inference_mode():
-        features = performer._positive_features(long)
-    assert features.dtype == torch.float32
-    expected = math.exp(-8 * long[0, 0, 0].item() ** 2 / 2) / math.sqrt(4)
-    assert features[0, 0].tolist() == pytest.approx([expected] * 4, rel=1e-5)
+        attended = performer.attend(kqv) - kqv[..., 16:]
+    assert attended.float().flatten().tolist() == pytest.approx([2.0] * 16, rel=0.02)

@@ -68,7 +68,7 @@ def test_reuse_reaches_the_logits(
     [
         (None, "stage 2: needs the state of stage 1"),
         (StageState(torch.zeros(1, 5, 16), None), "stage 2: upstream state has no relations"),
-        (StageState(None, torch.zeros(1, 4, 5, 5)), "stage 2: upstream state has no features"),
+        (StageState(None, torch.zeros(4, 1, 5, 5)), "stage 2: upstream state has no features"),
     ],
 )
 def test_missing_state_is_refused_by_the_name_of_the_stage(
@@ -95,23 +95,26 @@ def test_emitted_relations_include_what_was_received(
         block, tokens = second.blocks[0], second.tokenizer(images)
         x = torch.cat([second.class_token.expand(2, 1, 16), tokens], dim=1) + second.positions
         query, key, _ = block.attention.qkv(block.norm1(x)).split(16, dim=-1)
-        received = second.relation_reuse(upstream.relations)[0]
+        received = second.relation_reuse(upstream.relations)
         for head in range(2):
             channels = slice(8 * head, 8 * head + 8)
             own = query[..., channels] @ key[..., channels].transpose(1, 2) * 8**-0.5
-            assert received[:, head].abs().max() > 0.01
-            torch.testing.assert_close(
-                emitted[:, head], own + received[:, head], rtol=1e-4, atol=1e-4
-            )
+            assert received[head].abs().max() > 0.01
+            torch.testing.assert_close(emitted[head], own + received[head], rtol=1e-4, atol=1e-4)
 
 
-def test_features_are_the_tokens_before_the_final_layer_norm(
+def test_features_are_the_image_tokens_before_the_final_layer_norm(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
-    stage = stages_of(tiny_cascade())[0]
+    """The block's output is caught on its way; its first row is the class token."""
+    stage = stages_of(tiny_cascade(relation_reuse=False))[0]
+    caught: list[Tensor] = []
+    stage.blocks[-1].register_forward_hook(lambda _block, _inputs, output: caught.append(output))
     with torch.inference_mode():
         output = stage(random_images(2))
-        assert torch.allclose(stage.norm(output.state.features[:, 0]), output.class_token)
+        (tokens,) = caught
+        assert torch.equal(output.state.features, tokens[:, 1:])
+        torch.testing.assert_close(stage.norm(tokens[:, 0]), output.class_token)
 
 
 def test_the_fused_and_the_open_attention_agree(
