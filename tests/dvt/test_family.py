@@ -44,7 +44,8 @@ def millions(config: dvt.CascadeConfig) -> float:
     """Trained and fixed ones (positions, random features), as the published counts have them."""
     with torch.device("meta"):
         model = dvt.Cascade(config)
-    return sum(weight.numel() for weight in model.state_dict().values()) / 1e6
+    counts: list[int] = [weight.numel() for weight in model.state_dict().values()]
+    return sum(counts) / 1e6
 
 
 def test_every_preset_is_held_to_a_published_figure() -> None:
