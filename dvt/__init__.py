@@ -2,7 +2,7 @@
 
 Usable alone: knows torch and numpy, nothing of Ray, storage or the command line.
 
-    model = dvt.load_model("shapes")            # a shipped name, a folder, or a .pth.tar
+    model = dvt.load_model("shapes")            # shipped name, folder, published file
     logits = model(images)                      # every exit, full depth
     answer = model.predict(images, thresholds)  # early exits, really dropped
 """

@@ -14,14 +14,14 @@ from typing import Annotated, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig, first_problem
 from dvt.errors import CheckpointError, ModelError
 from dvt.presets import PRESETS, preset
 from dvt.published import check_weights, load_published
+from dvt.timm_files import load_weights, timm_model_in
 
 __all__ = ["create_model", "load_model", "model_digest", "save_model", "shipped_models"]
 
@@ -64,7 +64,10 @@ def create_model(
 
 
 def load_model(source: str | Path) -> Cascade:
-    """A trained cascade: a shipped name, a folder, or a published `.pth.tar`.
+    """A trained model: a shipped name, a folder, or a published file.
+
+    Published are DVT, T2T-ViT and DeiT as `.pth.tar` or `.pth`, and timm's ViT and DeiT as
+    safetensors or as the folder of their Hugging Face repository.
 
     Raises:
         CheckpointError: nothing there, or what is there is no usable checkpoint.
@@ -74,23 +77,23 @@ def load_model(source: str | Path) -> Cascade:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError:  # a name too long for a path
         is_folder = is_file = False
-    if is_folder:
-        return _load_folder(path)
+    if is_folder or (is_file and path.name == WEIGHTS):
+        folder = path if is_folder else path.parent
+        if timm_model_in(folder) is not None:
+            return load_published(folder / WEIGHTS)
+        return _load_folder(folder)
     if is_file:
-        if path.name == WEIGHTS:
-            return _load_folder(path.parent)
         return load_published(path)
     shipped = shipped_models()
     if str(source) in shipped:
         return _load_folder(shipped[str(source)])
     if str(source) in PRESETS:
-        raise CheckpointError(
-            f"model: {str(source)!r} is a preset without weights; give a trained model: "
-            f"{', '.join(shipped)}, a checkpoint folder, or a published .pth.tar"
-        )
+        problem = f"{str(source)!r} is a preset without weights"
+    else:
+        problem = f"nothing found for {str(source)!r}"
     raise CheckpointError(
-        f"model: nothing found for {str(source)!r}; allowed are {', '.join(shipped)}, a folder "
-        f"with {CONFIG} and {WEIGHTS}, or a published .pth.tar"
+        f"model: {problem}; allowed are {', '.join(shipped)}, a folder with {CONFIG} and "
+        f"{WEIGHTS}, or a published .pth.tar, .pth or .safetensors"
     )
 
 
@@ -115,12 +118,7 @@ def _load_folder(folder: Path) -> Cascade:
     figures = _read_json(folder / CALIBRATION, TypeAdapter(_CalibrationFile))
     calibration = Calibration(**figures.model_dump()) if figures else Calibration()
     weights_path = folder / WEIGHTS
-    try:
-        weights = load_file(weights_path)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: has no {WEIGHTS}; not a checkpoint folder") from error
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights_path}: truncated or damaged ({error})") from error
+    weights = load_weights(weights_path)
     with torch.device("meta"):
         skeleton = Cascade(config)
     expected = {key: tuple(value.shape) for key, value in skeleton.state_dict().items()}

@@ -1,6 +1,9 @@
-"""The cascades of the paper, as plain functions that return whole configurations.
+"""The cascades of the paper and their static relatives, as functions that return configurations.
 
-Widths, depths and ratios: DVT (arXiv 2105.15075), table of appendix A, and the published code.
+A static model is a cascade of one stage: it has one exit, and nothing to reuse.
+Widths, depths and ratios: DVT (arXiv 2105.15075), table of appendix A; T2T-ViT (arXiv 2101.11986),
+table 2; DeiT (arXiv 2012.12877), table 1; ViT (arXiv 2010.11929), table 1; and their published
+code, which also has the preprocessing of each.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,30 +11,54 @@ from collections.abc import Callable, Sequence
 from dvt.config import CascadeConfig, Preprocess, patch_grid, t2t_grid
 from dvt.errors import ConfigError
 
-__all__ = ["PRESETS", "preset"]
+__all__ = ["PAPER_GRIDS", "PRESETS", "VIT_PREPROCESS", "preset"]
 
 PAPER_GRIDS = (7, 10, 14)
 
+# T2T-ViT and timm crop 0.9 of the short side: 224 of int(224 / 0.9) pixels. The code of DeiT and
+# DVT crops 0.875 of it, the default of `Preprocess`.
+T2T_PREPROCESS = Preprocess(resize=248)
+# timm's ViTs ("augreg") are trained on pixels from -1 to 1.
+VIT_PREPROCESS = Preprocess(resize=248, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
-def dvt_deit_small(grids: Sequence[int] = PAPER_GRIDS, image_size: int = 224) -> CascadeConfig:
-    """DVT on DeiT-small: 1.14 / 3.64 / 8.80 GMACs, 70.4 M parameters."""
+
+def _patch(
+    name: str,
+    width: int,
+    num_heads: int,
+    grids: Sequence[int],
+    image_size: int = 224,
+    preprocess: Preprocess | None = None,
+) -> CascadeConfig:
+    """Twelve blocks on touching patches: ViT, DeiT, and cascades of them."""
     return CascadeConfig(
-        name="dvt_deit_small",
+        name=name,
         tokenizer="patch",
         image_size=image_size,
         grids=tuple(patch_grid(image_size, size) for size in grids),
-        width=384,
+        width=width,
         depth=12,
-        num_heads=6,
+        num_heads=num_heads,
         mlp_ratio=4.0,
+        feature_reuse=len(grids) > 1,
+        relation_reuse=len(grids) > 1,
+        preprocess=preprocess or Preprocess(),
     )
 
 
-def _t2t(name: str, width: int, depth: int, num_heads: int, mlp_ratio: float) -> CascadeConfig:
+def _t2t(
+    name: str,
+    width: int,
+    depth: int,
+    num_heads: int,
+    mlp_ratio: float,
+    grids: Sequence[int] = (14,),
+) -> CascadeConfig:
+    """T2T-ViT with performers in its tokenizer, and cascades of it."""
     return CascadeConfig(
         name=name,
         tokenizer="t2t",
-        grids=tuple(t2t_grid(224, size) for size in PAPER_GRIDS),
+        grids=tuple(t2t_grid(224, size) for size in grids),
         width=width,
         depth=depth,
         num_heads=num_heads,
@@ -39,17 +66,93 @@ def _t2t(name: str, width: int, depth: int, num_heads: int, mlp_ratio: float) ->
         qkv_bias=False,
         layer_norm_eps=1e-5,
         position_embedding="sinusoid",
+        feature_reuse=len(grids) > 1,
+        relation_reuse=len(grids) > 1,
+        preprocess=Preprocess() if len(grids) > 1 else T2T_PREPROCESS,
     )
+
+
+def dvt_deit_small(grids: Sequence[int] = PAPER_GRIDS, image_size: int = 224) -> CascadeConfig:
+    """DVT on DeiT-small: 1.14 / 3.64 / 8.80 GMACs, 70.4 M parameters."""
+    return _patch("dvt_deit_small", 384, 6, grids, image_size)
+
+
+def dvt_deit_small_2() -> CascadeConfig:
+    """DVT on DeiT-small with two stages, as in the MindSpore release: 1.14 / 6.03 GMACs."""
+    return _patch("dvt_deit_small_2", 384, 6, (7, 14))
+
+
+def dvt_vit_base() -> CascadeConfig:
+    """DVT on ViT-B with two stages, ViT-B/32 then ViT-B/16: 4.41 / 22.69 GMACs.
+
+    The paper has no such cascade; its parts are ViT's, its reuse is that of `dvt_deit_small_2`.
+    """
+    return _patch("dvt_vit_base", 768, 12, (7, 14))
 
 
 def dvt_t2t_vit_12() -> CascadeConfig:
     """DVT on T2T-ViT-12: 0.47 / 1.46 / 3.50 GMACs, 22.5 M parameters."""
-    return _t2t("dvt_t2t_vit_12", width=256, depth=12, num_heads=4, mlp_ratio=2.0)
+    return _t2t("dvt_t2t_vit_12", 256, 12, 4, 2.0, PAPER_GRIDS)
 
 
 def dvt_t2t_vit_14() -> CascadeConfig:
     """DVT on T2T-ViT-14: 1.20 / 3.82 / 9.26 GMACs, 67.9 M parameters."""
-    return _t2t("dvt_t2t_vit_14", width=384, depth=14, num_heads=6, mlp_ratio=3.0)
+    return _t2t("dvt_t2t_vit_14", 384, 14, 6, 3.0, PAPER_GRIDS)
+
+
+def t2t_vit_7() -> CascadeConfig:
+    """T2T-ViT-7: 1.1 GMACs, 4.3 M parameters."""
+    return _t2t("t2t_vit_7", 256, 7, 4, 2.0)
+
+
+def t2t_vit_10() -> CascadeConfig:
+    """T2T-ViT-10: 1.5 GMACs, 5.9 M parameters."""
+    return _t2t("t2t_vit_10", 256, 10, 4, 2.0)
+
+
+def t2t_vit_12() -> CascadeConfig:
+    """T2T-ViT-12: 1.8 GMACs, 6.9 M parameters."""
+    return _t2t("t2t_vit_12", 256, 12, 4, 2.0)
+
+
+def t2t_vit_14() -> CascadeConfig:
+    """T2T-ViT-14: 4.8 GMACs, 21.5 M parameters."""
+    return _t2t("t2t_vit_14", 384, 14, 6, 3.0)
+
+
+def t2t_vit_19() -> CascadeConfig:
+    """T2T-ViT-19: 8.5 GMACs, 39.2 M parameters."""
+    return _t2t("t2t_vit_19", 448, 19, 7, 3.0)
+
+
+def t2t_vit_24() -> CascadeConfig:
+    """T2T-ViT-24: 13.7 GMACs, 64.1 M parameters."""
+    return _t2t("t2t_vit_24", 512, 24, 8, 3.0)
+
+
+def deit_tiny() -> CascadeConfig:
+    """DeiT-tiny: 1.26 GMACs, 5.7 M parameters."""
+    return _patch("deit_tiny", 192, 3, (14,))
+
+
+def deit_small() -> CascadeConfig:
+    """DeiT-small: 4.61 GMACs, 22.1 M parameters."""
+    return _patch("deit_small", 384, 6, (14,))
+
+
+def deit_base() -> CascadeConfig:
+    """DeiT-base: 17.58 GMACs, 86.6 M parameters; ViT-B/16 with another preprocessing."""
+    return _patch("deit_base", 768, 12, (14,))
+
+
+def vit_base_16() -> CascadeConfig:
+    """ViT-B/16 as in timm: 17.58 GMACs, 86.6 M parameters."""
+    return _patch("vit_base_16", 768, 12, (14,), preprocess=VIT_PREPROCESS)
+
+
+def vit_base_32() -> CascadeConfig:
+    """ViT-B/32 as in timm: 4.41 GMACs, 88.2 M parameters."""
+    return _patch("vit_base_32", 768, 12, (7,), preprocess=VIT_PREPROCESS)
 
 
 def dvt_tiny_48() -> CascadeConfig:
@@ -69,7 +172,25 @@ def dvt_tiny_48() -> CascadeConfig:
 
 PRESETS: dict[str, Callable[[], CascadeConfig]] = {
     function.__name__: function
-    for function in (dvt_deit_small, dvt_t2t_vit_12, dvt_t2t_vit_14, dvt_tiny_48)
+    for function in (
+        dvt_deit_small,
+        dvt_deit_small_2,
+        dvt_vit_base,
+        dvt_t2t_vit_12,
+        dvt_t2t_vit_14,
+        dvt_tiny_48,
+        t2t_vit_7,
+        t2t_vit_10,
+        t2t_vit_12,
+        t2t_vit_14,
+        t2t_vit_19,
+        t2t_vit_24,
+        deit_tiny,
+        deit_small,
+        deit_base,
+        vit_base_16,
+        vit_base_32,
+    )
 }
 
 
@@ -80,5 +201,5 @@ def preset(name: str) -> CascadeConfig:
         ConfigError: no preset has that name.
     """
     if name not in PRESETS:
-        raise ConfigError(f"model: no preset {name!r}; known: {', '.join(sorted(PRESETS))}")
+        raise ConfigError(f"model: no preset {name!r}; known: {', '.join(PRESETS)}")
     return PRESETS[name]()

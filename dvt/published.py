@@ -1,12 +1,14 @@
-"""The authors' published checkpoints: their key names, and what the keys tell of the model.
+"""Published checkpoints: reading them safely, and making models of them.
 
-A `.pth.tar` is data from a stranger. It is read with `weights_only=True`, its configuration is
-read off its keys and shapes, and every key and shape is checked before a weight is used.
+Three kinds: DVT's `.pth.tar`, with figures beside the weights; the `.pth` and `.pth.tar` of DeiT
+and T2T-ViT; and timm's safetensors. All are data from strangers. A pickle is read with
+`weights_only=True`, the configuration is read off keys and shapes, and every key and shape is
+checked before a weight is used.
 """
 
-import re
+from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,21 @@ from numpy._core import multiarray
 from torch import Tensor
 
 from dvt.cascade import Calibration, Cascade
-from dvt.config import CascadeConfig
-from dvt.errors import CheckpointError, ConfigError
-from dvt.presets import dvt_deit_small, dvt_t2t_vit_12, dvt_t2t_vit_14
+from dvt.errors import CheckpointError
+from dvt.imagenet import NUM_CLASSES, class_names
+from dvt.published_names import config_from_state_dict, to_own_names
+from dvt.timm_files import TimmModel, load_weights, timm_model_of
 
-__all__ = ["check_weights", "config_from_state_dict", "load_published", "to_own_names"]
+__all__ = ["check_weights", "load_published"]
 
-PREFIXES = {"less_less_token": 7, "less_token": 10, "normal_token": 14}
+# Where a pickled file has its weights: DVT; T2T-ViT's and timm's training (the moving average is
+# what they report); DeiT.
+CONTAINERS = ("model_state_dict", "state_dict_ema", "state_dict", "model")
 
-# Published name -> own name, for what differs inside one stage.
-RENAMED = (
-    (r"^cls_token$", "class_token"),
-    (r"^pos_embed$", "positions"),
-    (r"^patch_embed\.proj\.", "tokenizer.projection."),
-    (r"^tokens_to_token\.project\.", "tokenizer.projection."),
-    (r"^tokens_to_token\.attention([12])\.w$", r"tokenizer.performer\1.random_features"),
-    (r"^tokens_to_token\.attention([12])\.", r"tokenizer.performer\1."),
-    (r"^relation_reuse_conv\.0\.", "relation_reuse.conv1."),
-    (r"^relation_reuse_conv\.2\.", "relation_reuse.conv2."),
-    (r"^blocks\.(\d+)\.feature_resuse_mlp\.0\.", r"blocks.\1.feature_reuse.norm."),
-    (r"^blocks\.(\d+)\.feature_resuse_mlp\.1\.", r"blocks.\1.feature_reuse."),
-    (r"^blocks\.(\d+)\.attn\.", r"blocks.\1.attention."),
-    (r"^blocks\.(\d+)\.mlp\.", r"blocks.\1."),
-)
-
-# numpy scalars and arrays stand beside the weights in published files; nothing else may.
-_NUMPY_TYPES: list[Any] = [
+# What may stand beside the weights of published files: numpy's scalars and arrays, and the options
+# of a training, which timm keeps in a bag of attributes.
+_SAFE_TYPES: list[Any] = [
+    Namespace,
     multiarray.scalar,
     multiarray._reconstruct,
     np.ndarray,
@@ -56,79 +47,26 @@ _NUMPY_TYPES: list[Any] = [
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
-def _own_name(published: str) -> str:
-    for pattern, replacement in RENAMED:
-        renamed, count = re.subn(pattern, replacement, published)
-        if count:
-            return renamed
-    return published
-
-
-def to_own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published state dict under this package's names.
-
-    Raises:
-        CheckpointError: a key belongs to no known stage.
-    """
-    present = _present_prefixes(state_dict)
-    renamed = {}
-    for key, value in state_dict.items():
-        prefix, _, rest = key.partition(".")
-        if prefix not in present or not rest:
-            raise CheckpointError(
-                f"key {key!r}: not of a published cascade; keys start with {', '.join(PREFIXES)}"
-            )
-        renamed[f"stages.{present.index(prefix)}.{_own_name(rest)}"] = value
-    return renamed
-
-
-def _present_prefixes(state_dict: Mapping[str, object]) -> list[str]:
-    found = {key.partition(".")[0] for key in state_dict}
-    return [prefix for prefix in PREFIXES if prefix in found]
-
-
-def config_from_state_dict(state_dict: Mapping[str, Tensor]) -> CascadeConfig:
-    """The configuration that a published state dict belongs to: backbone, reuse, classes.
-
-    Raises:
-        CheckpointError: the keys or shapes are not those of a published cascade.
-    """
-    present = _present_prefixes(state_dict)
-    if not present:
-        raise CheckpointError(
-            f"keys: none starts with {', '.join(PREFIXES)}; this is no published cascade"
-        )
-    head = _shape(state_dict, f"{present[-1]}.head.weight", 2)
-    if f"{present[0]}.patch_embed.proj.weight" in state_dict:
-        base = dvt_deit_small()
-    else:
-        base = dvt_t2t_vit_12() if head[1] == 256 else dvt_t2t_vit_14()
-    try:
-        return base.with_changes(
-            grids=[grid for grid in base.grids if grid.size in [PREFIXES[p] for p in present]],
-            num_classes=head[0],
-            feature_reuse=any(".feature_resuse_mlp." in key for key in state_dict),
-            relation_reuse=any(".relation_reuse_conv." in key for key in state_dict),
-        )
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def _shape(state_dict: Mapping[str, Tensor], key: str, num_dimensions: int) -> tuple[int, ...]:
-    if key not in state_dict or state_dict[key].ndim != num_dimensions:
-        raise CheckpointError(f"key {key!r}: missing or not {num_dimensions}-dimensional")
-    return tuple(state_dict[key].shape)
-
-
 @dataclass(frozen=True, slots=True)
 class _Published:
+    """A file's weights under their published names, and what else it tells.
+
+    Attributes:
+        state_dict: the weights.
+        beside: what stands beside them in a pickle.
+        timm: what is known of one of timm's models, None for others.
+    """
+
     state_dict: dict[str, Tensor]
-    beside: dict[str, Any]
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    timm: TimmModel | None = None
 
 
 def _read(path: Path) -> _Published:
+    if path.suffix == ".safetensors":
+        return _Published(load_weights(path), timm=timm_model_of(path))
     try:
-        with torch.serialization.safe_globals(_NUMPY_TYPES):
+        with torch.serialization.safe_globals(_SAFE_TYPES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
@@ -138,25 +76,39 @@ def _read(path: Path) -> _Published:
                 f"{path}: refused, it holds pickled code or objects besides tensors and numbers"
             ) from error
         raise CheckpointError(f"{path}: truncated, damaged or no PyTorch checkpoint") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model_state_dict"), dict):
-        raise CheckpointError(f"{path}: has no 'model_state_dict'; not a published DVT checkpoint")
-    state_dict = content.pop("model_state_dict")
+    content = content if isinstance(content, dict) else {}
+    container = next((name for name in CONTAINERS if isinstance(content.get(name), dict)), None)
+    if container is None:
+        raise CheckpointError(
+            f"{path}: has no {', '.join(map(repr, CONTAINERS))}; not a published checkpoint"
+        )
+    state_dict = content.pop(container)
     for key, value in state_dict.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f"{path}: entry {key!r} of model_state_dict is not a tensor")
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.is_nested:
+            raise CheckpointError(f"{path}: entry {key!r} of {container} is not a tensor")
     state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
     return _Published(state_dict, content)
 
 
 def load_published(path: Path) -> Cascade:
-    """A published `.pth.tar` as a model, with the figures it carries as its calibration.
+    """A published file as a model: `.pth.tar`, `.pth`, or timm's safetensors.
+
+    The figures that a DVT file carries become its calibration. A static model needs none: it has
+    no thresholds to choose.
 
     Raises:
-        CheckpointError: missing, truncated, hostile, or not of a published cascade.
+        CheckpointError: missing, truncated, hostile, or of no model of this package.
     """
     published = _read(path)
+    timm = published.timm
     try:
-        config = config_from_state_dict(published.state_dict)
+        if timm is None:
+            config = config_from_state_dict(published.state_dict)
+        else:
+            config = config_from_state_dict(
+                published.state_dict, timm.architecture.partition("_")[0]
+            )
+            config = config.with_changes(preprocess=timm.preprocess)
         weights = to_own_names(published.state_dict)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -164,7 +116,12 @@ def load_published(path: Path) -> Cascade:
         model = Cascade(config)
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     check_weights(path, expected, weights)
-    model = Cascade(config, calibration=_calibration(published.beside))
+    if config.num_stages > 1:
+        calibration = _calibration(published.beside)
+    else:
+        calibration = Calibration(thresholds=())
+    labels = class_names() if config.num_classes == NUM_CLASSES else None
+    model = Cascade(config, labels, calibration)
     model.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
     return model.eval()
 

@@ -25,9 +25,9 @@ class TagJob(Job):
 
     input: Annotated[str, Field(description="folder of images")]
     out: Annotated[Path, Field(description="output folder")]
-    model: Annotated[str, Field(description="shipped name, checkpoint folder or .pth.tar")] = (
-        "shapes"
-    )
+    model: Annotated[
+        str, Field(description="shipped name, checkpoint folder or published file")
+    ] = "shapes"
     thresholds: Annotated[
         Path | None,
         Field(description="JSON file: a list, or an object with a list 'thresholds'"),
@@ -103,9 +103,10 @@ def summary_lines(summary: Summary) -> tuple[str, ...]:
     ]
     if summary.gmacs_per_image is not None:
         saved = 1 - summary.gmacs_per_image / summary.gmacs_full_depth
-        exits = " / ".join(f"{count:,}" for count in summary.exits)
+        if len(summary.exits) > 1:  # a static model has one
+            exits = " / ".join(f"{count:,}" for count in summary.exits)
+            lines.append(f"left at exits 1 to {len(summary.exits)}: {exits}")
         lines += [
-            f"left at exits 1 to {len(summary.exits)}: {exits}",
             f"{summary.gmacs_per_image:.4g} GMACs per image of {summary.gmacs_full_depth:.4g} at "
             f"full depth: {100 * saved:.0f} % of the MACs saved",
             f"{summary.seconds:.1f} s, {summary.images_per_second or 0:,.0f} images/s",

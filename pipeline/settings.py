@@ -13,7 +13,7 @@ class TagSettings:
     Attributes:
         source: a folder of images.
         out: the output folder.
-        model: a shipped name, a checkpoint folder, or a published `.pth.tar`.
+        model: a shipped name, a checkpoint folder, or a published file.
         thresholds: one for each exit but the last; None for the model's own.
         full_depth: no early exits.
         batch_size: images per forward pass.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import dvt
 from dvt.config import CascadeConfig, Preprocess, patch_grid, t2t_grid
-from dvt.published import to_own_names
+from dvt.published_names import to_own_names
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PREFIXES = ("less_less_token", "less_token", "normal_token")
@@ -104,7 +104,8 @@ def published_layout(
 
     def layout(model: dvt.Cascade, prefixes: tuple[str, ...] = PREFIXES) -> dict[str, Tensor]:
         published_of_own: dict[str, str] = {}
-        for key in golden_shapes[model.config.name]:
+        golden = {"patch": "dvt_deit_small", "t2t": "dvt_t2t_vit_14"}[model.config.tokenizer]
+        for key in golden_shapes[golden]:
             prefix, _, rest = key.partition(".")
             if prefix == PREFIXES[-1]:  # the last stage has every kind of weight
                 (own,) = to_own_names({key: torch.empty(0)})

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.published import config_from_state_dict, to_own_names
+from dvt.imagenet import class_names
+from dvt.published_names import config_from_state_dict, to_own_names
 
 GMACS = [0.47, 1.46, 3.50]
 ACCURACIES = [69.04, 75.65, 80.00]
@@ -148,3 +149,25 @@ def test_a_two_stage_file_becomes_a_two_stage_cascade(
     assert model.config == two.config
     answer = model.predict(golden_images[:1], (2.0,), batch_size=1)
     assert answer.exit_stages.tolist() == [2]
+
+
+@pytest.mark.parametrize("name", ["dvt_deit_small_2", "dvt_vit_base"])
+@pytest.mark.parametrize("first", ["less_less_token", "less_token"])
+def test_two_stages_on_patches_are_recognised_by_their_shapes(
+    name: str, first: str, published_layout: Callable[..., dict[str, Tensor]]
+) -> None:
+    """The MindSpore code calls its 7x7 stage `less_token`, which is the 10x10 one in PyTorch's."""
+    model = on_meta(name)
+    weights = published_layout(model, (first, "normal_token"))
+    assert config_from_state_dict(weights) == model.config
+    assert to_own_names(weights).keys() == model.state_dict().keys()
+
+
+def test_a_published_cascade_of_imagenet_knows_its_names(
+    tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]]
+) -> None:
+    path = tmp_path / "t2t.pth.tar"
+    torch.save({"model_state_dict": published_layout(on_meta())}, path)
+    labels = dvt.load_model(path).labels
+    assert labels is not None
+    assert (len(labels), labels[0], labels[999]) == (1000, "tench", class_names()[999])

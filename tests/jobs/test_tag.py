@@ -12,6 +12,8 @@ from dvt.device import inference_dtype
 from dvt.preprocess import normalise, pixels_to_unit
 from jobs.labelled import load_labelled
 from jobs.shapes import WrittenArchive
+from jobs.tag import summary_lines
+from pipeline.output import Summary
 from pipeline.placement import decode_settings
 from tests.command_line import dvt, rows
 
@@ -86,3 +88,21 @@ def test_real_photographs_are_all_tagged_and_a_second_run_adds_no_row(tmp_path: 
     assert second.json["skipped"] == 200
     keys = [row["key"] for row in rows(tmp_path / "out" / "tags", "SELECT key FROM t")]
     assert len(keys) == len(set(keys)) == 200
+
+
+@pytest.mark.parametrize(("exits", "line"), [((7, 3), "left at exits 1 to 2: 7 / 3"), ((10,), "")])
+def test_exits_are_counted_where_there_are_several(exits: tuple[int, ...], line: str) -> None:
+    summary = Summary(
+        images=10,
+        tagged=10,
+        dead_letters=0,
+        skipped=0,
+        exits=exits,
+        gmacs_per_image=2.0,
+        gmacs_full_depth=4.0,
+        seconds=1.0,
+        images_per_second=10.0,
+        out="out",
+    )
+    assert [text for text in summary_lines(summary) if "exits" in text] == ([line] if line else [])
+    assert any("50 % of the MACs saved" in text for text in summary_lines(summary))

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt import Cascade, CascadeConfig
+from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess, patch_grid
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.cascade_runner import Answers, CascadeRunner, Failure
@@ -174,3 +174,20 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
             hook.remove()
     reached = [sum(len(a.tickets) for a in answers if a.exit_stage > stage) for stage in range(3)]
     assert runs == [-(-count // BATCH) for count in reached]
+
+
+def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    config = model.config.with_changes(grids=model.config.grids[-1:])
+    static = Cascade(config, calibration=Calibration(thresholds=())).eval()
+    runner = CascadeRunner(static, static.thresholds(), BATCH, top_k=3)
+    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    assert not failures
+    assert {answer.exit_stage for answer in answers} == {1}
+    tickets = np.concatenate([answer.tickets for answer in answers])
+    labels = np.concatenate([answer.top_label_ids[:, 0] for answer in answers])
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), config.preprocess)
+    expected = static.predict(images, batch_size=BATCH)
+    np.testing.assert_array_equal(np.sort(tickets), np.arange(len(pixels)))
+    np.testing.assert_array_equal(labels, expected.labels[tickets])
