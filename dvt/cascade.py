@@ -15,9 +15,9 @@ from dvt.config import CascadeConfig
 from dvt.errors import ModelError
 from dvt.exits import TAKES_ALL, confidence, exit_mask, exit_thresholds
 from dvt.reuse import StageState, pad_images
-from dvt.stage import Stage, StageOutput
+from dvt.stage import Stage
 
-__all__ = ["Calibration", "Cascade", "Prediction", "run_padded"]
+__all__ = ["Calibration", "Cascade", "Prediction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,9 @@ class Cascade(nn.Module):
             for start in range(0, len(rows), batch_size):
                 batch = rows[start : start + batch_size]
                 upstream = None if state is None else state[start : start + batch_size]
-                output = run_padded(stage, images_B3SS[batch], upstream, batch_size)
+                if upstream is not None:
+                    upstream = upstream.padded(batch_size)
+                output = stage(pad_images(images_B3SS[batch], batch_size), upstream)[: len(batch)]
                 confident, answers = (part.cpu() for part in confidence(output.logits))
                 leaving = exit_mask(confident, limit)
                 labels[batch[leaving]] = answers[leaving]
@@ -145,22 +147,6 @@ class Cascade(nn.Module):
                 f"give {self.config.num_stages - 1} values"
             )
         return (*exit_thresholds(chosen, self.config.num_stages), TAKES_ALL)
-
-
-def run_padded(
-    stage: nn.Module, images: Tensor, upstream: StageState | None, batch_size: int
-) -> StageOutput:
-    """One stage on up to `batch_size` images [B, 3, S, S], padded to exactly that many.
-
-    Kernels choose another order of summation for other batch sizes, and with reduced precision that
-    moves confidences visibly. A fixed size leaves the last bit of a float32, which may still depend
-    on the row that an image has in its batch.
-    """
-    num_images = len(images)
-    if upstream is not None:
-        upstream = upstream.padded(batch_size)
-    output: StageOutput = stage(pad_images(images, batch_size), upstream)
-    return output[:num_images]
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,6 +4,8 @@ The way from a file to pixels (decoding, resizing, cropping) lies with whoever r
 figures it needs are in `CascadeConfig.preprocess`.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,13 @@ def pixels_to_unit(pixels_BSS3: Tensor) -> Tensor:
 
 def normalise(images_B3SS: Tensor, preprocess: Preprocess) -> Tensor:
     """Images in [0, 1] to the model's input: minus mean, over deviation, per channel."""
-    mean = torch.tensor(preprocess.mean, device=images_B3SS.device).view(3, 1, 1)
-    std = torch.tensor(preprocess.std, device=images_B3SS.device).view(3, 1, 1)
+    mean, std = _moments(preprocess, images_B3SS.device)
     return (images_B3SS - mean) / std
+
+
+@cache
+def _moments(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [3, 1, 1] on a device, brought there once."""
+    with torch.inference_mode(False):  # training reads them too
+        mean, std = (torch.tensor(value) for value in (preprocess.mean, preprocess.std))
+        return mean.view(3, 1, 1).to(device), std.view(3, 1, 1).to(device)

@@ -54,6 +54,13 @@ class StageState:
             None if self.relations is None else pad_images(self.relations, num_images, dim=1),
         )
 
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """The state on a device, in a precision; parts that are so already are not copied."""
+        return type(self)(
+            None if self.features is None else self.features.to(device, dtype),
+            None if self.relations is None else self.relations.to(device, dtype),
+        )
+
     @property
     def num_bytes(self) -> int:
         """Size in memory."""

@@ -5,6 +5,7 @@ Shapes: n images, S pixels a side, C classes, k best labels.
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -14,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt.cascade import Cascade, run_padded
 from dvt.exits import exit_mask, scores
-from dvt.preprocess import normalise, pixels_to_unit
+from dvt.fast import StageExecutor
 from dvt.reuse import StageState
 from pipeline.staged_queue import StagedQueue
 
@@ -95,14 +95,11 @@ class _Waiting:
         return len(self.tickets)
 
     def cut(self, start: int, stop: int) -> Self:
-        return self.take(np.arange(start, stop))
-
-    def take(self, rows: NDArray[np.int64]) -> Self:
-        index = torch.from_numpy(rows)
+        rows = slice(start, stop)
         return type(self)(
             self.tickets[rows],
-            self.pixels[index],
-            None if self.state is None else self.state[index],
+            self.pixels[rows],
+            None if self.state is None else self.state[rows],
             self.confidences[rows],
         )
 
@@ -121,7 +118,7 @@ class CascadeRunner:
     """Runs images through all stages in full batches.
 
     Args:
-        model: on its device, in its precision.
+        executor: the model on its device, in its precision.
         thresholds: one for each exit, the last taking everything.
         batch_size: images per forward pass, always exactly that many: a shorter batch is padded,
             so that an image's answer does not depend on its company.
@@ -129,15 +126,15 @@ class CascadeRunner:
     """
 
     def __init__(
-        self, model: Cascade, thresholds: tuple[float, ...], batch_size: int, top_k: int
+        self, executor: StageExecutor, thresholds: tuple[float, ...], batch_size: int, top_k: int
     ) -> None:
-        self._model = model.eval()
+        self._executor = executor
         self._thresholds = thresholds
         self._batch_size = batch_size
-        self._top_k = min(top_k, model.config.num_classes)
-        self._device = next(model.parameters()).device
-        self._dtype = next(model.parameters()).dtype
-        self._queue: StagedQueue[_Waiting] = StagedQueue(model.config.num_stages, batch_size)
+        self._top_k = min(top_k, executor.config.num_classes)
+        self._queue: StagedQueue[_Waiting] = StagedQueue(executor.config.num_stages, batch_size)
+        self._outside: deque[tuple[NDArray[np.int64], NDArray[np.uint8]]] = deque()
+        self._uploading: tuple[NDArray[np.int64], Callable[[], Tensor]] | None = None
 
     @property
     def waiting(self) -> tuple[int, ...]:
@@ -145,18 +142,41 @@ class CascadeRunner:
         return self._queue.waiting
 
     def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
-        """Queues images for the first stage; the pixels are kept, not copied."""
-        pixels = torch.from_numpy(pixels_nSS3)
-        nothing = np.empty((len(tickets), 0), dtype=np.float32)
-        self._queue.push(0, _Waiting(tickets, pixels, None, nothing))
+        """Takes images for the first stage; the pixels are kept, not copied."""
+        for start in range(0, len(tickets), self._batch_size):
+            rows = slice(start, start + self._batch_size)
+            self._outside.append((tickets[rows], pixels_nSS3[rows]))
 
     def run_full(self) -> tuple[list[Answers], list[Failure]]:
         """Runs while any stage has a full batch."""
-        return self._run(self._queue.pop_full)
+        return self._run(self._pop_full)
 
     def flush(self) -> tuple[list[Answers], list[Failure]]:
         """Runs until nothing waits any more."""
-        return self._run(self._queue.pop_any)
+        return self._run(lambda: self._pop_full() or self._queue.pop_any())
+
+    def _pop_full(self) -> tuple[int, _Waiting] | None:
+        while (full := self._queue.pop_full()) is None:
+            if not self._queue_uploaded():
+                return None
+        return full
+
+    def _queue_uploaded(self) -> bool:
+        """Queues images for the first stage; the next are uploaded while these are computed."""
+        arriving = self._uploading or self._start_upload()
+        self._uploading = self._start_upload()
+        if arriving is None:
+            return False
+        tickets, pixels = arriving
+        nothing = np.empty((len(tickets), 0), dtype=np.float32)
+        self._queue.push(0, _Waiting(tickets, pixels(), None, nothing))
+        return True
+
+    def _start_upload(self) -> tuple[NDArray[np.int64], Callable[[], Tensor]] | None:
+        if not self._outside:
+            return None
+        tickets, pixels = self._outside.popleft()
+        return tickets, self._executor.upload(pixels)
 
     def _run(
         self, pop: Callable[[], tuple[int, _Waiting] | None]
@@ -201,37 +221,37 @@ class CascadeRunner:
     @torch.inference_mode()
     def _run_batch(self, stage: int, batch: _Waiting) -> Answers | None:
         """One forward pass; queues the survivors and returns what the others were told."""
-        images = pixels_to_unit(batch.pixels.to(self._device))
-        images = normalise(images, self._model.config.preprocess).to(self._dtype)
-        output = run_padded(self._model.stages[stage], images, batch.state, self._batch_size)
+        output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
         probabilities_nC = scores(output.logits)
-        confidence_n, label_n = probabilities_nC.max(dim=-1)
-        leaves = exit_mask(confidence_n, self._thresholds[stage])
-        confidences = np.concatenate(
-            [batch.confidences, confidence_n.cpu().numpy()[:, None]], axis=1
+        largest, best = probabilities_nC.max(dim=-1), probabilities_nC.topk(self._top_k, dim=-1)
+        # The device is waited for here, once a batch.
+        confidence_n, label_n, top_scores, top_labels = (
+            part.cpu() for part in (*largest, best.values, best.indices)
         )
-        leaving, staying = leaves.nonzero().squeeze(1), (~leaves).nonzero().squeeze(1)
-        best = probabilities_nC[leaving].topk(self._top_k, dim=-1)
+        leaves = exit_mask(confidence_n, self._thresholds[stage])
+        confidences = np.concatenate([batch.confidences, confidence_n.numpy()[:, None]], axis=1)
         # Among equal scores `topk` and `max` choose differently; the answer is that of `max`,
         # as in `Cascade.predict`.
-        label_n1 = label_n[leaving].unsqueeze(1)
-        top_labels = torch.where(best.indices == label_n1, best.indices[:, :1], best.indices)
+        label_n1 = label_n.unsqueeze(1)
+        top_labels = torch.where(top_labels == label_n1, top_labels[:, :1], top_labels)
         top_labels[:, :1] = label_n1
-        leaving_rows, staying_rows = leaving.cpu().numpy(), staying.cpu().numpy()
-        if len(staying_rows):
+        staying = (~leaves).nonzero().squeeze(1)
+        if len(staying):
+            there = staying.to(batch.pixels.device)
             survivors = _Waiting(
-                batch.tickets[staying_rows],
-                batch.pixels[staying.cpu()],
-                None if output.state is None else output.state[staying],
-                confidences[staying_rows],
+                batch.tickets[staying.numpy()],
+                batch.pixels[there],
+                None if output.state is None else output.state[there],
+                confidences[staying.numpy()],
             )
             self._queue.push(stage + 1, survivors)
-        if not len(leaving_rows):
+        leaving = leaves.numpy()
+        if not leaving.any():
             return None
         return Answers(
-            tickets=batch.tickets[leaving_rows],
-            top_label_ids=top_labels.cpu().numpy(),
-            top_scores=best.values.cpu().numpy(),
+            tickets=batch.tickets[leaving],
+            top_label_ids=top_labels.numpy()[leaving],
+            top_scores=top_scores.numpy()[leaving],
             exit_stage=stage + 1,
-            exit_confidences=confidences[leaving_rows],
+            exit_confidences=confidences[leaving],
         )

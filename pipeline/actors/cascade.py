@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
+from dvt.fast import make_executor
 from pipeline.actors.decode import DecodedParcel
 from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure
 from pipeline.records import TAGS_SCHEMA
@@ -57,8 +58,9 @@ class CascadeActor:
         model = dvt.load_model(settings.model)
         self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
         self._gmacs = dvt.gmacs_per_exit(model.config)
-        model = model.to(device=settings.device, dtype=getattr(torch, settings.dtype))
-        self._model = model
+        self._executor = make_executor(
+            model, torch.device(settings.device), getattr(torch, settings.dtype)
+        )
         self._settings = settings
         self.reset()
 
@@ -70,7 +72,7 @@ class CascadeActor:
         """
         settings = self._settings
         self._runner = CascadeRunner(
-            self._model, settings.thresholds, settings.batch_size, settings.top_k
+            self._executor, settings.thresholds, settings.batch_size, settings.top_k
         )
         self._held: list[_Held] = []
         self._num_tickets = 0

@@ -1,18 +1,22 @@
 """`__all__` and the namespaces agree, so that what is public is public on purpose."""
 
 import importlib
+import inspect
 import pkgutil
 from types import ModuleType
 
 import pytest
 
 import dvt
+import dvt.fast
 import dvt.training
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, prefix="dvt."))
 
 
-@pytest.mark.parametrize("package", [dvt, dvt.training], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [dvt, dvt.fast, dvt.training], ids=lambda package: package.__name__
+)
 def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
     own = {
         name
@@ -23,7 +27,9 @@ def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None
     assert package.__all__ == sorted(package.__all__)
 
 
-@pytest.mark.parametrize("package", [dvt, dvt.training], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [dvt, dvt.fast, dvt.training], ids=lambda package: package.__name__
+)
 def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
     """`import torch` in an `__init__` would make `dvt.torch` a public name."""
     modules = [value.__name__ for value in vars(package).values() if isinstance(value, ModuleType)]
@@ -37,7 +43,7 @@ def test_every_name_a_module_lists_exists_and_is_documented(name: str) -> None:
     assert len(set(module.__all__)) == len(module.__all__)
     for public in module.__all__:
         value = getattr(module, public)
-        if callable(value):
+        if inspect.isroutine(value) or inspect.isclass(value):
             assert value.__doc__, f"{name}.{public}"
             assert value.__module__.startswith("dvt."), f"{name}.{public} is foreign"
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import dvt
 from dvt.presets import preset
-from dvt.published import to_own_names
+from dvt.published_names import to_own_names
 from dvt.reuse import StageState
 from tests.dvt.plain_cascade import plain_cascade
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess, patch_grid
+from dvt.fast import StageExecutor, make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.cascade_runner import Answers, CascadeRunner, Failure
 
@@ -37,6 +38,10 @@ def model() -> Cascade:
 @pytest.fixture(scope="module")
 def pixels() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (101, 16, 16, 3), dtype=np.uint8)
+
+
+def on_cpu(model: Cascade) -> StageExecutor:
+    return make_executor(model, torch.device("cpu"), torch.float32)
 
 
 def run_in_pieces(
@@ -70,7 +75,7 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
     model: Cascade, pixels: NDArray[np.uint8], sizes: list[int]
 ) -> None:
     thresholds = median_thresholds(model, pixels)
-    runner = CascadeRunner(model, thresholds, BATCH, top_k=3)
+    runner = CascadeRunner(on_cpu(model), thresholds, BATCH, top_k=3)
     answers, failures = run_in_pieces(runner, pixels, sizes)
     assert not failures
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
@@ -104,7 +109,7 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
 
     hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
     try:
-        runner = CascadeRunner(model, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(on_cpu(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         answers, failures = run_in_pieces(runner, poisoned, [40])
     finally:
         hook.remove()
@@ -123,7 +128,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
 
     hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
     try:
-        runner = CascadeRunner(model, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(on_cpu(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         answers, failures = run_in_pieces(runner, pixels[:21], [21])
     finally:
         hook.remove()
@@ -141,7 +146,7 @@ def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
     try:
         head.weight.data.zero_()
         head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
-        runner = CascadeRunner(model, (0.0, 0.0, float("-inf")), BATCH, top_k=5)
+        runner = CascadeRunner(on_cpu(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
         answers, _ = run_in_pieces(runner, pixels[:BATCH], [BATCH])
         images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
         expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
@@ -167,7 +172,7 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
         for index, stage in enumerate(model.stages)
     ]
     try:
-        runner = CascadeRunner(model, thresholds, BATCH, top_k=1)
+        runner = CascadeRunner(on_cpu(model), thresholds, BATCH, top_k=1)
         answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
     finally:
         for hook in hooks:
@@ -181,7 +186,7 @@ def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
 ) -> None:
     config = model.config.with_changes(grids=model.config.grids[-1:])
     static = Cascade(config, calibration=Calibration(thresholds=())).eval()
-    runner = CascadeRunner(static, static.thresholds(), BATCH, top_k=3)
+    runner = CascadeRunner(on_cpu(static), static.thresholds(), BATCH, top_k=3)
     answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
     assert not failures
     assert {answer.exit_stage for answer in answers} == {1}

@@ -1,0 +1,22 @@
+"""How stages are run for inference, by device: the same weights, the same results.
+
+`make_executor` chooses. Who runs stages hands pixels in with `upload` and stages with `run`;
+what a device needs for speed (graphs, pinned copies, the allocator) is this package's business.
+"""
+
+from dvt.fast.executor import StageExecutor, make_executor
+from dvt.fast.state_codec import (
+    EncodedState,
+    StateFormat,
+    decode_state,
+    encode_state,
+)
+
+__all__ = [
+    "EncodedState",
+    "StageExecutor",
+    "StateFormat",
+    "decode_state",
+    "encode_state",
+    "make_executor",
+]

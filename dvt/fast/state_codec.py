@@ -1,0 +1,105 @@
+"""State between processes: numpy arrays of 8, 16 or 32 bits that are shared without copies.
+
+numpy has no bfloat16, so its bits travel as int16. Shapes: n images, C = L*H channels, G image
+tokens, N = G + 1 tokens, D width.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt.reuse import StageState
+
+__all__ = ["STATE_FORMATS", "EncodedState", "StateFormat", "decode_state", "encode_state"]
+
+StateFormat = Literal["float32", "bfloat16", "int8"]
+STATE_FORMATS: tuple[StateFormat, ...] = get_args(StateFormat)
+
+_LARGEST = 127  # of int8, the same to both sides of 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedState:
+    """What travels.
+
+    Attributes:
+        features: [n, G, D], float32 or the bits of bfloat16; None where features are not reused.
+        relations: [C, n, N, N], float32, the bits of bfloat16, or int8; None where not reused.
+        scales: [C, n, N, 1], bits of bfloat16: what one step of a row's int8 is worth; else None.
+    """
+
+    features: NDArray[np.float32] | NDArray[np.int16] | None
+    relations: NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int8] | None
+    scales: NDArray[np.int16] | None
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on the wire."""
+        parts = (self.features, self.relations, self.scales)
+        return sum(part.nbytes for part in parts if part is not None)
+
+
+@torch.inference_mode()
+def encode_state(state: StageState, state_format: StateFormat) -> EncodedState:
+    """The state in fewer bits.
+
+    Args:
+        state: on any device, in any precision.
+        state_format: "float32" loses nothing; "bfloat16" keeps 8 bits of mantissa; "int8" keeps
+            bfloat16 features, and of the logits 8 bits relative to the largest of their row.
+    """
+    dtype = torch.float32 if state_format == "float32" else torch.bfloat16
+    features = None if state.features is None else _array(state.features.to(dtype))
+    if state.relations is None:
+        return EncodedState(features, None, None)
+    if state_format != "int8":
+        return EncodedState(features, _array(state.relations.to(dtype)), None)
+    relations = state.relations.float()
+    scales = (relations.abs().amax(dim=-1, keepdim=True) / _LARGEST).bfloat16()
+    # A row of zeros has no scale; any will do for it.
+    divisor = torch.where(scales == 0, 1, scales).float()
+    # The rounded scale may be a little too small for the row's largest value.
+    steps = (relations / divisor).round_().clamp_(-_LARGEST, _LARGEST).to(torch.int8)
+    return EncodedState(features, _array(steps), _array(scales))
+
+
+@torch.inference_mode()
+def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype) -> StageState:
+    """The state on a device, in a precision; arrays that need no change are not copied.
+
+    The tensors may share read-only memory: never write into them.
+    """
+    features = None if encoded.features is None else _floats(encoded.features)
+    relations = None
+    if encoded.relations is not None and encoded.scales is None:
+        relations = _floats(encoded.relations)
+    elif encoded.relations is not None and encoded.scales is not None:
+        # Small on the wire, and therefore widened only on the device.
+        steps = _tensor(encoded.relations).to(device).to(dtype)
+        relations = steps * _floats(encoded.scales).to(device, dtype)
+    return StageState(features, relations).to(device, dtype)
+
+
+def _array(values: Tensor) -> NDArray[Any]:
+    values = values.cpu().contiguous()
+    if values.dtype == torch.bfloat16:
+        values = values.view(torch.int16)
+    array: NDArray[Any] = values.numpy()
+    return array
+
+
+def _floats(array: NDArray[Any]) -> Tensor:
+    tensor = _tensor(array)
+    return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor over the array's memory, which the object store hands out read-only."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
