@@ -62,7 +62,7 @@ def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
                 marker="*",
                 linestyle="none",
                 markersize=13,
-                label="shipped thresholds",
+                label="its default thresholds",
             )
         axes.set_xlabel("mean cost of an image, MMACs")
         axes.set_ylabel("top-1 accuracy, %")
