@@ -66,7 +66,8 @@ def run_eval(job: EvalJob) -> JobResult:
         if job.fit_data is not None:
             fit_record = record_exits(model, job.fit_data, job.batch_size, listener)
     evaluation = evaluate_record(model, record, fit_record)
-    lines = [f"{job.model} on {job.data}", *evaluation_lines(evaluation)]
+    precision = str(dtype).removeprefix("torch.")
+    lines = [f"{job.model} on {job.data}, {precision}", *evaluation_lines(evaluation)]
     if job.csv is not None:
         _write_csv(job.csv, evaluation)
         lines.append(f"points: {job.csv}")
@@ -77,7 +78,7 @@ def run_eval(job: EvalJob) -> JobResult:
         "model": job.model,
         "data": job.data,
         "fit_data": job.fit_data,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": precision,
     }
     return JobResult(lines=tuple(lines), data=data | evaluation.as_json())
 
