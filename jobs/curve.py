@@ -1,29 +1,21 @@
 """Accuracy against cost, drawn with matplotlib (the extra `plot`)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from dvt.calibration import OperatingPoint
+from jobs.evaluation import Evaluation
+from jobs.evaluation_text import CURVE_TITLES
 from pipeline.errors import UsageError
 
 __all__ = ["write_curve"]
 
 
-def write_curve(
-    path: Path,
-    title: str,
-    sweep: Sequence[OperatingPoint],
-    chosen: OperatingPoint | None,
-    exits: Sequence[tuple[float, float]],
-) -> None:
-    """Draws the sweep as a line, the exits as points, and the chosen thresholds as a star.
+def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
+    """Draws the curves as lines, the exits as points, and the model's thresholds as a star.
 
     Args:
         path: SVG file to write; the same figures give the same bytes.
         title: of the chart.
-        sweep: operating points in order.
-        chosen: where the model's own thresholds are.
-        exits: (GMACs, accuracy) of each exit if every image left there.
+        evaluation: what to draw; a single exit is one point.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -36,13 +28,17 @@ def write_curve(
     with mpl.rc_context({"svg.hashsalt": "dvt", "font.size": 10}):
         figure = Figure(figsize=(7, 4.2), layout="constrained")
         axes = figure.subplots()
-        axes.plot(
-            [1000 * point.gmacs for point in sweep],
-            [100 * point.accuracy for point in sweep],
-            marker=".",
-            markersize=4,
-            linewidth=1.4,
-            label="cascade, threshold sweep",
+        for name, curve in evaluation.curves.items():
+            axes.plot(
+                [1000 * gmacs for gmacs, _ in curve],
+                [100 * accuracy for _, accuracy in curve],
+                marker=".",
+                markersize=4,
+                linewidth=1.4,
+                label=CURVE_TITLES[name],
+            )
+        exits = list(
+            zip(evaluation.gmacs_per_exit, evaluation.record.accuracy_per_exit, strict=True)
         )
         axes.plot(
             [1000 * gmacs for gmacs, _ in exits],
@@ -59,14 +55,14 @@ def write_curve(
                 xytext=(6, -12),
                 textcoords="offset points",
             )
-        if chosen is not None:
+        if evaluation.default is not None:
             axes.plot(
-                1000 * chosen.gmacs,
-                100 * chosen.accuracy,
+                1000 * evaluation.default.gmacs,
+                100 * evaluation.default.accuracy,
                 marker="*",
                 linestyle="none",
                 markersize=13,
-                label="shipped thresholds",
+                label="its default thresholds",
             )
         axes.set_xlabel("mean cost of an image, MMACs")
         axes.set_ylabel("top-1 accuracy, %")

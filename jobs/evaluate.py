@@ -1,19 +1,20 @@
-"""`dvt eval`: accuracy of every exit, and the accuracy/cost curve of the threshold sweep."""
+"""`dvt eval`: accuracy of every exit and accuracy against cost, beside the checkpoint's own."""
 
+import csv
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 
 import dvt
-from dvt.calibration import OperatingPoint, evaluate_thresholds
-from dvt.device import best_device
-from dvt.training import evaluate_exits
+from dvt.device import best_device, inference_dtype
 from jobs.curve import write_curve
-from jobs.labelled import load_labelled
+from jobs.evaluation import Evaluation, evaluate_record
+from jobs.evaluation_text import evaluation_lines
+from jobs.exit_record import record_exits
 from jobs.options import Job, JobResult, job_command
-from pipeline.errors import UsageError
-from pipeline.placement import decode_settings
+from jobs.progress import shown_progress
 
 __all__ = ["EvalJob", "command", "run_eval"]
 
@@ -21,76 +22,75 @@ __all__ = ["EvalJob", "command", "run_eval"]
 class EvalJob(Job):
     """Evaluates a trained cascade on labelled pictures.
 
-    --data is a folder with truth.parquet beside images/, a folder of class folders, or
-    shapes:NUM:SEED. The thresholds are those stored in the checkpoint; none are fitted here.
+    --data is a folder of class folders, a folder with truth.parquet beside images/, tars in
+    WebDataset's layout, Parquet files, or shapes:NUM:SEED; tars and Parquet files also as a folder,
+    a glob, or a range {000..012}. Labels are class names, WordNet ids (ImageNet) or class ids.
+
+    The curve is told three times: with the thresholds stored in the checkpoint; with thresholds
+    fitted here by the reference's sweep (on --fit-data, else on each half of the data and judged
+    on the other); and as the checkpoint itself has it.
     """
 
     model: Annotated[str, Field(description="shipped name, checkpoint folder or .pth.tar")] = (
         "shapes"
     )
     data: Annotated[str, Field(description="labelled pictures")]
+    fit_data: Annotated[
+        str | None, Field(description="other labelled pictures to fit thresholds on")
+    ] = None
+    batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Field(description="precision; auto: what `dvt tag` uses on this machine"),
+    ] = "auto"
     curve: Annotated[
         Path | None, Field(description="draw accuracy against GMACs into this SVG file")
     ] = None
+    csv: Annotated[Path | None, Field(description="write all points of the curves to it")] = None
 
 
 def run_eval(job: EvalJob) -> JobResult:
     """Evaluates.
 
     Raises:
-        UsageError: the model has no class names, or the data cannot be used.
+        UsageError: the data cannot be used, or have a class that the model lacks.
+        ModelError: the model cannot be used.
     """
     model = dvt.load_model(job.model)
-    if model.labels is None:
-        raise UsageError(f"model: {job.model} has no class names to compare with")
-    pictures = load_labelled(job.data, decode_settings(model.config), model.labels)
-    scores_EnC = evaluate_exits(model.to(best_device()), pictures.pixels)
-    confidences_En = scores_EnC.max(axis=-1)
-    correct_En = scores_EnC.argmax(axis=-1) == pictures.labels
-    accuracies = [float(value) for value in correct_En.mean(axis=1)]
-    cost = dvt.gmacs_per_exit(model.config)
-
-    def point(thresholds: tuple[float, ...]) -> OperatingPoint:
-        return evaluate_thresholds(confidences_En, correct_En, thresholds, cost)
-
-    sweep = [point(thresholds) for thresholds in model.calibration.threshold_sweep]
-    chosen = None
-    if model.calibration.thresholds is not None:
-        chosen = point(model.calibration.thresholds)
+    device = best_device()
+    dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
+    model = model.to(device=device, dtype=dtype)
+    with shown_progress() as listener:
+        record = record_exits(model, job.data, job.batch_size, listener)
+        fit_record = None
+        if job.fit_data is not None:
+            fit_record = record_exits(model, job.fit_data, job.batch_size, listener)
+    evaluation = evaluate_record(model, record, fit_record)
+    precision = str(dtype).removeprefix("torch.")
+    lines = [f"{job.model} on {job.data}, {precision}", *evaluation_lines(evaluation)]
+    if job.csv is not None:
+        _write_csv(job.csv, evaluation)
+        lines.append(f"points: {job.csv}")
+    if job.curve is not None:
+        write_curve(job.curve, job.model, evaluation)
+        lines.append(f"curve: {job.curve}")
     data: dict[str, Any] = {
         "model": job.model,
         "data": job.data,
-        "images": len(pictures.labels),
-        "unreadable": pictures.num_unreadable,
-        "accuracy_per_exit": accuracies,
-        "gmacs_per_exit": cost,
-        "default": None if chosen is None else _as_json(chosen),
-        "curve": [_as_json(entry) for entry in sweep],
+        "fit_data": job.fit_data,
+        "dtype": precision,
     }
-    lines = [f"{len(pictures.labels):,} pictures of {job.data}"]
-    lines += [
-        f"exit {number}: {100 * accuracy:.2f} % at {1000 * gmacs:.4g} MMACs"
-        for number, (accuracy, gmacs) in enumerate(zip(accuracies, cost, strict=True), start=1)
-    ]
-    if chosen is not None:
-        shares = " / ".join(f"{count:,}" for count in chosen.exits)
-        lines.append(
-            f"with its thresholds: {100 * chosen.accuracy:.2f} % at {1000 * chosen.gmacs:.4g} "
-            f"MMACs, images per exit {shares}"
-        )
-    if job.curve is not None:
-        write_curve(job.curve, job.model, sweep, chosen, list(zip(cost, accuracies, strict=True)))
-        lines.append(f"curve: {job.curve}")
-    return JobResult(lines=tuple(lines), data=data)
+    return JobResult(lines=tuple(lines), data=data | evaluation.as_json())
 
 
-def _as_json(point: OperatingPoint) -> dict[str, Any]:
-    return {
-        "thresholds": point.thresholds,
-        "accuracy": point.accuracy,
-        "gmacs": point.gmacs,
-        "exits": point.exits,
-    }
+def _write_csv(path: Path, evaluation: Evaluation) -> None:
+    """One row a point: which curve, position in the sweep from 1, GMACs, accuracy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("curve", "position", "gmacs", "accuracy"))
+        for name, curve in evaluation.curves.items():
+            rows.writerows((name, number, *point) for number, point in enumerate(curve, start=1))
 
 
 command = job_command("eval", EvalJob, run_eval)

@@ -24,7 +24,7 @@ def progress_line(progress: Progress) -> str:
     done = progress.num_skipped + progress.num_tagged + progress.num_dead_letters
     total = "?" if progress.num_images is None else f"{progress.num_images:,}"
     parts = [f"{done:,} of {total} images", f"{progress.images_per_second:,.0f}/s"]
-    if progress.num_tagged:
+    if any(progress.exits):
         shares = " / ".join(f"{100 * n / progress.num_tagged:.0f} %" for n in progress.exits)
         parts.append(f"exits {shares}")
     if progress.num_dead_letters:

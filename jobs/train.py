@@ -16,7 +16,8 @@ from dvt.config import first_problem
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
 from dvt.presets import preset
-from dvt.training import EpochResult, TrainingRecipe, evaluate_exits, train
+from dvt.training import EpochResult, TrainingRecipe, train
+from jobs.exit_record import judged
 from jobs.labelled import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
 from pipeline.errors import UsageError
@@ -112,9 +113,7 @@ def calibrate_by_sweep(
         drop: accuracy that may be given up against the last exit, as a fraction.
         name: of the data, for the record.
     """
-    scores_EnC = evaluate_exits(model, pictures.pixels)
-    confidences_En = scores_EnC.max(axis=-1)
-    correct_En = scores_EnC.argmax(axis=-1) == pictures.labels
+    confidences_En, correct_En = judged(model, pictures.pixels, pictures.labels)
     accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
     cost = gmacs_per_exit(model.config)
     points = [

@@ -123,12 +123,18 @@ def _learning_rate_factor(step: int, steps_per_epoch: int, recipe: TrainingRecip
 def evaluate_exits(
     model: Cascade, pixels_NSS3: NDArray[np.uint8], batch_size: int = 128
 ) -> NDArray[np.float32]:
-    """Softmax scores of every exit for every picture, [E, N, num_classes]."""
-    device = next(model.parameters()).device
+    """Softmax scores of every exit for every picture, [E, N, num_classes].
+
+    Args:
+        model: on the device and in the type to compute in.
+        pixels_NSS3: pictures [N, S, S, 3], S the model's image size.
+        batch_size: pictures per forward pass.
+    """
+    weight = next(model.parameters())
     model.eval()
     batches: list[Tensor] = []
     for start in range(0, len(pixels_NSS3), batch_size):
-        pixels = torch.from_numpy(pixels_NSS3[start : start + batch_size]).to(device)
-        images = normalise(pixels_to_unit(pixels), model.config.preprocess)
+        pixels = torch.from_numpy(pixels_NSS3[start : start + batch_size]).to(weight.device)
+        images = normalise(pixels_to_unit(pixels), model.config.preprocess).to(weight.dtype)
         batches.append(torch.stack([scores(logits) for logits in model(images)]).cpu())
     return torch.cat(batches, dim=1).numpy()

@@ -11,7 +11,7 @@ Knows Pillow, NumPy and PyArrow; neither torch nor Ray.
 from jobs.shapes.archive import WrittenArchive, write_shapes
 from jobs.shapes.classes import CLASSES
 from jobs.shapes.factors import FACTOR_NAMES, Factors
-from jobs.shapes.paint import Sample, render
+from jobs.shapes.paint import Sample, label_of, render
 
 __all__ = [
     "CLASSES",
@@ -19,6 +19,7 @@ __all__ = [
     "Factors",
     "Sample",
     "WrittenArchive",
+    "label_of",
     "render",
     "write_shapes",
 ]

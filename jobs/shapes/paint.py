@@ -18,9 +18,9 @@ from jobs.shapes.classes import CLASSES, Ring
 from jobs.shapes.draws import Draws
 from jobs.shapes.factors import Factors
 from jobs.shapes.geometry import EXTENT, UNIT, Patch
-from jobs.shapes.scene import Scene, draw_scene
+from jobs.shapes.scene import Scene, draw_label_id, draw_scene
 
-__all__ = ["Sample", "check_size", "render"]
+__all__ = ["Sample", "check_size", "label_of", "render"]
 
 _SMALLEST_SIDE_PX = 16
 _SMALLEST_CANVAS_PX = 192
@@ -61,6 +61,11 @@ def check_size(width: int, height: int) -> None:
         )
     if max(width, height) > 2 * EXTENT * min(width, height):
         raise ValueError(f"the long side must be at most twice the short, got {width}x{height}")
+
+
+def label_of(seed: int, index: int) -> str:
+    """The class of the picture that `render` gives, without painting it."""
+    return CLASSES[draw_label_id(Draws(seed, index))]
 
 
 def render(seed: int, index: int, width: int, height: int) -> Sample:

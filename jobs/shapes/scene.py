@@ -22,7 +22,7 @@ from jobs.shapes.factors import Factors, draw_factors
 from jobs.shapes.geometry import UNIT, Patch, transformed
 from jobs.shapes.occlusion import draw_occluder
 
-__all__ = ["Scene", "draw_scene"]
+__all__ = ["Scene", "draw_label_id", "draw_scene"]
 
 _GRID_CELLS = (4, 6, 10, 16, 28)  # over the whole extent of two short sides
 
@@ -56,9 +56,14 @@ class Scene:
     noise_amplitude: int
 
 
+def draw_label_id(draws: Draws) -> int:
+    """The class, uniform over `CLASSES`: the first draw of a scene."""
+    return draws.between(0, len(CLASSES) - 1)
+
+
 def draw_scene(draws: Draws) -> Scene:
-    """Draws one scene; the class is uniform over `CLASSES`."""
-    label_id = draws.between(0, len(CLASSES) - 1)
+    """Draws one scene."""
+    label_id = draw_label_id(draws)
     factors = draw_factors(draws)
     palette = _draw_palette(draws, factors)
     radius = round(UNIT * (0.40 - 0.22 * factors.size))

@@ -32,7 +32,7 @@ def test_the_shipped_model_is_good_at_its_last_exit_and_worse_at_its_first() -> 
     assert last >= 0.96  # 97 % and more on larger samples, see docs/shapes.md
     assert first < last
     assert done.json["default"]["gmacs"] < done.json["gmacs_per_exit"][-1] / 2
-    assert len(done.json["curve"]) == 59
+    assert len(done.json["curves"]["stored"]) == 59
 
 
 def test_the_shipped_checkpoint_is_small_and_readable_by_everybody() -> None:

@@ -1,0 +1,144 @@
+"""What the exits of a model said about labelled pictures: all that curves and thresholds need.
+
+A data set of any size is judged as a stream: of each image only one confidence and one answer's
+correctness per exit are kept. Shapes: E exits, n images, S the model's image size.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt import imagenet
+from dvt.cascade import Cascade
+from dvt.training import evaluate_exits
+from jobs.labelled import (
+    ClassIds,
+    DecodedPart,
+    check_labels,
+    check_readable,
+    decoded_parts,
+    open_labelled,
+)
+from pipeline.placement import decode_settings
+from pipeline.progress import Progress, ProgressListener
+
+__all__ = ["ExitRecord", "judged", "record_exits"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitRecord:
+    """Figures of n images.
+
+    Attributes:
+        confidences: largest softmax probability, [E, n] float32.
+        correct: whether the answer is right, [E, n].
+        in_second_half: which half of the data an image belongs to, [n]; from its key alone.
+        num_unreadable: images that were left out.
+    """
+
+    confidences: NDArray[np.float32]
+    correct: NDArray[np.bool_]
+    in_second_half: NDArray[np.bool_]
+    num_unreadable: int = 0
+
+    @property
+    def num_images(self) -> int:
+        """Images that were judged."""
+        return len(self.in_second_half)
+
+    @property
+    def accuracy_per_exit(self) -> tuple[float, ...]:
+        """Top-1 as a fraction, if all images left at that exit."""
+        return tuple(float(value) for value in self.correct.mean(axis=1))
+
+    def halves(self) -> tuple["ExitRecord", "ExitRecord"]:
+        """The images of either half; one may be empty where there are few."""
+        one, other = (
+            ExitRecord(self.confidences[:, rows], self.correct[:, rows], self.in_second_half[rows])
+            for rows in (~self.in_second_half, self.in_second_half)
+        )
+        return one, other
+
+
+def judged(
+    model: Cascade,
+    pixels_nSS3: NDArray[np.uint8],
+    labels_n: NDArray[np.int64],
+    batch_size: int = 128,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
+    scores_EnC = evaluate_exits(model, pixels_nSS3, batch_size)
+    return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
+
+
+def record_exits(
+    model: Cascade, data: str, batch_size: int, on_progress: ProgressListener
+) -> ExitRecord:
+    """Judges a data set while it is read; memory does not grow with its pictures' size.
+
+    Args:
+        model: on the device and in the type to compute in.
+        data: a data set, see `jobs.labelled`.
+        batch_size: images per forward pass.
+        on_progress: told after every few batches.
+
+    Raises:
+        UsageError: the data cannot be used, or have a class that the model lacks.
+    """
+    settings = decode_settings(model.config)
+    source = open_labelled(data, settings.max_bytes)
+    ids = _class_ids(model)
+    num_images = check_labels(source, ids)
+    started = time.monotonic()
+    confidences, correct, halves = [], [], []
+    num_judged = num_unreadable = 0
+    for batch in _in_batches(decoded_parts(source, settings), batch_size):
+        num_unreadable += batch.num_unreadable
+        if not batch.keys:
+            continue
+        labels = np.array([ids.id_of(label) for label in batch.labels], dtype=np.int64)
+        confident, right = judged(model, batch.pixels, labels, batch_size)
+        confidences.append(confident)
+        correct.append(right)
+        halves.append(np.array([_is_in_second_half(key) for key in batch.keys]))
+        num_judged += len(labels)
+        elapsed_s = time.monotonic() - started
+        on_progress(Progress(num_images, 0, num_judged, num_unreadable, (), elapsed_s))
+    check_readable(data, num_judged, num_unreadable)
+    return ExitRecord(
+        np.concatenate(confidences, axis=1),
+        np.concatenate(correct, axis=1),
+        np.concatenate(halves),
+        num_unreadable,
+    )
+
+
+def _class_ids(model: Cascade) -> ClassIds:
+    """With WordNet ids for ImageNet's classes, two pairs of which share a name."""
+    is_imagenet = model.labels == imagenet.class_names()
+    aliases = imagenet.wordnet_ids() if is_imagenet else ()
+    return ClassIds(model.config.num_classes, model.labels, aliases)
+
+
+def _is_in_second_half(key: str) -> bool:
+    """One bit of a hash: the same on every machine, and blind to the order of the images."""
+    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=1).digest()
+    return bool(digest[0] & 1)
+
+
+def _in_batches(parts: Iterable[DecodedPart], size: int) -> Iterator[DecodedPart]:
+    """The same samples, in parts of whole batches; only the last may hold less."""
+    held: list[DecodedPart] = []
+    for part in parts:
+        held.append(part)
+        num_held = sum(len(part.keys) for part in held)
+        if num_held >= size:
+            whole, rest = DecodedPart.join(held).split(num_held // size * size)
+            yield whole
+            held = [rest]
+    if held:
+        yield DecodedPart.join(held)
