@@ -38,10 +38,15 @@ class EncodedState:
     scales: NDArray[np.int16] | None
 
     @property
+    def arrays(self) -> list[NDArray[Any]]:
+        """Those that there are."""
+        parts = (self.features, self.relations, self.scales)
+        return [part for part in parts if part is not None]
+
+    @property
     def num_bytes(self) -> int:
         """Size on the wire."""
-        parts = (self.features, self.relations, self.scales)
-        return sum(part.nbytes for part in parts if part is not None)
+        return sum(array.nbytes for array in self.arrays)
 
 
 @torch.inference_mode()
