@@ -63,16 +63,17 @@ class TokenPerformer(nn.Module):
         """Keys, queries and values [B, P, 3T] to attended values [B, P, T]."""
         width = self.proj.in_features
         value_BPT = kqv_BPZ[..., 2 * width :]
-        # The exponential overflows and loses its small values in 16 bits.
-        key_query = kqv_BPZ[..., : 2 * width].unflatten(-1, (2, width)).float()
-        half_norm = key_query.square().sum(-1, keepdim=True) / 2
-        # The factor 1 / sqrt(M) of both features cancels out, but for the normaliser's 1e-8.
-        features_BP2M = torch.exp(key_query @ self.random_features.float().T - half_norm)
-        key_BPM, query_BPM = features_BP2M.unbind(2)
-        context_BMT = key_BPM.transpose(1, 2) @ value_BPT.float()
-        key_sum_BM1 = key_BPM.sum(dim=1).unsqueeze(-1)
-        # One product gives the attended values and, in its last column, their normaliser.
-        attended = query_BPM @ torch.cat([context_BMT, key_sum_BM1], dim=-1)
+        # The exponential overflows and loses its small values in 16 bits, in training too.
+        with torch.autocast(kqv_BPZ.device.type, enabled=False):
+            key_query = kqv_BPZ[..., : 2 * width].unflatten(-1, (2, width)).float()
+            half_norm = key_query.square().sum(-1, keepdim=True) / 2
+            # The factor 1 / sqrt(M) of both features cancels out, but for the normaliser's 1e-8.
+            features_BP2M = torch.exp(key_query @ self.random_features.float().T - half_norm)
+            key_BPM, query_BPM = features_BP2M.unbind(2)
+            context_BMT = key_BPM.transpose(1, 2) @ value_BPT.float()
+            key_sum_BM1 = key_BPM.sum(dim=1).unsqueeze(-1)
+            # One product gives attended values and, in its last column, their normaliser.
+            attended = query_BPM @ torch.cat([context_BMT, key_sum_BM1], dim=-1)
         normaliser = attended[..., width:] + 1e-8 * len(self.random_features)
         attended_BPT = (attended[..., :width] / normaliser).to(value_BPT.dtype)
         return value_BPT + self.proj(attended_BPT)  # type: ignore[no-any-return]

@@ -47,8 +47,9 @@ def test_logits_and_state_stay_in_16_bits(
     assert rounded.state.num_bytes * 2 == exact.state.num_bytes
 
 
+@pytest.mark.parametrize("autocast", [True, False])
 def test_the_performers_exponential_is_computed_in_float32(
-    tiny_cascade: Callable[..., dvt.Cascade],
+    autocast: bool, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     """exp(-|x|^2 / 2) of 8 channels of 3.9 is 4e-27: float32 holds it, float16 would not.
 
@@ -64,6 +65,6 @@ def test_the_performers_exponential_is_computed_in_float32(
     performer.random_features.fill_(3.9 / 2)
     kqv = torch.full((1, 2, 24), 3.9, dtype=torch.bfloat16)
     kqv[0, :, 16:] = torch.tensor([1.0, 3.0]).unsqueeze(1)
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         attended = performer.attend(kqv) - kqv[..., 16:]
     assert attended.float().flatten().tolist() == pytest.approx([2.0] * 16, rel=0.02)
