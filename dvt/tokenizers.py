@@ -6,6 +6,7 @@ Knows nothing of class tokens or positions; a `Stage` adds those.
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,7 @@ class TokenPerformer(nn.Module):
         width = self.proj.in_features
         value_BPT = kqv_BPZ[..., 2 * width :]
         # The exponential overflows and loses its small values in 16 bits, in training too.
-        with torch.autocast(kqv_BPZ.device.type, enabled=False):
+        with _full_precision(kqv_BPZ.device):
             key_query = kqv_BPZ[..., : 2 * width].unflatten(-1, (2, width)).float()
             half_norm = key_query.square().sum(-1, keepdim=True) / 2
             # The factor 1 / sqrt(M) of both features cancels out, but for the normaliser's 1e-8.
@@ -77,6 +78,11 @@ class TokenPerformer(nn.Module):
         normaliser = attended[..., width:] + 1e-8 * len(self.random_features)
         attended_BPT = (attended[..., :width] / normaliser).to(value_BPT.dtype)
         return value_BPT + self.proj(attended_BPT)  # type: ignore[no-any-return]
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Switches autocast off; tensors without values (`meta`) know none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _normed_pixels(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: nn.Linear) -> Tensor:
