@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import torch
 
 from pipeline.placement import hardware
 
-__all__ = ["median_ms", "report"]
+__all__ = ["report"]
 
 
 def report(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
@@ -40,8 +39,3 @@ def report(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(content))
-
-
-def median_ms(seconds: list[float], images: int) -> float:
-    """Median milliseconds of one image."""
-    return 1000 * statistics.median(seconds) / images

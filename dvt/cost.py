@@ -42,6 +42,11 @@ class StageCost:
         return self.tokenizer + self.blocks + self.feature_reuse + self.relation_reuse + self.head
 
     @property
+    def useful(self) -> int:
+        """MACs that are run and needed: the resizing mostly multiplies by zeros."""
+        return self.total - self.unread
+
+    @property
     def executed(self) -> int:
         """MACs of the stage as this implementation runs it."""
         return self.total - self.unread + self.resizing

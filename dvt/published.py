@@ -86,8 +86,16 @@ def _read(path: Path) -> _Published:
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.is_nested:
             raise CheckpointError(f"{path}: entry {key!r} of {container} is not a tensor")
-    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
-    return _Published(state_dict, content)
+    bare = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    if len(bare) < len(state_dict):
+        raise CheckpointError(f"{path}: holds a key both with and without 'module.'")
+    architecture = content.get("arch")
+    if isinstance(architecture, str) and architecture.startswith("vit_"):
+        raise CheckpointError(
+            f"{path}: arch {architecture!r} does not say how its pictures are normalised; "
+            "load the safetensors file with timm's config.json beside it instead"
+        )
+    return _Published(bare, content)
 
 
 def load_published(path: Path) -> Cascade:

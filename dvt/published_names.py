@@ -95,7 +95,10 @@ def to_own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
                     f"keys start with {', '.join(PREFIXES)}"
                 )
             stage = present.index(prefix)
-        renamed[f"stages.{stage}.{_own_name(rest)}"] = value
+        own = f"stages.{stage}.{_own_name(rest)}"
+        if own in renamed:
+            raise CheckpointError(f"key {key!r}: another key names the same weight")
+        renamed[own] = value
     return renamed
 
 

@@ -5,7 +5,7 @@ Knows nothing of the other stages but the shape of what it receives.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,7 @@ class Stage(nn.Module):
 
     @property
     def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
+        return cast("list[Block]", list(self.blocks))
 
     def _reused(self, upstream: StageState | None) -> tuple[Tensor | None, Tensor | None]:
         """Inherited features [L, B, N', 48] and relations [L, H, B, N', N'], on the own grid."""

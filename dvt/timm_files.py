@@ -21,7 +21,7 @@ from dvt.presets import VIT_PREPROCESS
 
 __all__ = ["TimmModel", "load_weights", "timm_model_in", "timm_model_of"]
 
-CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def timm_model_of(path: Path) -> TimmModel:
         CheckpointError: neither says which model it is.
     """
     beside = timm_model_in(path.parent)
-    if beside is not None:
-        return beside
+    if beside is not None and path.name == WEIGHTS:
+        return beside  # the configuration of a folder is that of its one model
     if path.name.startswith("deit_"):
         return TimmModel(path.stem, Preprocess())  # of DeiT's own code
     if path.name.startswith("vit_"):

@@ -124,7 +124,9 @@ def _normed_tokens(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: n
     wide = map_BSSC.float()
     moments_B2SS = torch.stack([wide.mean(-1), wide.square().mean(-1)], dim=1)
     mean, square = F.avg_pool2d(moments_B2SS, kernel, stride, padding).unsqueeze(-1).unbind(1)
-    inverse_Bss1 = torch.rsqrt(square - mean.square() + norm.eps).to(map_BSSC.dtype)
+    # Rounding may bring the variance of nearly equal values below 0.
+    variance = (square - mean.square()).clamp(min=0)
+    inverse_Bss1 = torch.rsqrt(variance + norm.eps).to(map_BSSC.dtype)
     return torch.addcmul(bias, products_BZss.permute(0, 2, 3, 1), inverse_Bss1)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 import dvt
 from dvt.device import best_device, inference_dtype
+from dvt.fast import make_executor
 from jobs.curve import write_curve
 from jobs.evaluation import Evaluation, evaluate_record
 from jobs.evaluation_text import evaluation_lines
@@ -31,9 +32,9 @@ class EvalJob(Job):
     on the other); and as the checkpoint itself has it.
     """
 
-    model: Annotated[str, Field(description="shipped name, checkpoint folder or .pth.tar")] = (
-        "shapes"
-    )
+    model: Annotated[
+        str, Field(description="shipped name, checkpoint folder or published file")
+    ] = "shapes"
     data: Annotated[str, Field(description="labelled pictures")]
     fit_data: Annotated[
         str | None, Field(description="other labelled pictures to fit thresholds on")
@@ -59,12 +60,14 @@ def run_eval(job: EvalJob) -> JobResult:
     model = dvt.load_model(job.model)
     device = best_device()
     dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
-    model = model.to(device=device, dtype=dtype)
+    executor = make_executor(model, device, dtype)
     with shown_progress() as listener:
-        record = record_exits(model, job.data, job.batch_size, listener)
+        record = record_exits(executor, model.labels, job.data, job.batch_size, listener)
         fit_record = None
         if job.fit_data is not None:
-            fit_record = record_exits(model, job.fit_data, job.batch_size, listener)
+            fit_record = record_exits(
+                executor, model.labels, job.fit_data, job.batch_size, listener
+            )
     evaluation = evaluate_record(model, record, fit_record)
     precision = str(dtype).removeprefix("torch.")
     lines = [f"{job.model} on {job.data}, {precision}", *evaluation_lines(evaluation)]

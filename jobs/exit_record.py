@@ -5,15 +5,14 @@ correctness per exit are kept. Shapes: E exits, n images, S the model's image si
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt import imagenet
-from dvt.cascade import Cascade
+from dvt.fast import StageExecutor
 from dvt.training import evaluate_exits
 from jobs.labelled import (
     ClassIds,
@@ -65,23 +64,28 @@ class ExitRecord:
 
 
 def judged(
-    model: Cascade,
+    executor: StageExecutor,
     pixels_nSS3: NDArray[np.uint8],
     labels_n: NDArray[np.int64],
     batch_size: int = 128,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
-    scores_EnC = evaluate_exits(model, pixels_nSS3, batch_size)
+    scores_EnC = evaluate_exits(executor, pixels_nSS3, batch_size)
     return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
 
 
 def record_exits(
-    model: Cascade, data: str, batch_size: int, on_progress: ProgressListener
+    executor: StageExecutor,
+    names: Sequence[str] | None,
+    data: str,
+    batch_size: int,
+    on_progress: ProgressListener,
 ) -> ExitRecord:
     """Judges a data set while it is read; memory does not grow with its pictures' size.
 
     Args:
-        model: on the device and in the type to compute in.
+        executor: the model on its device, in its precision.
+        names: the model's class names, if it has any.
         data: a data set, see `jobs.labelled`.
         batch_size: images per forward pass.
         on_progress: told after every few batches.
@@ -89,9 +93,9 @@ def record_exits(
     Raises:
         UsageError: the data cannot be used, or have a class that the model lacks.
     """
-    settings = decode_settings(model.config)
+    settings = decode_settings(executor.config)
     source = open_labelled(data, settings.max_bytes)
-    ids = _class_ids(model)
+    ids = ClassIds.of_model(executor.config.num_classes, names)
     num_images = check_labels(source, ids)
     started = time.monotonic()
     confidences, correct, halves = [], [], []
@@ -101,7 +105,7 @@ def record_exits(
         if not batch.keys:
             continue
         labels = np.array([ids.id_of(label) for label in batch.labels], dtype=np.int64)
-        confident, right = judged(model, batch.pixels, labels, batch_size)
+        confident, right = judged(executor, batch.pixels, labels, batch_size)
         confidences.append(confident)
         correct.append(right)
         halves.append(np.array([_is_in_second_half(key) for key in batch.keys]))
@@ -115,13 +119,6 @@ def record_exits(
         np.concatenate(halves),
         num_unreadable,
     )
-
-
-def _class_ids(model: Cascade) -> ClassIds:
-    """With WordNet ids for ImageNet's classes, two pairs of which share a name."""
-    is_imagenet = model.labels == imagenet.class_names()
-    aliases = imagenet.wordnet_ids() if is_imagenet else ()
-    return ClassIds(model.config.num_classes, model.labels, aliases)
 
 
 def _is_in_second_half(key: str) -> bool:

@@ -72,7 +72,7 @@ def run_profile(job: ProfileJob) -> JobResult:
     profiles = [
         profile
         for batch_size in job.batch_sizes
-        for profile in profile_stages(executor, batch_size, job.state_format, job.rounds)
+        for profile in profile_stages(executor, batch_size, limit, job.state_format, job.rounds)
     ]
     precision = str(dtype).removeprefix("torch.")
     place = hardware()
@@ -127,7 +127,7 @@ def _table(profiles: list[StageProfile], job: ProfileJob) -> list[str]:
     with console.capture() as captured:
         console.print(table)
     notes = (
-        "of limit: MACs that are run, of those of one large matrix product",
+        "of limit: useful MACs, of those of one large matrix product in the same time",
         "forward: to encode, copy and decode an image's state here; recompute: all stages so far",
     )
     return [*(line.rstrip() for line in captured.get().splitlines()), *notes]

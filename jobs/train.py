@@ -15,6 +15,7 @@ from dvt.checkpoint import save_model
 from dvt.config import first_problem
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
+from dvt.fast import make_executor
 from dvt.presets import preset
 from dvt.training import EpochResult, TrainingRecipe, train
 from jobs.exit_record import judged
@@ -113,7 +114,7 @@ def calibrate_by_sweep(
         drop: accuracy that may be given up against the last exit, as a fraction.
         name: of the data, for the record.
     """
-    confidences_En, correct_En = judged(model, pictures.pixels, pictures.labels)
+    confidences_En, correct_En = judged(make_executor(model), pictures.pixels, pictures.labels)
     accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
     cost = gmacs_per_exit(model.config)
     points = [

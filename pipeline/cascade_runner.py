@@ -139,7 +139,10 @@ class CascadeRunner:
     @property
     def waiting(self) -> tuple[int, ...]:
         """Images held, by the stage they wait for."""
-        return self._queue.waiting
+        first, *later = self._queue.waiting
+        outside = sum(len(tickets) for tickets, _ in self._outside)
+        uploading = 0 if self._uploading is None else len(self._uploading[0])
+        return first + uploading + outside, *later
 
     def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
         """Takes images for the first stage; the pixels are kept, not copied."""
@@ -162,11 +165,11 @@ class CascadeRunner:
         return full
 
     def _queue_uploaded(self) -> bool:
-        """Queues images for the first stage; the next are uploaded while these are computed."""
+        """Queues the next images for the first stage, once they are on the device."""
         arriving = self._uploading or self._start_upload()
-        self._uploading = self._start_upload()
         if arriving is None:
             return False
+        self._uploading = None
         tickets, pixels = arriving
         nothing = np.empty((len(tickets), 0), dtype=np.float32)
         self._queue.push(0, _Waiting(tickets, pixels(), None, nothing))
@@ -175,17 +178,25 @@ class CascadeRunner:
     def _start_upload(self) -> tuple[NDArray[np.int64], Callable[[], Tensor]] | None:
         if not self._outside:
             return None
-        tickets, pixels = self._outside.popleft()
-        return tickets, self._executor.upload(pixels)
+        tickets, pixels = self._outside[0]
+        started = tickets, self._executor.upload(pixels)
+        self._outside.popleft()  # only now: an upload may find no memory
+        return started
 
     def _run(
         self, pop: Callable[[], tuple[int, _Waiting] | None]
     ) -> tuple[list[Answers], list[Failure]]:
         answers: list[Answers] = []
         failures: list[Failure] = []
-        while (batch := pop()) is not None:
+        while True:
+            try:
+                batch = pop()
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._use_less_memory(error)
+                continue
+            if batch is None:
+                return answers, failures
             self._run_or_split(*batch, answers, failures)
-        return answers, failures
 
     def _run_or_split(
         self, stage: int, batch: _Waiting, answers: list[Answers], failures: list[Failure]
@@ -194,9 +205,12 @@ class CascadeRunner:
         try:
             left = self._run_batch(stage, batch)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            self._use_less_memory(stage, batch, error)
+            self._use_less_memory(error)
+            self._queue.push(stage, batch)
             return
-        except Exception as error:  # noqa: BLE001 - whatever a kernel raises costs one image
+        except Exception as error:
+            if _is_device_failure(error):
+                raise  # every further call would fail too: the process has to start anew
             if len(batch) == 1:
                 detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
                 failures.append(Failure(int(batch.tickets[0]), detail))
@@ -209,19 +223,20 @@ class CascadeRunner:
         if left is not None:
             answers.append(left)
 
-    def _use_less_memory(self, stage: int, batch: _Waiting, error: Exception) -> None:
-        """Halves the batch size for good and puts the batch back into the queue."""
+    def _use_less_memory(self, error: Exception) -> None:
+        """Halves the batch size for good."""
         if self._batch_size == 1:
             raise error
         self._batch_size //= 2
         self._queue.batch_size = self._batch_size
         logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
-        self._queue.push(stage, batch)
 
     @torch.inference_mode()
     def _run_batch(self, stage: int, batch: _Waiting) -> Answers | None:
         """One forward pass; queues the survivors and returns what the others were told."""
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
+        # A device is still computing now; the next images come in beside it.
+        self._uploading = self._uploading or self._start_upload()
         probabilities_nC = scores(output.logits)
         largest, best = probabilities_nC.max(dim=-1), probabilities_nC.topk(self._top_k, dim=-1)
         # The device is waited for here, once a batch.
@@ -255,3 +270,10 @@ class CascadeRunner:
             exit_stage=stage + 1,
             exit_confidences=confidences[leaving],
         )
+
+
+def _is_device_failure(error: Exception) -> bool:
+    """Whether the GPU, not an image, is at fault; torch before 2.8 has no type for that."""
+    accelerator_error = getattr(torch, "AcceleratorError", None)
+    is_typed = accelerator_error is not None and isinstance(error, accelerator_error)
+    return is_typed or "CUDA error" in str(error)

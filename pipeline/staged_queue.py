@@ -88,4 +88,12 @@ class StagedQueue(Generic[R]):
                 rows = rows.cut(0, count)
             parts.append(rows)
             count -= len(rows)
-        return parts[0] if len(parts) == 1 else type(parts[0]).join(parts)
+        if len(parts) == 1:
+            return parts[0]
+        try:
+            return type(parts[0]).join(parts)
+        except BaseException:
+            # There may be no memory for the joined rows: nothing is lost, they wait again.
+            queue.extendleft(reversed(parts))
+            self._waiting[stage] += sum(len(part) for part in parts)
+            raise

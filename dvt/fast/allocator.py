@@ -8,11 +8,11 @@ processor spends up to half of its element-wise time on that.
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory", "return_freed_memory"]
+__all__ = ["keep_freed_memory"]
 
 # From <malloc.h>.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
-_NEVER = 2**31 - 1
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = -1
 
 
 def keep_freed_memory() -> bool:
@@ -22,16 +22,6 @@ def keep_freed_memory() -> bool:
         Whether the C library knows this; only glibc does.
     """
     return _mallopt(_M_MMAP_MAX, 0) and _mallopt(_M_TRIM_THRESHOLD, _NEVER)
-
-
-def return_freed_memory() -> bool:
-    """The C library's defaults again; for comparisons."""
-    settings = (
-        (_M_MMAP_MAX, 65536),
-        (_M_MMAP_THRESHOLD, 128 << 10),
-        (_M_TRIM_THRESHOLD, 128 << 10),
-    )
-    return all(_mallopt(parameter, value) for parameter, value in settings)
 
 
 def _mallopt(parameter: int, value: int) -> bool:

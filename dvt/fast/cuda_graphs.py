@@ -5,6 +5,7 @@ for the processor. A graph replays them all with one launch, always on the same 
 in `executor`.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from dvt.stage import StageOutput
 
 __all__ = ["CudaGraphExecutor"]
 
+logger = logging.getLogger(__name__)
+
 _WARM_UPS = 3  # cuBLAS and the allocator settle before a capture
 
 
@@ -28,8 +31,7 @@ class _Captured:
     """A graph with the memory that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
-    pixels: Tensor
-    upstream: StageState | None
+    inputs: list[Tensor]
     output: StageOutput
 
 
@@ -54,11 +56,19 @@ class _PinnedBuffer:
 
 
 class CudaGraphExecutor(StageExecutor):
-    """One graph for every stage and batch size, captured when it is first needed."""
+    """One graph a stage, captured when it is first needed, and again for another batch size."""
 
     def __init__(self, model: Cascade, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(model, device, dtype)
-        self._captured: dict[tuple[int, int], _Captured] = {}
+        if dtype == torch.float32:
+            # Convolutions would round to 10 bits of mantissa by default.
+            torch.backends.cudnn.allow_tf32 = False
+        self._captured: dict[int, _Captured] = {}
+        self._batch_size = 0
+        self._captures = True
+        # What one stage wrote may be overwritten by the next run, so they all share their memory.
+        self._pool = torch.cuda.graph_pool_handle()
+        self._aside = torch.cuda.Stream(device)
         self._copies = torch.cuda.Stream(device)
         # Two, so that one is filled while the other is sent.
         self._buffers = [_PinnedBuffer(), _PinnedBuffer()]
@@ -77,32 +87,49 @@ class CudaGraphExecutor(StageExecutor):
         return arrive
 
     def _forward(self, stage: int, pixels_BSS3: Tensor, upstream: StageState | None) -> StageOutput:
-        key = (stage, len(pixels_BSS3))
-        if key not in self._captured:
-            self._captured[key] = self._capture(stage, pixels_BSS3, upstream)
-        captured = self._captured[key]
-        captured.pixels.copy_(pixels_BSS3)
-        if upstream is not None and captured.upstream is not None:
-            for place, part in zip(_parts(captured.upstream), _parts(upstream), strict=True):
-                place.copy_(part)
+        if self._batch_size != len(pixels_BSS3):
+            # Graphs of another size hold their memory as long as they live.
+            self._captured.clear()
+            self._batch_size = len(pixels_BSS3)
+        if stage not in self._captured and self._captures:
+            self._capture(stage, pixels_BSS3, upstream)
+        if stage not in self._captured:
+            return super()._forward(stage, pixels_BSS3, upstream)
+        captured = self._captured[stage]
+        given = _inputs(pixels_BSS3, upstream)
+        if [part.shape for part in given] != [part.shape for part in captured.inputs]:
+            raise ValueError(f"stage {stage + 1}: upstream state of another shape than before")
+        for place, part in zip(captured.inputs, given, strict=True):
+            place.copy_(part)
         captured.graph.replay()
         return captured.output
 
-    def _capture(self, stage: int, pixels: Tensor, upstream: StageState | None) -> _Captured:
+    def _capture(self, stage: int, pixels: Tensor, upstream: StageState | None) -> None:
+        """Captures the stage; where that fails for another reason than memory, does without."""
         pixels = pixels.clone()
         if upstream is not None:  # joining makes a copy, which the graph may keep
             upstream = StageState.join([upstream.to(self.device, self.dtype)])
-        aside = torch.cuda.Stream(self.device)
-        aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(aside):
+        current = torch.cuda.current_stream(self.device)
+        self._aside.wait_stream(current)
+        with torch.cuda.stream(self._aside):
             for _ in range(_WARM_UPS):
                 super()._forward(stage, pixels, upstream)
-        torch.cuda.current_stream(self.device).wait_stream(aside)
+        current.wait_stream(self._aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            output = super()._forward(stage, pixels, upstream)
-        return _Captured(graph, pixels, upstream, output)
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside):
+                output = super()._forward(stage, pixels, upstream)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # A failed capture may leave its stream behind as the current one.
+            torch.cuda.set_stream(current)
+            logger.warning("no CUDA graphs, kernels are launched one by one: %s", error)
+            self._captures = False
+            return
+        self._captured[stage] = _Captured(graph, _inputs(pixels, upstream), output)
 
 
-def _parts(state: StageState) -> list[Tensor]:
-    return [part for part in (state.features, state.relations) if part is not None]
+def _inputs(pixels: Tensor, upstream: StageState | None) -> list[Tensor]:
+    state = () if upstream is None else (upstream.features, upstream.relations)
+    return [pixels, *(part for part in state if part is not None)]

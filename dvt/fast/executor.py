@@ -59,6 +59,7 @@ class StageExecutor:
         Returns:
             Rows for the n images. The next `run` may overwrite them: copy what outlives it.
         """
+        assert len(pixels_nSS3) <= batch_size
         pixels_BSS3 = pad_images(pixels_nSS3, batch_size)
         if upstream is not None:
             upstream = upstream.padded(batch_size)
@@ -70,8 +71,18 @@ class StageExecutor:
         return output
 
 
-def make_executor(model: Cascade, device: torch.device, dtype: torch.dtype) -> StageExecutor:
-    """The fastest way to run this model there. The model itself is moved and cast."""
+def make_executor(
+    model: Cascade, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> StageExecutor:
+    """The fastest way to run this model.
+
+    Args:
+        model: is moved and cast itself.
+        device: None for where the model is.
+        dtype: None for the precision that the model has.
+    """
+    weight = next(model.parameters())
+    device, dtype = device or weight.device, dtype or weight.dtype
     if device.type == "cuda":
         from dvt.fast.cuda_graphs import CudaGraphExecutor
 

@@ -16,7 +16,7 @@ from dvt.fast.executor import StageExecutor
 from dvt.fast.state_codec import EncodedState, StateFormat, decode_state, encode_state
 from dvt.reuse import StageState
 
-__all__ = ["StageProfile", "in_turns", "matmul_limit_gmacs_s", "profile_stages"]
+__all__ = ["StageProfile", "in_turns", "matmul_limit_gmacs_s", "profile_stages", "seconds_of"]
 
 # Large enough to reach the limit, small enough for a second.
 _LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}
@@ -30,7 +30,7 @@ class StageProfile:
         stage: from 1.
         batch_size: images in a forward pass.
         images_per_second: through this stage alone.
-        gmacs_per_second: MACs that the stage runs (`StageCost.executed`).
+        gmacs_per_second: MACs that the stage needs (`StageCost.useful`).
         share_of_limit: of the machine's matmul limit, same precision, same run.
         state_bytes: that a hard image carries to the next stage; 0 after the last.
         forward_ms: to encode, copy and decode one image's state on one machine.
@@ -58,13 +58,19 @@ def in_turns(
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(rounds + 1):
         for name, work in works.items():
-            _synchronise(device)
-            started = time.perf_counter()
-            work()
-            _synchronise(device)
+            taken = seconds_of(work, device)
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(taken)
     return seconds
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds until the work is done, on the device too."""
+    _synchronise(device)
+    started = time.perf_counter()
+    work()
+    _synchronise(device)
+    return time.perf_counter() - started
 
 
 def matmul_limit_gmacs_s(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
@@ -76,20 +82,24 @@ def matmul_limit_gmacs_s(device: torch.device, dtype: torch.dtype, rounds: int =
 
 
 def profile_stages(
-    executor: StageExecutor, batch_size: int, state_format: StateFormat, rounds: int
+    executor: StageExecutor,
+    batch_size: int,
+    limit_gmacs_s: float,
+    state_format: StateFormat,
+    rounds: int,
 ) -> list[StageProfile]:
     """Profiles all stages on random pixels; each figure is a median.
 
     Args:
         executor: the model on its device, in its precision.
         batch_size: images in a forward pass.
+        limit_gmacs_s: what the machine multiplies at best, in this precision.
         state_format: how states would travel.
         rounds: how often everything is timed.
     """
     size, device = executor.config.image_size, executor.device
     shape = (batch_size, size, size, 3)
     pixels = executor.upload(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))()
-    limit = matmul_limit_gmacs_s(device, executor.dtype)
     profiles: list[StageProfile] = []
     state: StageState | None = None
     recompute_s = 0.0
@@ -104,14 +114,14 @@ def profile_stages(
         # Joining copies: the executor may write over its output.
         state = None if handed_on is None else StageState.join([handed_on])
         state_bytes, forward_s = _forwarding(executor, state, state_format, rounds)
-        gmacs_per_second = stage_cost(executor.config, stage).executed * batch_size / seconds / 1e9
+        gmacs_per_second = stage_cost(executor.config, stage).useful * batch_size / seconds / 1e9
         profiles.append(
             StageProfile(
                 stage=stage + 1,
                 batch_size=batch_size,
                 images_per_second=batch_size / seconds,
                 gmacs_per_second=gmacs_per_second,
-                share_of_limit=gmacs_per_second / limit,
+                share_of_limit=gmacs_per_second / limit_gmacs_s,
                 state_bytes=state_bytes // batch_size,
                 forward_ms=1000 * forward_s / batch_size,
                 recompute_ms=1000 * recompute_s / batch_size,

@@ -1,4 +1,4 @@
-"""State between processes: numpy arrays of 8, 16 or 32 bits that are shared without copies.
+"""State between processes: numpy arrays of 8, 16 or 32 bits, which are decoded without a copy.
 
 numpy has no bfloat16, so its bits travel as int16. Shapes: n images, C = L*H channels, G image
 tokens, N = G + 1 tokens, D width.

@@ -16,7 +16,9 @@ from torch import Tensor
 from dvt.cascade import Cascade
 from dvt.device import autocast_dtype
 from dvt.exits import scores
+from dvt.fast import StageExecutor
 from dvt.preprocess import normalise, pixels_to_unit
+from dvt.reuse import StageState
 from dvt.training.augment import augment
 from dvt.training.loss import cascade_loss
 from dvt.training.recipe import TrainingRecipe
@@ -119,22 +121,24 @@ def _learning_rate_factor(step: int, steps_per_epoch: int, recipe: TrainingRecip
     return floor + (1 - floor) * (1 + math.cos(math.pi * min(1, progress))) / 2
 
 
-@torch.inference_mode()
 def evaluate_exits(
-    model: Cascade, pixels_NSS3: NDArray[np.uint8], batch_size: int = 128
+    executor: StageExecutor, pixels_NSS3: NDArray[np.uint8], batch_size: int = 128
 ) -> NDArray[np.float32]:
     """Softmax scores of every exit for every picture, [E, N, num_classes].
 
     Args:
-        model: on the device and in the type to compute in.
+        executor: the model on its device, in its precision.
         pixels_NSS3: pictures [N, S, S, 3], S the model's image size.
         batch_size: pictures per forward pass.
     """
-    weight = next(model.parameters())
-    model.eval()
     batches: list[Tensor] = []
     for start in range(0, len(pixels_NSS3), batch_size):
-        pixels = torch.from_numpy(pixels_NSS3[start : start + batch_size]).to(weight.device)
-        images = normalise(pixels_to_unit(pixels), model.config.preprocess).to(weight.dtype)
-        batches.append(torch.stack([scores(logits) for logits in model(images)]).cpu())
+        pixels = executor.upload(pixels_NSS3[start : start + batch_size])()
+        state: StageState | None = None
+        exits: list[Tensor] = []
+        for stage in range(executor.config.num_stages):
+            output = executor.run(stage, pixels, state, batch_size)
+            exits.append(scores(output.logits))  # a copy: the next run may write over it
+            state = output.state
+        batches.append(torch.stack(exits).cpu())
     return torch.cat(batches, dim=1).numpy()

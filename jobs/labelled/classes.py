@@ -1,6 +1,7 @@
 """From what the data say about a class to the id that a model answers with."""
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 from jobs.labelled.base import Label
 from pipeline.errors import UsageError
@@ -33,6 +34,14 @@ class ClassIds:
             for number, text in enumerate(known):
                 self._ids_of_text.setdefault(text, []).append(number)
         self._aliases = aliases
+
+    @classmethod
+    def of_model(cls, num_classes: int, names: Sequence[str] | None) -> Self:
+        """With WordNet ids for ImageNet's classes, two pairs of which share a name."""
+        from dvt import imagenet  # brings torch along, which worker processes do without
+
+        is_imagenet = names is not None and tuple(names) == imagenet.class_names()
+        return cls(num_classes, names, imagenet.wordnet_ids() if is_imagenet else ())
 
     def id_of(self, label: Label) -> int:
         """The class id, from 0.

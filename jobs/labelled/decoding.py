@@ -107,13 +107,13 @@ def load_labelled(
     """
     source = open_labelled(data, settings.max_bytes)
     if names is not None:
-        check_labels(source, ClassIds(len(names), names))
+        check_labels(source, ClassIds.of_model(len(names), names))
     parts = deque(decoded_parts(source, settings))
     labels = [label for part in parts for label in part.labels]
     num_unreadable = sum(part.num_unreadable for part in parts)
     check_readable(data, len(labels), num_unreadable)
     known = tuple(names or source.class_names or names_in(labels))
-    ids = ClassIds(len(known), known)
+    ids = ClassIds.of_model(len(known), known)
     pixels = np.empty((len(labels), settings.crop, settings.crop, 3), np.uint8)
     done = 0
     while parts:  # each is freed once it is copied, so that no two copies of all are held

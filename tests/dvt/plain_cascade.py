@@ -12,6 +12,7 @@ the class token first, D width, L layers, H heads, d = D / H. A prime or `up` ma
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -26,11 +27,14 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class PlainOutput:
-    """Logits [B, classes], features [B, N, D], and relations [B, L*H, N, N] of one stage."""
+    """Logits [B, classes], features [B, N, D], and relations [B, L*H, N, N] of one stage.
+
+    The relations of the last stage, which nobody reads, are None.
+    """
 
     logits: Tensor
     features: Tensor
-    relations: Tensor
+    relations: Tensor | None
 
 
 def plain_cascade(config: CascadeConfig, weights: Weights, images: Tensor) -> list[PlainOutput]:
@@ -58,6 +62,7 @@ def plain_stage(
     added_BLHNN = None
     if config.reuses_relations(stage):
         assert upstream is not None
+        assert upstream.relations is not None
         reuse = _below(own, "relation_reuse")
         added_BLHNN = _reused_relations(config, stage, reuse, upstream.relations)
     relations = []
@@ -75,8 +80,10 @@ def plain_stage(
             widened = torch.cat([x_BND, reused_BNC], dim=-1)
         hidden = F.gelu(_linear(block, "fc1", _norm(block, "norm2", widened, config)))
         x_BND = x_BND + _linear(block, "fc2", hidden)
-    class_token_BD = _norm(own, "norm", x_BND, config)[:, 0]
-    return PlainOutput(_linear(own, "head", class_token_BD), x_BND, torch.cat(relations, dim=1))
+    class_token_BD = _norm(own, "norm", x_BND[:, 0], config)
+    is_last = stage == config.num_stages - 1
+    handed_on = None if is_last else torch.cat(relations, dim=1)
+    return PlainOutput(_linear(own, "head", class_token_BD), x_BND, handed_on)
 
 
 def _attention(
@@ -106,7 +113,8 @@ def _reused_features(
         config.layer_norm_eps,
     )  # fmt: skip
     reused_BGC = _linear(reuse, "fc2", F.gelu(_linear(reuse, "fc1", normed)))[:, 1:]
-    resized_BGC = resize_matrix(config, stage) @ reused_BGC
+    resize = resize_matrix(config.grids[stage - 1].size, config.grids[stage].size)
+    resized_BGC = resize.to(reused_BGC.device) @ reused_BGC
     return torch.cat([torch.zeros_like(resized_BGC[:, :1]), resized_BGC], dim=1)
 
 
@@ -116,19 +124,20 @@ def _reused_relations(
     """[B, L*H, N', N'] to [B, L, H, N, N]: an MLP over channels, then keys and queries resized."""
     hidden = F.gelu(F.conv2d(relations_BCNN, reuse["conv1.weight"], reuse["conv1.bias"]))
     mixed_BCNN = F.conv2d(hidden, reuse["conv2.weight"], reuse["conv2.bias"])
-    extended_NN = torch.block_diag(torch.ones(1, 1), resize_matrix(config, stage))
+    resize = resize_matrix(config.grids[stage - 1].size, config.grids[stage].size)
+    extended_NN = torch.block_diag(torch.ones(1, 1), resize).to(mixed_BCNN.device)
     resized_BCNN = extended_NN @ mixed_BCNN @ extended_NN.T
     added_BLHNN: Tensor = resized_BCNN.unflatten(1, (config.depth, config.num_heads))
     return added_BLHNN
 
 
-def resize_matrix(config: CascadeConfig, stage: int) -> Tensor:
+@cache
+def resize_matrix(side_up: int, side: int) -> Tensor:
     """R [G, G']: nearest upsampling to twice the side, then adaptive average pooling.
 
     Along one side, target i averages the doubled positions floor(i*2g'/g) to ceil((i+1)*2g'/g)
     (excluded), and the doubled position j shows source j // 2; both sides are alike.
     """
-    side_up, side = config.grids[stage - 1].size, config.grids[stage].size
     one_side = torch.zeros(side, side_up)
     for target in range(side):
         start = target * 2 * side_up // side

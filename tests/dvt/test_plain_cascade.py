@@ -10,6 +10,7 @@ import dvt
 from dvt.presets import preset
 from dvt.published_names import to_own_names
 from dvt.reuse import StageState
+from dvt.tokenizers import T2TTokenizer
 from tests.dvt.plain_cascade import plain_cascade
 
 
@@ -56,6 +57,7 @@ def test_logits_and_state_equal_the_oracles_within_1e_4_relative(
             if state is not None and state.features is not None:
                 assert_close(state.features, expected.features[:, 1:])
             if state is not None and state.relations is not None:
+                assert expected.relations is not None
                 assert_close(state.relations, expected.relations.transpose(0, 1))
 
 
@@ -71,6 +73,18 @@ def test_pictures_of_one_colour_equal_the_oracle(
         expected = plain_cascade(model.config, model.state_dict(), images)
         for logits, output in zip(model(images), expected, strict=True):
             assert_close(logits, output.logits)
+
+
+def test_tokens_that_hardly_differ_give_finite_numbers(
+    tiny_cascade: Callable[..., dvt.Cascade],
+) -> None:
+    """Box filters subtract the square of a mean of 30 from what is nearly the same."""
+    tokenizer = tiny_cascade(tokenizer="t2t").stages[0].tokenizer
+    assert isinstance(tokenizer, T2TTokenizer)
+    noise = torch.randn(2, 6, 6, 8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        for deviation in (0.0, 1e-4, 1e-2):
+            assert tokenizer.performer2(30 + deviation * noise, (3, 2, 1)).isfinite().all()
 
 
 def assert_close(value: Tensor, expected: Tensor) -> None:

@@ -139,6 +139,32 @@ def test_a_file_that_stands_alone_is_prepared_as_its_name_says(
     assert model.get_parameter("stages.0.head.weight").any()
 
 
+def test_the_configuration_of_a_folder_says_nothing_of_other_files_in_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps(TIMM | {"architecture": "vit_base_patch16_224"}), encoding="utf-8"
+    )
+    path = tmp_path / "deit_tiny_patch16_224.safetensors"
+    write_zeros(published(on_meta("deit_tiny")), path)
+    assert dvt.load_model(path).config == preset("deit_tiny")
+
+
+def test_a_vit_of_timms_trainer_is_refused_as_its_normalisation_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "model_best.pth.tar"
+    torch.save({"arch": "vit_tiny_patch16_224", "state_dict": {"a": torch.zeros(1)}}, path)
+    with pytest.raises(dvt.CheckpointError, match="arch 'vit_tiny_patch16_224' does not say"):
+        dvt.load_model(path)
+
+
+@pytest.mark.parametrize("twin", ["class_token", "module.cls_token"])
+def test_two_keys_for_one_weight_are_refused(twin: str, tmp_path: Path) -> None:
+    weights = published(on_meta("deit_tiny"))
+    weights = {key: torch.zeros(1).expand(value.shape) for key, value in weights.items()}
+    path = tmp_path / "deit_patch16_224-a1311bcf.pth"
+    torch.save({"model": weights | {twin: weights["cls_token"]}}, path)
+    with pytest.raises(dvt.CheckpointError, match=r"another key|both with and without"):
+        dvt.load_model(path)
+
+
 def test_own_checkpoint_folders_of_static_models_keep_their_empty_thresholds(
     tmp_path: Path, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 import dvt
 from dvt.config import CascadeConfig
+from dvt.fast import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.training import EpochResult, TrainingRecipe, evaluate_exits, train
 
@@ -50,7 +51,7 @@ def test_a_tiny_cascade_memorises_64_pictures(model: dvt.Cascade, data: Data) ->
     train(model, *data, PLAIN.model_copy(update={"epochs": 20}), results.append)
     assert results[-1].loss < 0.5 * results[0].loss
     assert not model.training
-    scores = evaluate_exits(model, data[0])
+    scores = evaluate_exits(make_executor(model), data[0])
     accuracies = (scores.argmax(axis=2) == data[1]).mean(axis=1)
     assert accuracies.min() > 0.9, "every exit learns"
 
@@ -119,11 +120,13 @@ def test_every_epoch_is_reported_with_the_rate_at_its_end(model: dvt.Cascade, da
 def test_scores_of_all_exits_do_not_depend_on_the_batch_size(
     model: dvt.Cascade, data: Data
 ) -> None:
-    scores = evaluate_exits(model, data[0], batch_size=64)
+    scores = evaluate_exits(make_executor(model), data[0], batch_size=64)
     assert scores.shape == (3, 64, 2)
     assert scores.dtype == np.float32
     assert scores.sum(axis=2) == pytest.approx(np.ones((3, 64)), abs=1e-5)
-    assert evaluate_exits(model, data[0], batch_size=7) == pytest.approx(scores, abs=1e-5)
+    assert evaluate_exits(make_executor(model), data[0], batch_size=7) == pytest.approx(
+        scores, abs=1e-5
+    )
     images = normalise(pixels_to_unit(torch.from_numpy(data[0][:5])), model.config.preprocess)
     with torch.inference_mode():
         by_hand = torch.stack([logits.softmax(dim=-1) for logits in model.eval()(images)])

@@ -1,5 +1,8 @@
 """The cascade of one actor, run without Ray."""
 
+import copy
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -40,10 +43,6 @@ def pixels() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (101, 16, 16, 3), dtype=np.uint8)
 
 
-def on_cpu(model: Cascade) -> StageExecutor:
-    return make_executor(model, torch.device("cpu"), torch.float32)
-
-
 def run_in_pieces(
     runner: CascadeRunner, pixels: NDArray[np.uint8], sizes: list[int]
 ) -> tuple[list[Answers], list[Failure]]:
@@ -75,7 +74,7 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
     model: Cascade, pixels: NDArray[np.uint8], sizes: list[int]
 ) -> None:
     thresholds = median_thresholds(model, pixels)
-    runner = CascadeRunner(on_cpu(model), thresholds, BATCH, top_k=3)
+    runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=3)
     answers, failures = run_in_pieces(runner, pixels, sizes)
     assert not failures
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
@@ -109,7 +108,7 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
 
     hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
     try:
-        runner = CascadeRunner(on_cpu(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         answers, failures = run_in_pieces(runner, poisoned, [40])
     finally:
         hook.remove()
@@ -128,7 +127,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
 
     hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
     try:
-        runner = CascadeRunner(on_cpu(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         answers, failures = run_in_pieces(runner, pixels[:21], [21])
     finally:
         hook.remove()
@@ -146,7 +145,7 @@ def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
     try:
         head.weight.data.zero_()
         head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
-        runner = CascadeRunner(on_cpu(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
+        runner = CascadeRunner(make_executor(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
         answers, _ = run_in_pieces(runner, pixels[:BATCH], [BATCH])
         images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
         expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
@@ -172,7 +171,7 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
         for index, stage in enumerate(model.stages)
     ]
     try:
-        runner = CascadeRunner(on_cpu(model), thresholds, BATCH, top_k=1)
+        runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=1)
         answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
     finally:
         for hook in hooks:
@@ -186,7 +185,7 @@ def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
 ) -> None:
     config = model.config.with_changes(grids=model.config.grids[-1:])
     static = Cascade(config, calibration=Calibration(thresholds=())).eval()
-    runner = CascadeRunner(on_cpu(static), static.thresholds(), BATCH, top_k=3)
+    runner = CascadeRunner(make_executor(static), static.thresholds(), BATCH, top_k=3)
     answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
     assert not failures
     assert {answer.exit_stage for answer in answers} == {1}
@@ -196,3 +195,56 @@ def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
     expected = static.predict(images, batch_size=BATCH)
     np.testing.assert_array_equal(np.sort(tickets), np.arange(len(pixels)))
     np.testing.assert_array_equal(labels, expected.labels[tickets])
+
+
+def test_a_failing_device_is_no_images_fault(model: Cascade, pixels: NDArray[np.uint8]) -> None:
+    """After such an error every call fails; images must not be buried one by one."""
+
+    def fail(_stage: torch.nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    hook = model.stages[1].register_forward_pre_hook(fail)
+    try:
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            run_in_pieces(runner, pixels[:21], [21])
+    finally:
+        hook.remove()
+
+
+def test_images_that_find_no_memory_on_the_device_come_in_smaller_batches(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    class FullDevice(StageExecutor):
+        refusals = 3
+
+        def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
+            self.refusals -= 1
+            if self.refusals in (1, 0):
+                raise torch.OutOfMemoryError("out of memory")
+            return super().upload(pixels_nSS3)
+
+    executor = FullDevice(model, torch.device("cpu"), torch.float32)
+    runner = CascadeRunner(executor, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+    runner.add(np.arange(30), pixels[:30])
+    assert sum(runner.waiting) == 30
+    parts = [runner.run_full(), runner.flush()]
+    assert executor.refusals < 0
+    answered = [answer.tickets for answers, _ in parts for answer in answers]
+    assert sorted(np.concatenate(answered).tolist()) == list(range(30))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_graphs_the_runner_answers_like_predict(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    thresholds = median_thresholds(model, pixels)
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    expected = model.predict(images, thresholds[:-1], batch_size=BATCH)
+    twin = copy.deepcopy(model)
+    runner = CascadeRunner(make_executor(twin, torch.device("cuda")), thresholds, BATCH, top_k=1)
+    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    assert not failures
+    for answer in answers:
+        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[answer.tickets])
+        assert (expected.exit_stages[answer.tickets] == answer.exit_stage).all()

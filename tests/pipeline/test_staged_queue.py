@@ -71,3 +71,24 @@ def test_what_goes_in_comes_out_once_and_in_order_of_its_stage(
         got[stage] += rows
     assert got == expected
     assert len(queue) == 0
+
+
+def test_rows_that_cannot_be_joined_wait_again_in_their_order() -> None:
+    class Stubborn(Numbers):
+        joins = False
+
+        @classmethod
+        def join(cls, parts: list[Self]) -> Self:
+            if not Stubborn.joins:
+                raise MemoryError
+            return super().join(parts)
+
+    queue: StagedQueue[Stubborn] = StagedQueue(num_stages=1, batch_size=4)
+    for number in range(0, 6, 2):
+        queue.push(0, Stubborn([number, number + 1]))
+    with pytest.raises(MemoryError):
+        queue.pop_full()
+    assert queue.waiting == (6,)
+    Stubborn.joins = True
+    assert queue.pop_full() == (0, [0, 1, 2, 3])
+    assert queue.waiting == (2,)

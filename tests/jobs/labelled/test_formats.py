@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dvt
+from dvt.fast import make_executor
 from jobs.exit_record import record_exits
 from jobs.labelled import ClassIds, decoded_parts, load_labelled, open_labelled
 from jobs.shapes import CLASSES
@@ -47,8 +48,12 @@ def test_a_stream_of_any_format_is_judged_like_pictures_in_memory(
     model = dvt.load_model("shapes")
     pictures = load_labelled(other_format, SETTINGS, CLASSES)
     assert pictures.num_unreadable == 2
-    record = record_exits(model, other_format, 16, lambda progress: None)
-    expected = record_exits(model, str(drawn), 16, lambda progress: None)
+    record = record_exits(
+        make_executor(model), model.labels, other_format, 16, lambda progress: None
+    )
+    expected = record_exits(
+        make_executor(model), model.labels, str(drawn), 16, lambda progress: None
+    )
     assert record.num_images == expected.num_images == len(pictures.labels) == 38
     for exit_index in range(3):
         assert sorted(record.confidences[exit_index]) == pytest.approx(
