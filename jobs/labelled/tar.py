@@ -29,6 +29,25 @@ _LABELS = (".cls", ".json", ".txt")
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error, LZMAError)
 
 
+_LONG_NAMES = {
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}
+_LONGEST_NAME_BYTES = 1 << 20
+
+
+class _Entry(tarfile.TarInfo):
+    """A header; those that hold a name are read whole by `tarfile`, so their length is checked."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG_NAMES and self.size > _LONGEST_NAME_BYTES:
+            raise tarfile.ReadError(f"a name of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+
 @dataclass(frozen=True, slots=True)
 class _Member:
     """A picture or a label; its content is None if that is longer than may be read."""
@@ -70,7 +89,7 @@ class TarFiles:
 
     def _members(self, path: Path) -> Iterator[_Member]:
         num_left_out = 0
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r|*", tarinfo=_Entry) as archive:
             while (entry := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # or it keeps them all
                 name = PurePosixPath(entry.name)

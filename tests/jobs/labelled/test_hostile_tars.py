@@ -58,6 +58,18 @@ def test_a_member_that_is_too_long_is_unreadable_and_never_read(tmp_path: Path) 
         samples(path, max_bytes=4999)
 
 
+def test_a_name_of_many_megabytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """Zeros shrink to nothing in a compressed tar; a name of them would fill the memory."""
+    path = tmp_path / "names.tar.gz"
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(header, io.BytesIO(bytes(header.size)))
+        archive.addfile(tarfile.TarInfo("a.jpg"))
+    with pytest.raises(UsageError, match=r"names\.tar\.gz cannot be read to its end: .*2,097,152"):
+        list(TarFiles((path,), 1000).samples())
+
+
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
 def test_a_tar_that_was_cut_off_is_told(
