@@ -18,6 +18,7 @@ timed alone in the same turns, need for the same exits.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -53,12 +54,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=available_cpus(), help="of a lone actor")
     parser.add_argument("--chained-threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--note", help="circumstances, kept with the results")
     parser.add_argument("--out", type=Path, help="keep the results in this file too")
     return parser.parse_args()
 
 
 def main() -> None:
     given = arguments()
+    # Ray gives its workers way to all others; the bare loop must have no better place than they.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     dtype = str(inference_dtype(torch.device("cpu"))).removeprefix("torch.")
     mix = None if given.exit_mix is None else tuple(given.exit_mix)
     torch.set_num_threads(given.threads)
@@ -84,6 +88,7 @@ def main() -> None:
         "dtype": dtype,
         "batch_size": work.batch_size,
         "thresholds": work.thresholds[:-1],
+        "note": given.note,
         "busy_before_rounds": busy,
         "full_batch_ms_per_image": [1000 * each / work.batch_size for each in medians],
         "ways": {name: of_way(runs, answers["bare"][0]) for name, runs in answers.items()},
