@@ -40,7 +40,7 @@ from dvt.fast import StageExecutor
 from pipeline.cluster import running_ray
 from pipeline.placement import available_cpus
 
-_LOGICAL_CPUS = 8  # what Ray hands out; threads are set by hand
+_LOGICAL_CPUS = 4  # three pools and a task between them; threads are set by hand
 
 
 def arguments() -> argparse.Namespace:
