@@ -137,6 +137,11 @@ class CascadeRunner:
         self._uploading: tuple[NDArray[np.int64], Callable[[], Tensor]] | None = None
 
     @property
+    def batch_size(self) -> int:
+        """Images per forward pass; halved whenever the memory was too small for it."""
+        return self._batch_size
+
+    @property
     def waiting(self) -> tuple[int, ...]:
         """Images held, by the stage they wait for."""
         first, *later = self._queue.waiting

@@ -1,0 +1,134 @@
+"""This engine: its coordinator, scheduler, cascade actor, writer and tables, as `dvt tag` has them.
+
+Only what reads files is another: the actor that decodes takes pixels out of the archive's array.
+Further pools join as further entries of `Actors`.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+import dvt
+from benchmarks.ways.in_process import answered
+from benchmarks.ways.workload import Answered, Workload
+from pipeline.actors.cascade import CascadeActor
+from pipeline.actors.decode import DecodedParcel, DecodeReceipt
+from pipeline.actors.write import WriteActor
+from pipeline.cascade_runner import CascadeSettings
+from pipeline.coordinator import Actors, Coordinator
+from pipeline.ledger import Ledger
+from pipeline.output import Output
+from pipeline.placement import plan_job
+from pipeline.progress import Progress
+from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.scheduler import Scheduler
+from pipeline.settings import TagSettings
+from pipeline.shards import cut_shards
+
+__all__ = ["run_engine"]
+
+_INFO_SCHEMA = pa.schema(
+    [TAGS_SCHEMA.field(name) for name in ("key", "uri", "width", "height", "etag", "shard")]
+)
+
+
+class PixelActor:
+    """Stands in for the decode actor: its images are rows of an array on disk."""
+
+    def __init__(self, work: Workload) -> None:
+        self._work = work
+
+    def reset(self) -> None:
+        """Answers once the actor is up."""
+
+    @ray.method(num_returns=2)
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
+        """One parcel; its images lie side by side."""
+        first = int(images[0].key)
+        pixels = self._work.rows(first, first + len(images))
+        side = pixels.shape[1]
+        info = [
+            {"key": image.key, "uri": image.uri, "width": side, "height": side, "shard": shard}
+            for image in images
+        ]
+        table = pa.Table.from_pylist(info, schema=_INFO_SCHEMA)
+        return DecodedParcel(pixels, table), DecodeReceipt(list(range(len(images))), [])
+
+
+def run_engine(work: Workload, thresholds: tuple[float, ...], out: Path) -> Answered:
+    """One pool; the clock runs from actors that are up to the last commit.
+
+    Args:
+        work: the archive and the model.
+        thresholds: one for each exit, the last taking everything.
+        out: folder for the output, which must not exist.
+    """
+    config = dvt.load_model(work.cascade).config
+    settings = TagSettings(source="", out=out, model=str(work.cascade), batch_size=work.batch_size)
+    plan = plan_job(settings, config, thresholds, work.dtype)
+    cascade = replace(plan.cascade, num_threads=work.num_threads)
+    output = Output(out)
+    out.mkdir(parents=True)
+    tables = output.tables()
+    ledger = Ledger(*tables, dvt.gmacs_per_exit(config), "benchmark")
+    actors = Actors(
+        decoders=[_start(PixelActor, work)],
+        cascades=[_start(CascadeActor, cascade)],
+        writer=_start(WriteActor, out / "tags"),
+    )
+    _warm_up(actors, work, cascade)
+    coordinator = Coordinator(
+        Scheduler(plan.limits, len(actors.decoders), len(actors.cascades)),
+        actors,
+        ledger,
+        _shards(work, ledger),
+        config.num_stages,
+        lambda: None,
+        lambda: work.num_images,
+        _ignore,
+    )
+    started = time.perf_counter()
+    coordinator.run()
+    seconds = time.perf_counter() - started
+    for actor in (*actors.decoders, *actors.cascades, actors.writer):
+        ray.kill(actor)
+    tags = tables[0].scan(["key", "label_id", "exit_stage"])
+    keys = np.array([int(key) for key in tags["key"].to_pylist()])
+    return answered(seconds, keys, tags["label_id"].to_numpy(), tags["exit_stage"].to_numpy())
+
+
+def _start(kind: type, *arguments: object) -> Any:
+    remote: Any = ray.remote(kind)
+    return remote.options(num_cpus=1, max_restarts=-1, max_task_retries=0).remote(*arguments)
+
+
+def _warm_up(actors: Actors, work: Workload, settings: CascadeSettings) -> None:
+    """A batch that every stage computes; `reset`, which the coordinator begins with, forgets it."""
+    records = list(_records(work))[: work.batch_size]
+    for decoder in actors.decoders:
+        decoded, _ = decoder.decode.remote(records, "")
+        for actor in actors.cascades:
+            rows: NDArray[np.int64] = np.arange(work.batch_size)
+            actor.run.remote(0, rows, decoded)
+            ray.get(actor.flush.remote())
+    ray.get(actors.writer.reset.remote())
+
+
+def _records(work: Workload) -> Iterator[ImageRecord]:
+    for number in range(work.num_images):
+        yield ImageRecord(key=f"{number:08d}", uri=f"pixels:{number}", size_bytes=0)
+
+
+def _shards(work: Workload, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    yield from map(ledger.open, cut_shards(_records(work)))
+
+
+def _ignore(progress: Progress) -> None:
+    pass
