@@ -60,7 +60,7 @@ def _lines(figures: Figures) -> list[str]:
         f"{figures.answers_lost:,} answers lost before their commit; "
         f"{figures.given_up:,} given up because they kill actors",
         f"{figures.steps:,} steps in {figures.wall_s:,.1f} s, of these "
-        f"{figures.scheduling_s:,.1f} s scheduling: "
+        f"{figures.scheduling_s:,.1f} s of one core scheduling: "
         f"{figures.images_per_scheduling_s:,.0f} images/s",
     ]
 

@@ -172,7 +172,7 @@ class Scheduler:
         state = self._state
         actor, part = state.end_call(call)
         assert part is not None, f"call {call} is no decode"
-        parcel, attempts = part.parcel, part.attempts
+        parcel = part.parcel
         state.take_back(actor, parcel.number)
         state.settle(actor)
         if not len(decoded):
@@ -180,12 +180,13 @@ class Scheduler:
             return
         if len(decoded) < len(parcel.origins.rows):
             parcel.origins = Origins(parcel.origins.shards[decoded], parcel.origins.rows[decoded])
+            parcel.parts.clear()
+            part = Part.whole(parcel, part.attempts)
         state.decoders.num_parts -= 1
         state.crews[0].num_parts += 1
         parcel.pool, parcel.node, parcel.has_data = 0, actor.node, True
-        parcel.parts.clear()
         state.set_bytes(parcel, len(decoded) * state.limits.pools[0].bytes_per_image)
-        state.wait(Part.whole(parcel, attempts))
+        state.wait(part)
 
     def _call_finished(
         self, call: int, answered: dict[int, Rows], forwarded: Forwarded | None

@@ -20,7 +20,6 @@ Exits = NDArray[np.int8]
 KILLS = 64
 """Added to the exit of an image that kills its actor in the stage in which it would leave."""
 
-_SHARD_LENGTH = 1024
 _DRIFT_WAVES = 3
 
 
@@ -63,18 +62,19 @@ class Archive:
         self._scenario = scenario
         self._seed = np.uint64(scenario.seed * 2 + 1)
         self._bounds = np.cumsum(scenario.exits)[:-1]
-        self.num_shards = -(-scenario.images // _SHARD_LENGTH)
+        self._length = scenario.shard_images
+        self.num_shards = -(-scenario.images // self._length)
 
     def length(self, shard: int) -> int:
         """Images in a shard; the last one has what is left."""
-        return min(_SHARD_LENGTH, self._scenario.images - shard * _SHARD_LENGTH)
+        return min(self._length, self._scenario.images - shard * self._length)
 
     def exits(self, shard: int, rows: Rows) -> Exits:
         """The stage, from 0, in which each image leaves; `KILLS` more if it kills its actor."""
-        numbers = rows + shard * _SHARD_LENGTH
+        numbers = rows + shard * self._length
         uniform = _uniform(numbers, self._seed)
         if self._scenario.drift:
-            position = shard * _SHARD_LENGTH / max(1, self._scenario.images)
+            position = shard * self._length / max(1, self._scenario.images)
             hardness = self._scenario.drift * np.sin(2 * np.pi * _DRIFT_WAVES * position)
             uniform = uniform ** np.exp(hardness)
         exits = np.searchsorted(self._bounds, uniform, side="right").astype(np.int8)

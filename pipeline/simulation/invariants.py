@@ -17,6 +17,7 @@ class Invariants:
 
     def __init__(self, scenario: Scenario) -> None:
         self._limits = limits = scenario.limits
+        self._queues = limits.queue_bytes
         # What passes alone though it is larger than its queue: a parcel, or all that one actor may
         # hold and forward.
         self._largest = [limits.parcel_length * limits.pools[0].bytes_per_image]
@@ -57,7 +58,7 @@ class Invariants:
         if not world.agenda.num_work and not world.is_finished:
             return "deadlock: work is left and nothing is in flight"
         scheduler, limits = world.scheduler, self._limits
-        queues, peaks = limits.queue_bytes, world.tally.peak_bytes
+        queues, peaks = self._queues, world.tally.peak_bytes
         num_known, room_behind = 0, True
         for pool in reversed(range(DECODERS, len(queues))):
             load = scheduler.load(pool)

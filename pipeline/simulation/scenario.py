@@ -50,6 +50,7 @@ class Scenario(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: Annotated[int, Field(ge=0, description="in the archive")] = 1_000_000
+    shard_images: Annotated[int, Field(ge=1, le=65536, description="in a shard")] = 1024
     pools: Annotated[str, Field(description="stages of each pool, as in '1 | 2-3'")] = "1-3"
     actors: Annotated[
         tuple[Annotated[int, Field(ge=1)], ...],

@@ -11,7 +11,7 @@ from pipeline.simulation.world import World
 
 __all__ = ["simulate"]
 
-_STEPS_BETWEEN_REPORTS = 100_000
+_STEPS_BETWEEN_REPORTS = 20_000
 
 
 def simulate(scenario: Scenario, listener: Callable[[World], None] | None = None) -> Figures:

@@ -44,7 +44,7 @@ class Figures:
         answers_lost: answered, but not committed when the coordinator died.
         faults: how many of each kind.
         steps: events.
-        scheduling_s: real seconds spent in the scheduler.
+        scheduling_s: seconds of one processor core spent in the scheduler.
         images_per_scheduling_s: how many images a second it could schedule.
         wall_s: real seconds of the whole simulation.
     """

@@ -101,13 +101,15 @@ class SimulatedCascade(SimulatedActor):
 
     Attributes:
         queue: its stages, and one more for what goes on.
+        stages: first and last, from 1.
     """
 
     queue: StagedQueue[Images] = field(default_factory=lambda: StagedQueue(1, 1))
+    stages: tuple[int, int] = (1, 1)
 
     def empty(self, scenario: Scenario) -> None:
         """Starts with nothing inside."""
-        first, last = scenario.stage_ranges[self.pool]
+        self.stages = first, last = scenario.stage_ranges[self.pool]
         is_last = last == len(scenario.stage_ms)
         self.queue = StagedQueue(last - first + 1 + (not is_last), scenario.batch_size)
 
@@ -123,7 +125,7 @@ class SimulatedCascade(SimulatedActor):
     def _work(self, scenario: Scenario, computed: NDArray[np.int64], flushes: bool) -> Done:
         """Adds images and batches of each stage to `computed`, [stages, 2]."""
         done = Done()
-        first, last = scenario.stage_ranges[self.pool]
+        first, last = self.stages
         pop = self.queue.pop_any if flushes else self.queue.pop_full
         while (batch := pop()) is not None:
             stage = first - 1 + batch[0]
