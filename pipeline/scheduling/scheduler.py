@@ -107,6 +107,13 @@ class Scheduler:
         origins = self._state.parcels[parcel].origins
         return Origins(origins.shards[rows], origins.rows[rows])
 
+    def open_images(self) -> Rows:
+        """Every image that has not ended, as shard * 2**32 + row; for checks, takes its time."""
+        parts = [part for parcel in self._state.parcels.values() for part in parcel.parts]
+        origins = [part.open_origins() for part in parts]
+        images = [(shards << 32) + rows for shards, rows in origins]
+        return np.concatenate([np.empty(0, dtype=np.int64), *images])
+
     def load(self, pool: int) -> PoolLoad:
         """How much a pool, or `DECODERS`, has before it; for whoever sets the pools' sizes."""
         return load_of(self._state, pool)

@@ -3,6 +3,8 @@
 One byte an image, for shards that are not finished; so it grows with what is in flight.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +47,11 @@ class Accounts:
         self.num_open -= len(rows)
         self._uncommitted.add(shard)
 
+    def open_rows(self) -> Iterator[tuple[int, Rows]]:
+        """Rows of each shard that have not ended."""
+        for shard, states in self._shards.items():
+            yield shard, np.flatnonzero(states == _OPEN)
+
     def commit(self) -> None:
         """What has ended can no longer be lost; finished shards are forgotten."""
         for shard in self._uncommitted:
@@ -62,5 +69,4 @@ class Accounts:
             self.num_open += int(np.count_nonzero(states == _ANSWERED))
             states[states == _ANSWERED] = _OPEN
         self._uncommitted.clear()
-        rows = {shard: np.flatnonzero(states == _OPEN) for shard, states in self._shards.items()}
-        return {shard: rows[shard] for shard in sorted(rows) if len(rows[shard])}
+        return {shard: rows for shard, rows in sorted(self.open_rows()) if len(rows)}

@@ -49,22 +49,22 @@ class Faults:
         self._plan(name, per_hour, happen)
 
     def _any_alive(self) -> SimulatedActor | None:
-        alive = [actor for actor in self._world.actors.values() if actor.is_alive]
+        alive = [actor for actor in self._world.fleet.actors.values() if actor.is_alive]
         return alive[self._random.integers(len(alive))] if alive else None
 
     def _lose_actor(self) -> bool:
         actor = self._any_alive()
         if actor is not None:
-            self._world.kill_actor(actor, preempted=False)
+            self._world.fleet.kill(actor, preempted=False)
         return actor is not None
 
     def _lose_node(self) -> bool:
         actor = self._any_alive()
         if actor is None:
             return False
-        for other in list(self._world.actors.values()):
+        for other in list(self._world.fleet.actors.values()):
             if other.node == actor.node and other.is_alive:
-                self._world.kill_actor(other, preempted=False)
+                self._world.fleet.kill(other, preempted=False)
         self._lose_objects_on(actor.node)
         return True
 
@@ -79,11 +79,11 @@ class Faults:
             return False
         self._num_nodes += 1
         replacement = f"new-{self._num_nodes}"
-        for other in list(self._world.actors.values()):
+        for other in list(self._world.fleet.actors.values()):
             if other.node == actor.node:
-                self._world.add_actor(other.pool, replacement, self._delay_s())
+                self._world.fleet.add(other.pool, replacement, self._delay_s())
                 if other.is_ready and not other.is_draining:
-                    self._world.drain_actor(other)
+                    self._world.fleet.drain(other)
         self._world.agenda.after(
             self._world.scenario.notice_s, partial(self._end_node, actor.node), is_work=False
         )
@@ -93,11 +93,11 @@ class Faults:
         return self._world.scenario.notice_s + self._world.scenario.restart_s
 
     def _end_node(self, node: str) -> None:
-        for actor in list(self._world.actors.values()):
+        for actor in list(self._world.fleet.actors.values()):
             if actor.node == node:
                 if actor.is_ready and self._random.random() < 0.5:
-                    self._world.kill_actor(actor, preempted=True, restarts=False)
-                self._world.remove_actor(actor)
+                    self._world.fleet.kill(actor, preempted=True, restarts=False)
+                self._world.fleet.remove(actor)
         self._lose_objects_on(node)
 
     def _lose_object(self) -> bool:
@@ -110,16 +110,16 @@ class Faults:
 
     def _resize(self) -> bool:
         """A pool grows, or shrinks as long as it stays above half its size."""
-        actors, scenario = self._world.actors.values(), self._world.scenario
+        actors, scenario = self._world.fleet.actors.values(), self._world.scenario
         pool = int(self._random.integers(DECODERS, len(scenario.actors)))
         planned = scenario.decoders if pool == DECODERS else scenario.actors[pool]
         staying = [actor for actor in actors if actor.pool == pool and not actor.is_draining]
         ready = [actor for actor in staying if actor.is_ready]
         if self._random.random() < 0.5 and ready and len(staying) > max(1, planned // 2):
-            self._world.drain_actor(ready[self._random.integers(len(ready))])
+            self._world.fleet.drain(ready[self._random.integers(len(ready))])
         elif len(staying) < 2 * planned:
             self._num_nodes += 1
-            self._world.add_actor(pool, f"new-{self._num_nodes}", scenario.restart_s)
+            self._world.fleet.add(pool, f"new-{self._num_nodes}", scenario.restart_s)
         return True
 
     def _lose_coordinator(self) -> bool:

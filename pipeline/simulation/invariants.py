@@ -1,11 +1,15 @@
 """What must hold after every step, whatever has failed."""
 
+import numpy as np
+
 from pipeline.scheduling import DECODERS
 from pipeline.simulation.accounts import BrokenInvariant
 from pipeline.simulation.scenario import Scenario
 from pipeline.simulation.world import World
 
 __all__ = ["Invariants"]
+
+_STEPS = 500
 
 
 class Invariants:
@@ -18,6 +22,7 @@ class Invariants:
     def __init__(self, scenario: Scenario) -> None:
         self._limits = limits = scenario.limits
         self._queues = limits.queue_bytes
+        self._next_full_check = 0
         # What passes alone though it is larger than its queue: a parcel, or all that one actor may
         # hold and forward.
         self._largest = [limits.parcel_length * limits.pools[0].bytes_per_image]
@@ -27,12 +32,17 @@ class Invariants:
             self._largest.append(batches * scenario.batch_size * pool.bytes_per_image)
 
     def check(self, world: World) -> None:
-        """Checks after a step.
+        """Checks after a step: sums always, each single image from time to time.
 
         Raises:
             BrokenInvariant: with what is wrong, and when.
         """
         problem = self._problem(world)
+        steps = world.tally.num_steps
+        if problem is None and steps >= self._next_full_check:
+            # So rarely that it takes no more time than the sums.
+            self._next_full_check = steps + max(_STEPS, world.accounts.num_open // _STEPS)
+            problem = _different_images(world)
         if problem is not None:
             raise BrokenInvariant(f"{problem} (at {world.agenda.now_s:.3f} s)")
 
@@ -63,8 +73,10 @@ class Invariants:
         for pool in reversed(range(DECODERS, len(queues))):
             load = scheduler.load(pool)
             num_known += load.images_waiting + load.images_suspect + load.images_held
-            if load.images_waiting and world.idle[pool] > load.num_apart and room_behind:
-                return f"pool {pool}: {world.idle[pool]} idle, {load.images_waiting} images wait"
+            if load.images_waiting and world.fleet.idle[pool] > load.num_apart and room_behind:
+                return (
+                    f"pool {pool}: {world.fleet.idle[pool]} idle, {load.images_waiting} images wait"
+                )
             if pool == DECODERS:
                 break
             num_bytes = load.queue_bytes + load.kept_bytes
@@ -80,3 +92,17 @@ class Invariants:
         if num_known != num_open:
             return f"{num_open} images are open, the scheduler knows of {num_known}"
         return None
+
+
+def _different_images(world: World) -> str | None:
+    """The images that the scheduler has, one by one, against those that are open."""
+    has = world.scheduler.open_images()
+    expected = world.open_images()
+    for of, images in (("scheduler", has), ("accounts", expected)):
+        if len(np.unique(images)) != len(images):
+            return f"{of}: an image is there twice"
+    different = np.setxor1d(has, expected)
+    if len(different):
+        shard, row = divmod(int(different[0]), 2**32)
+        return f"{len(different)} images are lost or too many, such as row {row} of shard {shard}"
+    return None

@@ -35,6 +35,6 @@ def simulate(scenario: Scenario, listener: Callable[[World], None] | None = None
         if listener is not None and world.tally.num_steps % _STEPS_BETWEEN_REPORTS == 0:
             listener(world)
     invariants.check_end(world)
-    for actor in world.actors.values():
+    for actor in world.fleet.actors.values():
         world.tally.retire(actor, world.agenda.now_s)
     return world.tally.figures(world.agenda.now_s, time.perf_counter() - started)

@@ -9,13 +9,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.scheduling import (
-    DECODERS,
     Action,
-    ActorAdded,
-    ActorDraining,
-    ActorLost,
-    ActorReady,
-    ActorRemoved,
     CallFinished,
     Decode,
     Event,
@@ -36,6 +30,7 @@ from pipeline.scheduling import (
 from pipeline.simulation.accounts import Accounts
 from pipeline.simulation.agenda import Agenda
 from pipeline.simulation.archive import Archive
+from pipeline.simulation.fleet import Fleet
 from pipeline.simulation.parcels import Parcels
 from pipeline.simulation.scenario import Scenario
 from pipeline.simulation.tally import Tally
@@ -61,17 +56,11 @@ class World:
         self.tally = Tally(scenario)
         self.random = np.random.default_rng(scenario.seed)
         self.scheduler = Scheduler(scenario.limits)
-        self.actors: dict[int, SimulatedActor] = {}
-        self.idle: dict[int, int] = dict.fromkeys(range(DECODERS, len(scenario.actors)), 0)
         self.parcels = Parcels(self.archive)
         self._relisted: list[tuple[int, Rows]] = []
-        self._num_shards = self._num_actors = 0
+        self._num_shards = 0
         self._is_listing = False
-        for pool in range(DECODERS, len(scenario.actors)):
-            count = scenario.decoders if pool == DECODERS else scenario.actors[pool]
-            for number in range(count):
-                kind = "decode" if pool == DECODERS else f"pool{pool}"
-                self.add_actor(pool, f"{kind}-{number // scenario.actors_per_node}", delay_s=0.0)
+        self.fleet = Fleet(scenario, self.agenda, self.random, self.tally, self.tell)
         self.agenda.after(scenario.commit_s, self._commit, is_work=False)
 
     @property
@@ -83,6 +72,16 @@ class World:
     def num_to_list_again(self) -> int:
         """Images that a new coordinator has yet to hand to its scheduler."""
         return sum(len(rows) for _, rows in self._relisted)
+
+    def open_images(self) -> Rows:
+        """What the scheduler should have, as shard * 2**32 + row."""
+        hidden = dict(self._relisted)
+        rows = [
+            (shard << 32) + open_rows
+            for shard, open_rows in self.accounts.open_rows()
+            if shard not in hidden
+        ]
+        return np.concatenate([np.empty(0, dtype=np.int64), *rows])
 
     def step(self) -> None:
         """One event, and what the scheduler makes of it."""
@@ -101,56 +100,6 @@ class World:
         self.scheduler.handle(event)
         self.tally.scheduling_s += time.thread_time() - started
 
-    def add_actor(self, pool: int, node: str, delay_s: float) -> None:
-        """A new actor starts."""
-        number = self._num_actors
-        self._num_actors += 1
-        is_straggler = self.random.random() < self.scenario.stragglers
-        slowness = self.scenario.straggler_factor if is_straggler else 1.0
-        kind = SimulatedActor if pool == DECODERS else SimulatedCascade
-        actor = self.actors[number] = kind(number, pool, node, slowness)
-        self.tell(ActorAdded(number, pool))
-        if delay_s:
-            self.agenda.after(delay_s, partial(self.raise_actor, number, actor.life))
-        else:
-            self.raise_actor(number, actor.life)
-
-    def raise_actor(self, number: int, life: int) -> None:
-        """An actor comes up, unless it died or went in the meantime."""
-        actor = self.actors.get(number)
-        if actor is None or actor.life != life or actor.is_alive:
-            return
-        if isinstance(actor, SimulatedCascade):
-            actor.empty(self.scenario)
-        actor.rise(self.agenda.now_s)
-        self.idle[actor.pool] += 1
-        self.tell(ActorReady(number, actor.node))
-
-    def kill_actor(self, actor: SimulatedActor, preempted: bool, restarts: bool = True) -> None:
-        """An actor dies with all it holds; it comes up again later."""
-        self.idle[actor.pool] -= actor.is_idle
-        actor.die(self.agenda.now_s)
-        actor.is_ready = False
-        actor.num_calls = 0
-        self.tell(ActorLost(actor.number, preempted))
-        if restarts:
-            again = partial(self.raise_actor, actor.number, actor.life)
-            self.agenda.after(self.scenario.restart_s, again)
-
-    def drain_actor(self, actor: SimulatedActor) -> None:
-        """An actor is to go."""
-        self.idle[actor.pool] -= actor.is_idle
-        actor.is_draining = True
-        self.tell(ActorDraining(actor.number))
-
-    def remove_actor(self, actor: SimulatedActor) -> None:
-        """An actor is gone for good."""
-        self.idle[actor.pool] -= actor.is_idle
-        actor.die(self.agenda.now_s)
-        self.tally.retire(actor, self.agenda.now_s)
-        del self.actors[actor.number]
-        self.tell(ActorRemoved(actor.number))
-
     def lose_object(self, parcel: int, is_noticed: bool) -> None:
         """A parcel's data is gone."""
         self.parcels.lose(parcel)
@@ -164,14 +113,7 @@ class World:
         open_before = self.accounts.num_open
         self._relisted = list(self.accounts.lose_uncommitted().items())
         self.tally.num_answers_lost += self.accounts.num_open - open_before
-        for pool in self.idle:
-            self.idle[pool] = 0
-        for actor in self.actors.values():
-            self.tell(ActorAdded(actor.number, actor.pool))
-            actor.die(self.agenda.now_s)
-            actor.is_ready = actor.is_draining = False
-            again = partial(self.raise_actor, actor.number, actor.life)
-            self.agenda.after(self.scenario.restart_s, again)
+        self.fleet.restart()
 
     def _list_if_wanted(self) -> None:
         while self.scheduler.wants_shards and not self._is_listing:
@@ -201,9 +143,8 @@ class World:
     def _execute(self, action: Action) -> None:
         match action:
             case Decode() | Run() | Flush():
-                actor = self.actors[action.actor]
-                self.idle[actor.pool] -= actor.is_idle
-                actor.num_calls += 1
+                actor = self.fleet.actors[action.actor]
+                self.fleet.take(actor)
                 if isinstance(action, Decode):
                     self._decode(action, actor)
                 else:
@@ -217,7 +158,7 @@ class World:
                 self.accounts.end(shard, np.array([row]))
                 self.tally.num_given_up += 1
             case Retire(number):
-                self.remove_actor(self.actors[number])
+                self.fleet.remove(self.fleet.actors[number])
 
     def _decode(self, action: Decode, actor: SimulatedActor) -> None:
         self.tally.num_decoded += len(action.rows)
@@ -246,7 +187,7 @@ class World:
         seconds = done.seconds * self._noise(actor)
         end_s = actor.book(self.agenda.now_s, self.scenario.call_ms / 1000, seconds)
         if done.kills:
-            self._report(actor, end_s, partial(self.kill_actor, actor, preempted=False))
+            self._report(actor, end_s, partial(self.fleet.kill, actor, preempted=False))
         else:
             self._report(actor, end_s, partial(self._answered, action.call, actor, done))
 
@@ -262,8 +203,7 @@ class World:
     def _reported(self, actor: SimulatedActor, life: int, tell: partial[None]) -> None:
         if actor.life != life:
             return
-        actor.num_calls -= 1
-        self.idle[actor.pool] += actor.is_idle
+        self.fleet.free(actor)
         tell()
 
     def _answered(self, call: int, actor: SimulatedCascade, done: Done) -> None:
