@@ -108,11 +108,15 @@ class World:
 
     def restart_coordinator(self) -> None:
         """All that was not committed is forgotten; a new scheduler starts from what was."""
-        self.scheduler = Scheduler(self.scenario.limits)
         self.parcels = Parcels(self.archive)
         open_before = self.accounts.num_open
         self._relisted = list(self.accounts.lose_uncommitted().items())
         self.tally.num_answers_lost += self.accounts.num_open - open_before
+        self.replace_scheduler(Scheduler(self.scenario.limits))
+
+    def replace_scheduler(self, scheduler: Scheduler) -> None:
+        """A new scheduler meets the actors; they come up for it, empty."""
+        self.scheduler = scheduler
         self.fleet.restart()
 
     def _list_if_wanted(self) -> None:

@@ -166,6 +166,16 @@ def test_a_pool_gets_no_new_work_while_the_next_queue_has_no_room_for_what_it_ma
     assert len(runs(scheduler.next_actions())) == 1, "answers make room as well"
 
 
+def test_a_second_call_to_an_actor_does_not_enter_a_queue_that_the_first_may_fill() -> None:
+    """A regression: what was kept for the same actor did not count against its next call."""
+    scheduler = started(Limits(8, 1000, (Pool(1, 1, 10), Pool(2, 3, 20, 160))))
+    scheduler.handle(ShardArrived(0, np.arange(24)))
+    (run,) = runs(decode_all(scheduler))
+    assert scheduler.load(1).kept_bytes == 160
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
+    assert len(runs(scheduler.next_actions())) == 1
+
+
 def test_a_full_queue_of_waiting_images_is_flushed_so_that_the_pool_before_goes_on() -> None:
     limits = Limits(8, 1000, (Pool(1, 1, 10), Pool(2, 3, 20, 160)))
     scheduler = started(limits)
