@@ -25,6 +25,7 @@ COMMANDS = {
     "train": ("jobs.train", "Train a cascade on labelled pictures."),
     "eval": ("jobs.evaluate", "Accuracy of every exit and the accuracy/cost curve."),
     "profile": ("jobs.profile", "Time the stages of a cascade on this machine."),
+    "simulate": ("jobs.simulate", "Run the scheduler on a simulated cluster, with faults."),
     "shapes": ("jobs.shapes_job", "Write an archive of drawn, labelled pictures."),
 }
 

@@ -17,27 +17,30 @@ from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
 from pipeline.commits import CommitQueue, Uncommitted
 from pipeline.errors import Reason, Stalled, TooManyDeadLetters
-from pipeline.events import (
+from pipeline.interrupt import deferred_interrupt
+from pipeline.ledger import Ledger, Tally
+from pipeline.progress import Progress, ProgressListener
+from pipeline.records import DeadLetter
+from pipeline.scheduling import (
+    DECODERS,
     Action,
+    ActorAdded,
     ActorLost,
     ActorReady,
     CallFinished,
     Decode,
-    DecoderLost,
-    DecoderReady,
     Flush,
     GiveUp,
+    Keep,
+    Origins,
     ParcelDecoded,
     Release,
+    Retire,
     Run,
+    Scheduler,
     ShardArrived,
     SourceEnded,
 )
-from pipeline.interrupt import deferred_interrupt
-from pipeline.ledger import Ledger, Tally
-from pipeline.progress import Progress, ProgressListener
-from pipeline.records import DeadLetter, ImageRecord
-from pipeline.scheduler import Scheduler
 from pipeline.table import WrittenFile
 from pipeline.workers import Worker, Workers
 
@@ -49,21 +52,11 @@ _WRITER = Worker("writer", 0)
 
 @dataclass(frozen=True, slots=True)
 class Actors:
-    """Handles of the actors, in the scheduler's numbering."""
+    """Handles of the actors; the scheduler numbers decoders first, then cascades."""
 
     decoders: list[Any]
     cascades: list[Any]
     writer: Any
-
-
-@dataclass(slots=True)
-class _Parcel:
-    """What the coordinator holds of a parcel: its shard, images, and the pixels' reference."""
-
-    shard: int
-    images: list[ImageRecord]
-    decoded: Any
-    is_decoded: bool = False
 
 
 class Coordinator:
@@ -71,7 +64,7 @@ class Coordinator:
 
     Args:
         scheduler: decides.
-        actors: handles, in the scheduler's numbering.
+        actors: handles.
         ledger: accounts and commits.
         work: (number of an open shard, its rows without a result); consumed as needed.
         num_stages: of the cascade.
@@ -95,16 +88,20 @@ class Coordinator:
         handles = {
             **{Worker("decoder", n): handle for n, handle in enumerate(actors.decoders)},
             **{Worker("cascade", n): handle for n, handle in enumerate(actors.cascades)},
-            _WRITER: actors.writer,
         }
-        self._workers = Workers(handles, self._on_up, self._on_lost)
+        # Position: the scheduler's number of the actor.
+        self._worker_of_actor = list(handles)
+        for number, worker in enumerate(handles):
+            pool = DECODERS if worker.kind == "decoder" else 0
+            scheduler.handle(ActorAdded(number, pool))
+        self._workers = Workers(handles | {_WRITER: actors.writer}, self._on_up, self._on_lost)
         self._ledger = ledger
         self._work = work
         self._num_stages = num_stages
         self._max_dead_letters = max_dead_letters
         self._count_images = count_images
         self._listener = listener
-        self._parcels: dict[int, _Parcel] = {}
+        self._data_of_parcel: dict[int, Any] = {}
         self._commits = CommitQueue(num_stages)
         self._answered = Tally.zero(num_stages)
         self._writing: Uncommitted | None = None
@@ -161,80 +158,74 @@ class Coordinator:
 
     def _execute(self, action: Action) -> None:
         match action:
-            case Decode(parcel, shard, rows, decoder):
+            case Decode(call, actor, parcel, shard, rows):
                 source = self._ledger.shard(shard)
                 images = [source.images[row] for row in rows.tolist()]
-                worker = Worker("decoder", decoder)
+                worker = self._worker_of_actor[actor]
                 decoded, receipt = self._workers.handle(worker).decode.remote(images, source.name)
-                self._parcels[parcel] = _Parcel(shard, images, decoded)
-                self._workers.expect(receipt, worker, partial(self._on_decoded, parcel))
+                self._data_of_parcel[parcel] = decoded
+                self._workers.expect(receipt, worker, partial(self._on_decoded, call, shard))
             case Run(call, actor, parcel, rows):
-                worker = Worker("cascade", actor)
-                decoded = self._parcels[parcel].decoded
-                table, receipt = self._workers.handle(worker).run.remote(parcel, rows, decoded)
+                worker = self._worker_of_actor[actor]
+                data = self._data_of_parcel[parcel]
+                table, receipt = self._workers.handle(worker).run.remote(parcel, rows, data)
                 self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
             case Flush(call, actor):
-                worker = Worker("cascade", actor)
+                worker = self._worker_of_actor[actor]
                 table, receipt = self._workers.handle(worker).flush.remote()
                 self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
             case Release(parcel):
-                self._parcels.pop(parcel, None)
-            case GiveUp(parcel, rows, attempts):
-                self._give_up(parcel, rows, attempts)
+                self._data_of_parcel.pop(parcel, None)
+            case GiveUp():
+                self._give_up(action)
+            case Keep() | Retire():
+                raise AssertionError(f"{action}: there is one pool, and it does not drain")
 
     def _on_up(self, worker: Worker) -> None:
-        if worker.kind == "decoder":
-            self._scheduler.handle(DecoderReady(worker.number))
-        elif worker.kind == "cascade":
-            self._scheduler.handle(ActorReady(worker.number))
+        if worker != _WRITER:
+            self._scheduler.handle(ActorReady(self._worker_of_actor.index(worker)))
         elif self._writing is not None and not self._workers.owes(worker):
             self._write(self._writing)  # a loss has taken the first call with it
 
     def _on_lost(self, worker: Worker) -> None:
-        if worker.kind == "decoder":
-            self._scheduler.handle(DecoderLost(worker.number))
-        elif worker.kind == "cascade":
-            self._scheduler.handle(ActorLost(worker.number))
+        if worker != _WRITER:
+            self._scheduler.handle(ActorLost(self._worker_of_actor.index(worker)))
 
-    def _on_decoded(self, number: int, receipt: DecodeReceipt) -> None:
-        parcel = self._parcels[number]
-        parcel.is_decoded = True
-        parcel.images = [parcel.images[row] for row in receipt.decoded_rows]
-        self._bury(parcel.shard, receipt.dead_letters)
-        self._scheduler.handle(ParcelDecoded(number, len(receipt.decoded_rows)))
+    def _on_decoded(self, call: int, shard: int, receipt: DecodeReceipt) -> None:
+        self._bury(shard, receipt.dead_letters)
+        self._scheduler.handle(ParcelDecoded(call, np.array(receipt.decoded_rows, dtype=np.int64)))
 
     def _on_answers(self, call: int, table: Any, receipt: Receipt) -> None:
         assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
         finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
         exits_of_shard: dict[int, NDArray[np.int64]] = {}
-        for number, (_, exit_stages) in receipt.answered.items():
-            exits = np.bincount(exit_stages - 1, minlength=self._num_stages)
-            shard = self._parcels[number].shard
-            exits_of_shard[shard] = exits_of_shard.get(shard, 0) + exits
-            self._answered.exits += exits
+        for number, (rows, exit_stages) in receipt.answered.items():
+            shards = self._scheduler.origins(number, rows).shards
+            for shard in np.unique(shards).tolist():
+                leaving = exit_stages[shards == shard]
+                exits = np.bincount(leaving - 1, minlength=self._num_stages)
+                exits_of_shard[shard] = exits_of_shard.get(shard, 0) + exits
+                self._answered.exits += exits
         if receipt.answered:
             self._commits.add_answers(table, exits_of_shard)
         for number, row, detail in receipt.failed:
-            parcel = self._parcels[number]
-            self._bury(
-                parcel.shard, [self._letter(parcel, row, Reason.MODEL_FAILED, detail, attempts=1)]
-            )
+            origins = self._scheduler.origins(number, np.array([row]))
+            self._bury_one(origins, Reason.MODEL_FAILED, detail, attempts=1)
             finished[number] = np.append(finished.get(number, np.empty(0, np.int64)), row)
         self._scheduler.handle(CallFinished(call, finished))
 
-    def _give_up(self, number: int, rows: NDArray[np.int64], attempts: int) -> None:
-        parcel = self._parcels.pop(number)
-        reason = Reason.MODEL_FAILED if parcel.is_decoded else Reason.UNREADABLE
-        detail = f"its actor died {attempts} times while it held this image"
-        letters = [self._letter(parcel, row, reason, detail, attempts) for row in rows.tolist()]
-        self._bury(parcel.shard, letters)
+    def _give_up(self, image: GiveUp) -> None:
+        reason = Reason.UNREADABLE if image.pool == DECODERS else Reason.MODEL_FAILED
+        detail = f"its actor died {image.attempts} times while it held this image"
+        origins = Origins(np.array([image.shard]), np.array([image.row]))
+        self._bury_one(origins, reason, detail, image.attempts)
 
-    def _letter(
-        self, parcel: _Parcel, row: int, reason: Reason, detail: str, attempts: int
-    ) -> DeadLetter:
-        image = parcel.images[row]
-        shard = self._ledger.shard(parcel.shard).name
-        return DeadLetter(image.key, image.uri, reason, detail, attempts, shard)
+    def _bury_one(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
+        number, row = int(origins.shards[0]), int(origins.rows[0])
+        shard = self._ledger.shard(number)
+        image = shard.images[row]
+        letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
+        self._bury(number, [letter])
 
     def _bury(self, shard: int, letters: list[DeadLetter]) -> None:
         self._answered.num_dead_letters += len(letters)

@@ -16,7 +16,7 @@ from pipeline.coordinator import Actors, Coordinator
 from pipeline.ledger import Ledger
 from pipeline.placement import Plan
 from pipeline.progress import ProgressListener
-from pipeline.scheduler import Scheduler
+from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources import Source
 
@@ -51,7 +51,7 @@ def run_on_ray(
     )
     count = _CountedImages(source)
     coordinator = Coordinator(
-        Scheduler(plan.limits, plan.num_decoders, len(actors.cascades)),
+        Scheduler(plan.limits),
         actors,
         ledger,
         work,

@@ -11,8 +11,8 @@ import dvt
 from dvt.device import best_device
 from pipeline.cascade_runner import CascadeSettings
 from pipeline.decode import DecodeSettings
-from pipeline.events import Limits
 from pipeline.output import Hardware
+from pipeline.scheduling import Limits, Pool
 from pipeline.settings import TagSettings
 
 __all__ = ["Plan", "available_cpus", "decode_settings", "hardware", "plan_job"]
@@ -55,8 +55,8 @@ def plan_job(
         ),
         limits=Limits(
             parcel_length=settings.batch_size,
-            bytes_per_image=config.image_size**2 * 3,
             budget_bytes=settings.memory_budget_bytes,
+            pools=(Pool(1, config.num_stages, bytes_per_image=config.image_size**2 * 3),),
         ),
         num_cpus=num_decoders + num_threads,
         num_decoders=num_decoders,

@@ -1,0 +1,289 @@
+"""The scheduler in a small world without time: actions are executed in any order, anything fails.
+
+The simulation has time and real queues; this world has what time forbids, so that hypothesis can
+search for orders of events that break what must always hold.
+"""
+
+import random
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.scheduling import (
+    DECODERS,
+    ActorAdded,
+    ActorDraining,
+    ActorLost,
+    ActorReady,
+    ActorRemoved,
+    CallFinished,
+    Decode,
+    Flush,
+    Forwarded,
+    GiveUp,
+    Keep,
+    Limits,
+    ObjectLost,
+    ParcelDecoded,
+    Pool,
+    Release,
+    Retire,
+    Rows,
+    Run,
+    Scheduler,
+    ShardArrived,
+    SourceEnded,
+)
+
+Image = tuple[int, int]
+NODES = (None, "a", "b")
+
+
+def limits_of(num_pools: int, queue_bytes: int | None, budget_bytes: int) -> Limits:
+    deeper = tuple(Pool(n, n, 20, queue_bytes) for n in range(2, num_pools + 1))
+    return Limits(parcel_length=8, budget_bytes=budget_bytes, pools=(Pool(1, 1, 10), *deeper))
+
+
+class World:
+    """Executes actions in a random order and remembers what became of every image.
+
+    Actors answer or forward some of what they hold at every call, and all of it at a flush.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        num_shards: int,
+        fault_rate: float,
+        limits: Limits,
+        poison: float = 0.0,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.limits, self.fault_rate = limits, fault_rate
+        self.scheduler = Scheduler(limits)
+        self.shards = [np.arange(self.random.randint(1, 50)) for _ in range(num_shards)]
+        everything = [(s, row) for s, rows in enumerate(self.shards) for row in rows.tolist()]
+        self.everything = set(everything)
+        self.poison = {image for image in everything if self.random.random() < poison}
+        self.results: Counter[Image] = Counter()
+        self.given_up: set[Image] = set()
+        self.images: dict[int, list[Image]] = {}
+        self.lost: set[int] = set()
+        self.bundles: dict[int, list[Image]] = {}
+        self.pool_of: dict[int, int] = {}
+        self.held: dict[int, dict[int, set[int]]] = {}
+        self.draining: set[int] = set()
+        self.todo: list[Decode | Run | Flush] = []
+        self.most_given = limits.parcel_length
+        self.steps = self.num_actors = 0
+        for pool in range(DECODERS, len(limits.pools)):
+            for _ in range(2):
+                self.add(pool)
+
+    def add(self, pool: int) -> None:
+        number = self.num_actors
+        self.num_actors += 1
+        self.pool_of[number], self.held[number] = pool, {}
+        self.scheduler.handle(ActorAdded(number, pool))
+        self.scheduler.handle(ActorReady(number, self.random.choice(NODES)))
+
+    def run(self) -> None:
+        arrived = 0
+        while not self.scheduler.is_finished:
+            self.steps += 1
+            assert self.steps < 100_000, "no progress"
+            while self.scheduler.wants_shards:
+                if arrived == len(self.shards):
+                    self.scheduler.handle(SourceEnded())
+                else:
+                    self.scheduler.handle(ShardArrived(arrived, self.shards[arrived]))
+                    arrived += 1
+            for action in self.scheduler.next_actions():
+                self._take(action)
+            self._check_bytes()
+            if self.todo:
+                self._step()
+                self._disturb()
+            else:
+                assert self.scheduler.is_finished, "deadlock: nothing to do, yet not finished"
+        assert not self.images, "a parcel was never released"
+        assert self.scheduler.bytes_in_flight == 0
+
+    def _check_bytes(self) -> None:
+        for number, limit in enumerate(self.limits.queue_bytes):
+            load = self.scheduler.load(number)
+            one = self.most_given * self.limits.pools[number].bytes_per_image
+            assert load.queue_bytes + load.kept_bytes <= max(limit, one)
+            given = self.scheduler.load(number)
+            if given.images_waiting and given.num_ready > given.num_apart:
+                idle = given.num_ready - given.num_apart - given.num_calls - len(self.draining)
+                is_last = number + 1 == len(self.limits.pools)
+                assert idle <= 0 or not is_last, "an idle actor and work for it"
+
+    def _take(self, action: object) -> None:
+        match action:
+            case Decode(_, actor, parcel, shard, rows):
+                assert actor not in self.draining
+                self.images[parcel] = [(shard, row) for row in rows.tolist()]
+                self.todo.append(action)
+            case Run(_, actor, parcel, rows):
+                assert actor not in self.draining
+                self.todo.append(action)
+                given = [a for a in self.todo if isinstance(a, Run) and a.actor == actor]
+                inside = sum(len(rows) for rows in self.held[actor].values())
+                self.most_given = max(self.most_given, inside + sum(len(a.rows) for a in given))
+            case Flush():
+                self.todo.append(action)
+            case Keep(parcel, call):
+                self.images[parcel] = self.bundles.pop(call)
+            case GiveUp(shard, row, attempts, _):
+                assert attempts > self.limits.max_attempts
+                self.results[shard, row] += 1
+                self.given_up.add((shard, row))
+            case Release(parcel):
+                self.images.pop(parcel, None)  # one that never came to a decoder is not known
+                self.lost.discard(parcel)
+            case Retire(actor):
+                assert actor in self.draining
+                assert not self.held[actor]
+                if self.random.random() < 0.8:
+                    self._remove(actor)
+                else:
+                    self.draining.discard(actor)
+                    self.scheduler.handle(ActorReady(actor, "b"))
+
+    def _remove(self, actor: int) -> None:
+        self.draining.discard(actor)
+        self.held[actor] = {}
+        self.todo = [a for a in self.todo if a.actor != actor]
+        self.scheduler.handle(ActorRemoved(actor))
+        self.add(self.pool_of[actor])
+
+    def _disturb(self) -> None:
+        if self.random.random() >= self.fault_rate:
+            return
+        alive = [actor for actor in self.held if actor in self.scheduler._state.actors]
+        actor = self.random.choice(alive)
+        known = sorted(set(self.images) - self.lost)
+        match self.random.randrange(4):
+            case 0:
+                self._lose(actor)
+            case 1 if actor not in self.draining:
+                self.draining.add(actor)
+                self.scheduler.handle(ActorDraining(actor))
+            case 2 if known:
+                parcel = self.random.choice(known)
+                decoding = {a.parcel for a in self.todo if isinstance(a, Decode)}
+                if parcel not in decoding:
+                    self.lost.add(parcel)
+                    if self.random.random() < 0.5:
+                        self.scheduler.handle(ObjectLost(parcel))
+            case 3 if self.random.random() < 0.3:
+                self._remove(actor)
+
+    def _lose(self, actor: int, preempted: bool | None = None) -> None:
+        calls = [a.call for a in self.todo if a.actor == actor]
+        self.todo = [a for a in self.todo if a.actor != actor]
+        self.held[actor] = {}
+        if preempted is None:
+            preempted = self.random.random() < 0.3
+        self.scheduler.handle(ActorLost(actor, preempted))
+        assert not any(self.scheduler.is_open(call) for call in calls)
+        if actor in self.draining and self.random.random() < 0.5:
+            self._remove(actor)
+        else:
+            self.draining.discard(actor)
+            self.scheduler.handle(ActorReady(actor, self.random.choice(NODES)))
+
+    def _step(self) -> None:
+        action = self.todo.pop(self.random.randrange(len(self.todo)))
+        if isinstance(action, Decode):
+            images = self.images[action.parcel]
+            if self.poison & set(images) and self.random.random() < 0.3:
+                self._lose(action.actor, preempted=False)
+                return
+            good = [row for row in range(len(images)) if self.random.random() < 0.9]
+            dead = [image for row, image in enumerate(images) if row not in set(good)]
+            self.results.update(dead)
+            self.images[action.parcel] = [images[row] for row in good]
+            self.scheduler.handle(ParcelDecoded(action.call, np.array(good, dtype=np.int64)))
+            return
+        if isinstance(action, Run) and action.parcel in self.lost:
+            self.scheduler.handle(ObjectLost(action.parcel, action.call))
+            return
+        held = self.held[action.actor]
+        if isinstance(action, Run):
+            assert len(self.images[action.parcel]) > action.rows.max()
+            held.setdefault(action.parcel, set()).update(action.rows.tolist())
+        inside = {self.images[p][row] for p, rows in held.items() for row in rows}
+        if self.poison & inside:
+            self._lose(action.actor, preempted=False)
+            return
+        self._finish(action, held)
+
+    def _finish(self, action: Run | Flush, held: dict[int, set[int]]) -> None:
+        is_last = self.pool_of[action.actor] + 1 == len(self.limits.pools)
+        share = self.random.choice([0.0, 0.3, 0.6, 1.0])
+        answered: dict[int, Rows] = {}
+        pieces: list[tuple[int, Rows]] = []
+        for parcel, rows in list(held.items()):
+            some = [r for r in rows if isinstance(action, Flush) or self.random.random() < 0.6]
+            over = [row for row in some if is_last or self.random.random() < share]
+            onward = [row for row in some if row not in set(over)]
+            rows -= set(some)
+            if not rows:
+                del held[parcel]
+            if over:
+                answered[parcel] = np.array(over)
+                self.results.update(self.images[parcel][row] for row in over)
+            if onward:
+                pieces.append((parcel, np.array(onward)))
+        if not pieces:
+            self.scheduler.handle(CallFinished(action.call, answered))
+            return
+        bundle = [self.images[parcel][row] for parcel, rs in pieces for row in rs.tolist()]
+        for parcel, onwards in pieces:
+            origins = self.scheduler.origins(parcel, onwards)
+            expected = [self.images[parcel][row] for row in onwards.tolist()]
+            assert list(zip(*map(np.ndarray.tolist, origins), strict=True)) == expected
+        self.bundles[action.call] = bundle
+        size = 20 * len(bundle)
+        self.scheduler.handle(CallFinished(action.call, answered, Forwarded(tuple(pieces), size)))
+
+
+RATES = st.sampled_from([0.0, 0.02, 0.2, 0.5])
+SEEDS = st.integers(0, 2**32)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SEEDS, st.integers(0, 12), RATES, st.integers(1, 3), st.sampled_from([0.0, 0.01]))
+def test_every_image_ends_exactly_once_whatever_is_lost(
+    seed: int, num_shards: int, fault_rate: float, num_pools: int, poison: float
+) -> None:
+    world = World(seed, num_shards, fault_rate, limits_of(num_pools, None, 900), poison)
+    world.run()
+    assert set(world.results) == world.everything
+    assert set(world.results.values()) <= {1}
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, RATES, st.integers(1, 3), st.integers(1, 100), st.integers(1, 100))
+def test_any_budget_even_one_smaller_than_a_parcel_comes_to_an_end(
+    seed: int, fault_rate: float, num_pools: int, first_bytes: int, queue_bytes: int
+) -> None:
+    limits = limits_of(num_pools, queue_bytes, first_bytes + (num_pools - 1) * queue_bytes)
+    World(seed, 6, fault_rate, limits).run()
+
+
+@settings(max_examples=100, deadline=None)
+@given(SEEDS, st.integers(1, 3))
+def test_only_images_that_kill_are_given_up_and_none_of_them_survives_the_search(
+    seed: int, num_pools: int
+) -> None:
+    world = World(seed, 5, 0.0, limits_of(num_pools, None, 900), poison=0.03)
+    world.run()
+    assert world.given_up <= world.poison
+    assert set(world.results) == world.everything
+    assert set(world.results.values()) <= {1}

@@ -1,0 +1,265 @@
+"""The table of what may fail (docs/architecture.md), row by row, in the pure world.
+
+Batches that raise, memory of the device and the network's hiccups are dealt with inside actors
+(`test_cascade_runner.py`, `test_decode.py`); a restart of the coordinator is in the simulation.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from pipeline.scheduling import (
+    DECODERS,
+    Action,
+    ActorAdded,
+    ActorDraining,
+    ActorLost,
+    ActorReady,
+    ActorRemoved,
+    CallFinished,
+    Decode,
+    Flush,
+    Forwarded,
+    GiveUp,
+    Keep,
+    Limits,
+    ObjectLost,
+    ParcelDecoded,
+    Pool,
+    Release,
+    Run,
+    Scheduler,
+    ShardArrived,
+    SourceEnded,
+)
+
+LIMITS = Limits(parcel_length=8, budget_bytes=2000, pools=(Pool(1, 1, 10), Pool(2, 2, 20)))
+DECODER, FIRST, DEEP = 0, 1, 2
+
+
+def started() -> Scheduler:
+    scheduler = Scheduler(LIMITS)
+    for actor, pool in ((DECODER, DECODERS), (FIRST, 0), (DEEP, 1)):
+        scheduler.handle(ActorAdded(actor, pool))
+        scheduler.handle(ActorReady(actor))
+    return scheduler
+
+
+def running(scheduler: Scheduler) -> Run:
+    scheduler.handle(ShardArrived(5, np.arange(10, 18)))
+    (decode,) = scheduler.next_actions()
+    assert isinstance(decode, Decode)
+    scheduler.handle(ParcelDecoded(decode.call, np.arange(8)))
+    (run,) = scheduler.next_actions()
+    assert isinstance(run, Run)
+    return run
+
+
+def running_deep(scheduler: Scheduler) -> Run:
+    run = running(scheduler)
+    pieces = ((run.parcel, np.array([2, 3])),)
+    answered = {run.parcel: np.array([0, 1, 4, 5, 6, 7])}
+    scheduler.handle(CallFinished(run.call, answered, Forwarded(pieces, 40)))
+    return next(a for a in scheduler.next_actions() if isinstance(a, Run))
+
+
+def lose(scheduler: Scheduler, actor: int, preempted: bool = False) -> list[Action]:
+    scheduler.handle(ActorLost(actor, preempted))
+    scheduler.handle(ActorReady(actor))
+    return scheduler.next_actions()
+
+
+def test_actor_died_its_open_images_run_again_and_late_answers_do_not_count() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    (again,) = lose(scheduler, FIRST)
+    assert isinstance(again, Run)
+    assert not scheduler.is_open(run.call)
+    assert (again.parcel, again.rows.tolist()) == (run.parcel, run.rows.tolist())
+
+
+def test_actor_died_after_some_answers_only_the_others_run_again() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.array([0, 2, 4])}))
+    (again,) = lose(scheduler, FIRST)
+    assert isinstance(again, Run)
+    assert again.rows.tolist() == [1, 3, 5, 6, 7]
+
+
+def test_what_was_lost_goes_before_what_is_new() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(ShardArrived(6, np.arange(16)))
+    for action in scheduler.next_actions():
+        assert isinstance(action, Decode)
+        scheduler.handle(ParcelDecoded(action.call, np.arange(8)))
+    actions = lose(scheduler, FIRST)
+    first = next(action for action in actions if isinstance(action, Run))
+    assert first.parcel == run.parcel
+
+
+def test_preemption_counts_no_attempt_however_often_it_happens() -> None:
+    scheduler = started()
+    running(scheduler)
+    for _ in range(20):
+        (again,) = lose(scheduler, FIRST, preempted=True)
+        assert isinstance(again, Run)
+        assert len(again.rows) == 8
+
+
+def test_removal_counts_no_attempt_either() -> None:
+    scheduler = started()
+    running(scheduler)
+    for _ in range(20):
+        scheduler.handle(ActorRemoved(FIRST))
+        scheduler.handle(ActorAdded(FIRST, 0))
+        scheduler.handle(ActorReady(FIRST))
+        (again,) = scheduler.next_actions()
+        assert isinstance(again, Run)
+
+
+def test_object_lost_its_images_start_again_from_their_source() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(ObjectLost(run.parcel, run.call))
+    release, decode = sorted(scheduler.next_actions(), key=lambda a: isinstance(a, Decode))
+    assert release == Release(run.parcel)
+    assert isinstance(decode, Decode)
+    assert (decode.shard, decode.rows.tolist()) == (5, list(range(10, 18)))
+
+
+def test_a_bundle_lost_its_images_start_again_from_their_source_and_no_others() -> None:
+    scheduler = started()
+    deep = running_deep(scheduler)
+    scheduler.handle(ObjectLost(deep.parcel, deep.call))
+    (decode,) = [a for a in scheduler.next_actions() if isinstance(a, Decode)]
+    assert (decode.shard, decode.rows.tolist()) == (5, [12, 13])
+
+
+def test_object_lost_while_its_images_are_inside_an_actor_costs_nothing_until_that_dies() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(ShardArrived(6, np.arange(8)))  # so that nothing is flushed
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(3)}))
+    scheduler.next_actions()
+    scheduler.handle(ObjectLost(run.parcel))
+    assert scheduler.next_actions() == []
+    decodes = [action for action in lose(scheduler, FIRST) if isinstance(action, Decode)]
+    assert [(d.shard, d.rows.tolist()) for d in decodes] == [(5, [13, 14, 15, 16, 17])]
+
+
+def test_an_object_that_is_lost_after_its_release_is_nothing_to_worry_about() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
+    scheduler.handle(ObjectLost(run.parcel))
+    assert scheduler.next_actions() == [Release(run.parcel)]
+
+
+def test_answers_lost_on_their_way_to_the_table_are_listed_again_even_after_the_end() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(SourceEnded())
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
+    scheduler.next_actions()
+    assert scheduler.is_finished
+    scheduler.handle(ShardArrived(5, np.array([11, 12])))
+    (decode,) = scheduler.next_actions()
+    assert isinstance(decode, Decode)
+    assert decode.rows.tolist() == [11, 12]
+
+
+def test_node_drains_its_queue_is_forwarded_and_what_dies_with_it_counts_nothing() -> None:
+    scheduler = started()
+    run = running(scheduler)
+    scheduler.handle(ActorDraining(FIRST))
+    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(3)}))
+    (flush,) = scheduler.next_actions()
+    assert isinstance(flush, Flush)
+    scheduler.handle(CallFinished(flush.call, {}, Forwarded(((run.parcel, np.arange(3, 8)),), 100)))
+    assert {type(a) for a in scheduler.next_actions()} >= {Keep, Run, Release}
+
+
+def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp], set[int]]:
+    """Kills the actors of a pool whenever `kills` says so; what was given up, what was answered."""
+    scheduler = started()
+    scheduler.handle(ShardArrived(0, np.arange(24)))
+    scheduler.handle(SourceEnded())
+    given_up: list[GiveUp] = []
+    over: set[int] = set()
+    pool_of = {DECODER: DECODERS, FIRST: 0, DEEP: 1}
+    inside: dict[int, dict[int, list[int]]] = {FIRST: {}, DEEP: {}}
+    bundles: dict[int, list[int]] = {}
+    images: dict[int, list[int]] = {}
+    todo: list[Action] = []
+    for _ in range(1000):
+        todo += scheduler.next_actions()
+        if not todo:
+            break
+        action = todo.pop(0)
+        if isinstance(action, GiveUp):
+            given_up.append(action)
+        elif isinstance(action, Keep):
+            images[action.parcel] = bundles[action.call]
+        if not isinstance(action, Decode | Run | Flush):
+            continue
+        actor, rows = action.actor, []
+        if isinstance(action, Decode):
+            rows = images[action.parcel] = action.rows.tolist()
+        elif isinstance(action, Run):
+            inside[actor][action.parcel] = action.rows.tolist()
+        if isinstance(action, Run | Flush):
+            rows = [images[p][r] for p, held in inside[actor].items() for r in held]
+        if pool_of[actor] == where and kills(rows):
+            kept = [a for a in todo if not isinstance(a, Decode | Run | Flush)]
+            todo = kept + [
+                a for a in todo if isinstance(a, Decode | Run | Flush) and a.actor != actor
+            ]
+            inside[actor] = {}
+            scheduler.handle(ActorLost(actor))
+            scheduler.handle(ActorReady(actor))
+        elif isinstance(action, Decode):
+            scheduler.handle(ParcelDecoded(action.call, np.arange(len(rows))))
+        elif isinstance(action, Run):
+            scheduler.handle(CallFinished(action.call, {}))
+        elif actor == FIRST:
+            pieces = tuple((p, np.array(held)) for p, held in inside[actor].items())
+            bundles[action.call] = rows
+            inside[actor] = {}
+            scheduler.handle(CallFinished(action.call, {}, Forwarded(pieces, len(rows) * 20)))
+        else:
+            over |= set(rows)
+            answered = {p: np.array(held) for p, held in inside[actor].items()}
+            inside[actor] = {}
+            scheduler.handle(CallFinished(action.call, answered))
+    assert scheduler.is_finished
+    return given_up, over
+
+
+@pytest.mark.parametrize("where", [DECODERS, 0, 1])
+def test_an_image_that_kills_whatever_holds_it_is_found_alone_and_all_others_are_answered(
+    where: int,
+) -> None:
+    given_up, over = search(lambda rows: 13 in rows, where)
+    assert [(image.shard, image.row, image.pool) for image in given_up] == [(0, 13, where)]
+    assert over == set(range(24)) - {13}
+    # Three losses until it is suspect, then alone as 24 or fewer, halved down to one.
+    assert LIMITS.max_attempts < given_up[0].attempts <= LIMITS.max_attempts + 6
+
+
+@pytest.mark.parametrize("where", [DECODERS, 0, 1])
+def test_several_such_images_are_all_found(where: int) -> None:
+    bad = {0, 3, 11, 23}
+    given_up, over = search(lambda rows: bool(bad & set(rows)), where)
+    assert {image.row for image in given_up} == bad
+    assert over == set(range(24)) - bad
+
+
+def test_an_actor_that_dies_for_its_own_reasons_costs_no_image() -> None:
+    """Every third call fails, whatever is in it."""
+    calls = iter(range(10**6))
+    given_up, over = search(lambda rows: next(calls) % 3 == 0, 1)
+    assert given_up == []
+    assert over == set(range(24))
