@@ -28,7 +28,7 @@ from pipeline.output import Output
 from pipeline.placement import plan_job
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
-from pipeline.scheduler import Scheduler
+from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 
@@ -85,7 +85,7 @@ def run_engine(work: Workload, thresholds: tuple[float, ...], out: Path) -> Answ
     )
     _warm_up(actors, work, cascade)
     coordinator = Coordinator(
-        Scheduler(plan.limits, len(actors.decoders), len(actors.cascades)),
+        Scheduler(plan.limits),
         actors,
         ledger,
         _shards(work, ledger),
