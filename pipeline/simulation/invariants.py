@@ -10,6 +10,7 @@ from pipeline.simulation.world import World
 __all__ = ["Invariants"]
 
 _STEPS = 500
+_IMAGES_PER_STEP = 50
 
 
 class Invariants:
@@ -41,7 +42,7 @@ class Invariants:
         steps = world.tally.num_steps
         if problem is None and steps >= self._next_full_check:
             # So rarely that it takes no more time than the sums.
-            self._next_full_check = steps + max(_STEPS, world.accounts.num_open // _STEPS)
+            self._next_full_check = steps + max(_STEPS, world.accounts.num_open // _IMAGES_PER_STEP)
             problem = _different_images(world)
         if problem is not None:
             raise BrokenInvariant(f"{problem} (at {world.agenda.now_s:.3f} s)")
