@@ -47,7 +47,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for part in given.only:
         figures[part] = PARTS[part](given)
-        print(f"{part}: {figures[part]}")
+        print(f"{part}: {figures[part]}", flush=True)
     report(
         {**figures, "limits": {"images_s": GOAL_IMAGES_S, "utilisation": GOAL_UTILISATION}}, given
     )
