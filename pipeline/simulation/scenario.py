@@ -106,8 +106,9 @@ class Scenario(BaseModel):
         if len(self.actors) != len(ranges):
             raise ValueError(f"actors: {len(ranges)} numbers are needed (got {self.actors})")
         for name in ("stage_ms", "exits"):
-            if len(getattr(self, name)) != num_stages:
-                raise ValueError(f"{name}: {num_stages} values are needed")
+            given = getattr(self, name)
+            if len(given) != num_stages:
+                raise ValueError(f"{name}: {num_stages} values are needed (got {given})")
         if not math.isclose(sum(self.exits), 1, abs_tol=1e-6):
             raise ValueError(f"exits: must add up to 1 (got {sum(self.exits):g})")
         return self
