@@ -6,10 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
+from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from pipeline.errors import UsageError
 from pipeline.output import Summary
+from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
 from pipeline.tagging import tag_archive
 
@@ -43,6 +45,31 @@ class TagJob(Job):
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
     ] = None
 
+    pools: Annotated[
+        tuple[PoolSettings, ...] | None,
+        Field(
+            description="stages of each kind of actor, as in '1 | 2-3', and behind each what it "
+            "needs: actors=1-4 cpus= gpus= threads= device= batch_size= label:NAME= "
+            "(one kind with all stages if not given)"
+        ),
+    ] = None
+    state: Annotated[
+        StateFormat | None,
+        Field(description="what hard images carry between pools: float32, bfloat16 or int8"),
+    ] = None
+    memory_gb: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="pixels and states in flight, GB")
+    ] = 1.0
+    stalled_s: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="an actor silent for so long starts anew"),
+    ] = 300.0
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _pools(cls, value: object) -> object:
+        return None if value is None else parse_pools(value)
+
     @field_validator("max_errors", mode="before")
     @classmethod
     def _number_or_share(cls, value: object) -> int | float | None:
@@ -74,6 +101,10 @@ def run_tag(job: TagJob) -> JobResult:
         max_dead_letters=job.max_errors,
         overwrite=job.overwrite,
         num_decoders=job.decoders,
+        memory_budget_bytes=int(job.memory_gb * 1e9),
+        pools=job.pools,
+        state_format=job.state,
+        stalled_s=job.stalled_s,
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)

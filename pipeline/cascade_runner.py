@@ -1,6 +1,8 @@
 """The cascade inside one actor: stages, the staged queue between them, and the exit rule.
 
-Plain Python and torch, no Ray: an actor is a thin shell round it, and tests run it directly.
+Plain Python and torch, no Ray: an actor is a thin shell round it, and tests run it directly. It
+runs all stages or a range of them; behind a range that is not the last stands one more queue, in
+which images that go on to the next pool are joined into full batches too.
 Shapes: n images, S pixels a side, C classes, k best labels.
 """
 
@@ -16,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt.exits import exit_mask, scores
-from dvt.fast import StageExecutor
+from dvt.fast import EncodedState, StageExecutor, StateFormat, decode_state, encode_state
 from dvt.reuse import StageState
 from pipeline.staged_queue import StagedQueue
 
-__all__ = ["Answers", "CascadeRunner", "CascadeSettings", "Failure"]
+__all__ = ["Answers", "CascadeRunner", "CascadeSettings", "Failure", "Hard"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ class CascadeSettings:
         num_threads: of the processor.
         device: "cpu" or "cuda".
         dtype: "float32" or "bfloat16".
+        stages: first and last, from 1; None for all.
+        state_format: of what hard images carry to another actor.
     """
 
     model: str
@@ -46,6 +50,8 @@ class CascadeSettings:
     num_threads: int
     device: str
     dtype: str
+    stages: tuple[int, int] | None = None
+    state_format: StateFormat = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,35 @@ class Failure:
 
     ticket: int
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hard:
+    """Images that were not sure enough, with all they carry from one actor to the next.
+
+    Attributes:
+        tickets: the caller's numbers for the images, [n] int64.
+        pixels: [n, S, S, 3] uint8.
+        state: of the last stage that ran; None in front of the first.
+        confidences: of the stages that ran, [n, stages] float32.
+    """
+
+    tickets: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    state: EncodedState | None
+    confidences: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.tickets)
+
+    def __getitem__(self, rows: slice) -> "Hard":
+        """Some of the images, without a copy."""
+        return Hard(
+            self.tickets[rows],
+            self.pixels[rows],
+            None if self.state is None else self.state[rows],
+            self.confidences[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +158,32 @@ class CascadeRunner:
         batch_size: images per forward pass, always exactly that many: a shorter batch is padded,
             so that an image's answer does not depend on its company.
         top_k: how many labels an answer names.
+        stages: first and last that run here, from 1; None for all.
+        state_format: of what hard images carry on from here.
     """
 
     def __init__(
-        self, executor: StageExecutor, thresholds: tuple[float, ...], batch_size: int, top_k: int
+        self,
+        executor: StageExecutor,
+        thresholds: tuple[float, ...],
+        batch_size: int,
+        top_k: int,
+        stages: tuple[int, int] | None = None,
+        state_format: StateFormat = "float32",
     ) -> None:
         self._executor = executor
         self._thresholds = thresholds
         self._batch_size = batch_size
         self._top_k = min(top_k, executor.config.num_classes)
-        self._queue: StagedQueue[_Waiting] = StagedQueue(executor.config.num_stages, batch_size)
-        self._outside: deque[tuple[NDArray[np.int64], NDArray[np.uint8]]] = deque()
-        self._uploading: tuple[NDArray[np.int64], Callable[[], Tensor]] | None = None
+        first, last = stages or (1, executor.config.num_stages)
+        self._first = first - 1
+        self._num_here = last - first + 1
+        forwards = last < executor.config.num_stages
+        self._queue: StagedQueue[_Waiting] = StagedQueue(self._num_here + forwards, batch_size)
+        self._state_format = state_format
+        self._forwarded: list[Hard] = []
+        self._outside: deque[Hard] = deque()
+        self._uploading: tuple[Hard, Callable[[], Tensor]] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -145,15 +194,24 @@ class CascadeRunner:
     def waiting(self) -> tuple[int, ...]:
         """Images held, by the stage they wait for."""
         first, *later = self._queue.waiting
-        outside = sum(len(tickets) for tickets, _ in self._outside)
+        outside = sum(len(images) for images in self._outside)
         uploading = 0 if self._uploading is None else len(self._uploading[0])
         return first + uploading + outside, *later
 
     def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
-        """Takes images for the first stage; the pixels are kept, not copied."""
-        for start in range(0, len(tickets), self._batch_size):
-            rows = slice(start, start + self._batch_size)
-            self._outside.append((tickets[rows], pixels_nSS3[rows]))
+        """Takes images for the cascade's first stage; the pixels are kept, not copied."""
+        nothing = np.empty((len(tickets), 0), dtype=np.float32)
+        self.add_hard(Hard(tickets, pixels_nSS3, None, nothing))
+
+    def add_hard(self, images: Hard) -> None:
+        """Takes images for the first stage that runs here; their data is kept, not copied."""
+        for start in range(0, len(images), self._batch_size):
+            self._outside.append(images[start : start + self._batch_size])
+
+    def take_forwarded(self) -> list[Hard]:
+        """What has left the last stage here without an answer, since this was asked last."""
+        forwarded, self._forwarded = self._forwarded, []
+        return forwarded
 
     def run_full(self) -> tuple[list[Answers], list[Failure]]:
         """Runs while any stage has a full batch."""
@@ -174,17 +232,20 @@ class CascadeRunner:
         arriving = self._uploading or self._start_upload()
         if arriving is None:
             return False
+        self._uploading = arriving  # until the state has found its place too
+        images, pixels = arriving
+        state = None
+        if images.state is not None:
+            state = decode_state(images.state, self._executor.device, self._executor.dtype)
+        waiting = _Waiting(images.tickets, pixels(), state, images.confidences)
         self._uploading = None
-        tickets, pixels = arriving
-        nothing = np.empty((len(tickets), 0), dtype=np.float32)
-        self._queue.push(0, _Waiting(tickets, pixels(), None, nothing))
+        self._queue.push(0, waiting)
         return True
 
-    def _start_upload(self) -> tuple[NDArray[np.int64], Callable[[], Tensor]] | None:
+    def _start_upload(self) -> tuple[Hard, Callable[[], Tensor]] | None:
         if not self._outside:
             return None
-        tickets, pixels = self._outside[0]
-        started = tickets, self._executor.upload(pixels)
+        started = self._outside[0], self._executor.upload(self._outside[0].pixels)
         self._outside.popleft()  # only now: an upload may find no memory
         return started
 
@@ -196,24 +257,38 @@ class CascadeRunner:
         while True:
             try:
                 batch = pop()
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except Exception as error:
+                if not _is_out_of_memory(error):
+                    raise
                 self._use_less_memory(error)
                 continue
             if batch is None:
                 return answers, failures
-            self._run_or_split(*batch, answers, failures)
+            place, images = batch
+            if place == self._num_here:
+                self._forwarded.append(self._packed(images))
+            else:
+                self._run_or_split(place, images, answers, failures)
+
+    def _packed(self, images: _Waiting) -> Hard:
+        """Brings images into the form in which they travel."""
+        state = None
+        if images.state is not None:
+            state = encode_state(images.state, self._state_format)
+        return Hard(images.tickets, images.pixels.cpu().numpy(), state, images.confidences)
 
     def _run_or_split(
-        self, stage: int, batch: _Waiting, answers: list[Answers], failures: list[Failure]
+        self, place: int, batch: _Waiting, answers: list[Answers], failures: list[Failure]
     ) -> None:
         """Runs a batch; one that raises is halved until the image that does it is alone."""
+        stage = self._first + place
         try:
-            left = self._run_batch(stage, batch)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            self._use_less_memory(error)
-            self._queue.push(stage, batch)
-            return
+            left = self._run_batch(place, batch)
         except Exception as error:
+            if _is_out_of_memory(error):
+                self._use_less_memory(error)
+                self._queue.push(place, batch)
+                return
             if _is_device_failure(error):
                 raise  # every further call would fail too: the process has to start anew
             if len(batch) == 1:
@@ -222,8 +297,8 @@ class CascadeRunner:
                 return
             logger.warning("stage %d raised %r on %d images; halving", stage + 1, error, len(batch))
             middle = len(batch) // 2
-            self._run_or_split(stage, batch.cut(0, middle), answers, failures)
-            self._run_or_split(stage, batch.cut(middle, len(batch)), answers, failures)
+            self._run_or_split(place, batch.cut(0, middle), answers, failures)
+            self._run_or_split(place, batch.cut(middle, len(batch)), answers, failures)
             return
         if left is not None:
             answers.append(left)
@@ -237,8 +312,9 @@ class CascadeRunner:
         logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
 
     @torch.inference_mode()
-    def _run_batch(self, stage: int, batch: _Waiting) -> Answers | None:
+    def _run_batch(self, place: int, batch: _Waiting) -> Answers | None:
         """One forward pass; queues the survivors and returns what the others were told."""
+        stage = self._first + place
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
         # A device is still computing now; the next images come in beside it.
         self._uploading = self._uploading or self._start_upload()
@@ -264,7 +340,7 @@ class CascadeRunner:
                 None if output.state is None else output.state[there],
                 confidences[staying.numpy()],
             )
-            self._queue.push(stage + 1, survivors)
+            self._queue.push(place + 1, survivors)
         leaving = leaves.numpy()
         if not leaving.any():
             return None
@@ -275,6 +351,13 @@ class CascadeRunner:
             exit_stage=stage + 1,
             exit_confidences=confidences[leaving],
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a smaller batch would help; torch has no type of its own for the processor's."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def _is_device_failure(error: Exception) -> bool:

@@ -1,12 +1,12 @@
 """The coordinator: executes the scheduler's actions on Ray and reports what happened back.
 
-It touches metadata and object references only; pixels and answers pass from actor to actor. What
-must survive is in the ledger's tables; everything here can be lost.
+It touches metadata and object references only; pixels, states and answers pass from actor to
+actor. What must survive is in the ledger's tables; everything here can be lost.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,23 +15,21 @@ from numpy.typing import NDArray
 
 from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
-from pipeline.commits import CommitQueue, Uncommitted
-from pipeline.errors import Reason, Stalled, TooManyDeadLetters
+from pipeline.errors import PipelineError, Reason, TooManyDeadLetters
 from pipeline.interrupt import deferred_interrupt
-from pipeline.ledger import Ledger, Tally
+from pipeline.ledger import Ledger
 from pipeline.progress import Progress, ProgressListener
-from pipeline.records import DeadLetter
+from pipeline.results import Results
 from pipeline.scheduling import (
     DECODERS,
     Action,
-    ActorAdded,
-    ActorLost,
-    ActorReady,
     CallFinished,
     Decode,
     Flush,
+    Forwarded,
     GiveUp,
     Keep,
+    ObjectLost,
     Origins,
     ParcelDecoded,
     Release,
@@ -41,22 +39,16 @@ from pipeline.scheduling import (
     ShardArrived,
     SourceEnded,
 )
-from pipeline.table import WrittenFile
-from pipeline.workers import Worker, Workers
+from pipeline.staff import Staff
+from pipeline.team import Team
 
-__all__ = ["Actors", "Coordinator"]
+__all__ = ["Coordinator"]
+
+logger = logging.getLogger(__name__)
 
 _SETTLE_S = 20.0
-_WRITER = Worker("writer", 0)
 
-
-@dataclass(frozen=True, slots=True)
-class Actors:
-    """Handles of the actors; the scheduler numbers decoders first, then cascades."""
-
-    decoders: list[Any]
-    cascades: list[Any]
-    writer: Any
+Rows = NDArray[np.int64]
 
 
 class Coordinator:
@@ -64,69 +56,60 @@ class Coordinator:
 
     Args:
         scheduler: decides.
-        actors: handles.
+        team: the actors.
         ledger: accounts and commits.
         work: (number of an open shard, its rows without a result); consumed as needed.
         num_stages: of the cascade.
         max_dead_letters: more of them stop the run; None for no limit.
         count_images: images in the archive, None while unknown.
         listener: told about progress.
+        stalled_s: an actor that owes an answer and says nothing for so long is started anew.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
-        actors: Actors,
+        team: Team,
         ledger: Ledger,
-        work: Iterator[tuple[int, NDArray[np.int64]]],
+        work: Iterator[tuple[int, Rows]],
         num_stages: int,
         max_dead_letters: Callable[[], int | None],
         count_images: Callable[[], int | None],
         listener: ProgressListener,
+        stalled_s: float = 300.0,
     ) -> None:
         self._scheduler = scheduler
-        handles = {
-            **{Worker("decoder", n): handle for n, handle in enumerate(actors.decoders)},
-            **{Worker("cascade", n): handle for n, handle in enumerate(actors.cascades)},
-        }
-        # Position: the scheduler's number of the actor.
-        self._worker_of_actor = list(handles)
-        for number, worker in enumerate(handles):
-            pool = DECODERS if worker.kind == "decoder" else 0
-            scheduler.handle(ActorAdded(number, pool))
-        self._workers = Workers(handles | {_WRITER: actors.writer}, self._on_up, self._on_lost)
         self._ledger = ledger
         self._work = work
-        self._num_stages = num_stages
         self._max_dead_letters = max_dead_letters
         self._count_images = count_images
         self._listener = listener
+        self._staff = Staff(scheduler, team, stalled_s, lambda: self._results.write_again())
+        self._results = Results(ledger, num_stages, self._staff.write, self._list_again)
         self._data_of_parcel: dict[int, Any] = {}
-        self._commits = CommitQueue(num_stages)
-        self._answered = Tally.zero(num_stages)
-        self._writing: Uncommitted | None = None
+        self._hard_of_call: dict[int, Any] = {}
         self._started = time.monotonic()
 
     def run(self) -> None:
         """Works until every image has a committed result.
 
         Raises:
-            TooManyDeadLetters: more failed than allowed; all results so far are committed.
-            Stalled: nothing happened for ten minutes.
-            PipelineError: an actor cannot be started.
+            TooManyDeadLetters: more failed than allowed.
+            PipelineError: an actor that is needed does not come up, or a storage is denied. What
+                is answered by then is committed, if that can be.
         """
-        self._workers.start()
+        self._staff.start()
         with deferred_interrupt() as interrupted:
             try:
                 while not self._is_done() and not interrupted():
                     self._take_shards()
                     for action in self._scheduler.next_actions():
                         self._execute(action)
-                    self._workers.wait()
+                    self._staff.look_after()
                     self._check_dead_letters()
-                    self._write_if_due(at_once=self._scheduler.is_finished)
+                    self._results.write_if_due(at_once=self._scheduler.is_finished)
                     self._listener(self.progress())
-            except (TooManyDeadLetters, Stalled):
+            except PipelineError:
                 self._settle()
                 raise
             if interrupted():
@@ -136,17 +119,18 @@ class Coordinator:
 
     def progress(self) -> Progress:
         """How far it is."""
+        answered = self._results.answered
         return Progress(
             num_images=self._count_images(),
             num_skipped=self._ledger.totals.num_skipped,
-            num_tagged=self._answered.num_tagged,
-            num_dead_letters=self._answered.num_dead_letters,
-            exits=tuple(self._answered.exits.tolist()),
+            num_tagged=answered.num_tagged,
+            num_dead_letters=answered.num_dead_letters,
+            exits=tuple(answered.exits.tolist()),
             elapsed_s=time.monotonic() - self._started,
         )
 
     def _is_done(self) -> bool:
-        return self._scheduler.is_finished and self._commits.is_empty
+        return self._scheduler.is_finished and self._results.are_committed
 
     def _take_shards(self) -> None:
         while self._scheduler.wants_shards:
@@ -156,116 +140,105 @@ class Coordinator:
                 return
             self._scheduler.handle(ShardArrived(*item))
 
+    def _list_again(self, shard: int, rows: Rows) -> None:
+        self._scheduler.handle(ShardArrived(shard, rows))
+
     def _execute(self, action: Action) -> None:
         match action:
             case Decode(call, actor, parcel, shard, rows):
-                source = self._ledger.shard(shard)
-                images = [source.images[row] for row in rows.tolist()]
-                worker = self._worker_of_actor[actor]
-                decoded, receipt = self._workers.handle(worker).decode.remote(images, source.name)
-                self._data_of_parcel[parcel] = decoded
-                self._workers.expect(receipt, worker, partial(self._on_decoded, call, shard))
+                self._decode(call, actor, parcel, shard, rows)
             case Run(call, actor, parcel, rows):
-                worker = self._worker_of_actor[actor]
                 data = self._data_of_parcel[parcel]
-                table, receipt = self._workers.handle(worker).run.remote(parcel, rows, data)
-                self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
+                answer = self._staff.handle(actor).run.remote(parcel, rows, data)
+                lost = partial(self._on_parcel_lost, parcel, call)
+                self._expect_answers(call, actor, answer, lambda: _named(parcel, rows), lost)
             case Flush(call, actor):
-                worker = self._worker_of_actor[actor]
-                table, receipt = self._workers.handle(worker).flush.remote()
-                self._workers.expect(receipt, worker, partial(self._on_answers, call, table))
+                answer = self._staff.handle(actor).flush.remote()
+                self._expect_answers(call, actor, answer, lambda: "what is still inside", None)
+            case Keep(parcel, call):
+                self._data_of_parcel[parcel] = self._hard_of_call.pop(call)
             case Release(parcel):
                 self._data_of_parcel.pop(parcel, None)
-            case GiveUp():
-                self._give_up(action)
-            case Keep() | Retire():
-                raise AssertionError(f"{action}: there is one pool, and it does not drain")
+            case GiveUp(shard, row, attempts, pool):
+                reason = Reason.UNREADABLE if pool == DECODERS else Reason.MODEL_FAILED
+                detail = f"its actor died {attempts} times while it held this image"
+                origins = Origins(np.array([shard]), np.array([row]))
+                self._results.bury(origins, reason, detail, attempts)
+            case Retire(actor):
+                self._staff.retire(actor)
 
-    def _on_up(self, worker: Worker) -> None:
-        if worker != _WRITER:
-            self._scheduler.handle(ActorReady(self._worker_of_actor.index(worker)))
-        elif self._writing is not None and not self._workers.owes(worker):
-            self._write(self._writing)  # a loss has taken the first call with it
+    def _decode(self, call: int, actor: int, parcel: int, shard: int, rows: Rows) -> None:
+        source = self._ledger.shard(shard)
+        images = [source.images[row] for row in rows.tolist()]
+        decoded, receipt = self._staff.handle(actor).decode.remote(images, source.name)
+        self._data_of_parcel[parcel] = decoded
+        on_answer = partial(self._on_decoded, call, shard)
+        self._staff.expect(receipt, actor, lambda: _named(parcel, rows), on_answer)
 
-    def _on_lost(self, worker: Worker) -> None:
-        if worker != _WRITER:
-            self._scheduler.handle(ActorLost(self._worker_of_actor.index(worker)))
+    def _expect_answers(
+        self,
+        call: int,
+        actor: int,
+        answer: tuple[Any, Any, Any],
+        what: Callable[[], str],
+        on_input_lost: Callable[[], None] | None,
+    ) -> None:
+        table, hard, receipt = answer
+        on_answer = partial(self._on_answers, call, actor, table, hard)
+        self._staff.expect(receipt, actor, what, on_answer, on_input_lost)
+
+    def _on_parcel_lost(self, parcel: int, call: int) -> None:
+        self._scheduler.handle(ObjectLost(parcel, call))
 
     def _on_decoded(self, call: int, shard: int, receipt: DecodeReceipt) -> None:
-        self._bury(shard, receipt.dead_letters)
+        self._results.add_letters(shard, receipt.dead_letters)
         self._scheduler.handle(ParcelDecoded(call, np.array(receipt.decoded_rows, dtype=np.int64)))
 
-    def _on_answers(self, call: int, table: Any, receipt: Receipt) -> None:
+    def _on_answers(self, call: int, actor: int, table: Any, hard: Any, receipt: Receipt) -> None:
         assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
+        self._staff.note_work(actor, receipt)
         finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
-        exits_of_shard: dict[int, NDArray[np.int64]] = {}
-        for number, (rows, exit_stages) in receipt.answered.items():
-            shards = self._scheduler.origins(number, rows).shards
-            for shard in np.unique(shards).tolist():
-                leaving = exit_stages[shards == shard]
-                exits = np.bincount(leaving - 1, minlength=self._num_stages)
-                exits_of_shard[shard] = exits_of_shard.get(shard, 0) + exits
-                self._answered.exits += exits
-        if receipt.answered:
-            self._commits.add_answers(table, exits_of_shard)
-        for number, row, detail in receipt.failed:
-            origins = self._scheduler.origins(number, np.array([row]))
-            self._bury_one(origins, Reason.MODEL_FAILED, detail, attempts=1)
-            finished[number] = np.append(finished.get(number, np.empty(0, np.int64)), row)
-        self._scheduler.handle(CallFinished(call, finished))
-
-    def _give_up(self, image: GiveUp) -> None:
-        reason = Reason.UNREADABLE if image.pool == DECODERS else Reason.MODEL_FAILED
-        detail = f"its actor died {image.attempts} times while it held this image"
-        origins = Origins(np.array([image.shard]), np.array([image.row]))
-        self._bury_one(origins, reason, detail, image.attempts)
-
-    def _bury_one(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
-        number, row = int(origins.shards[0]), int(origins.rows[0])
-        shard = self._ledger.shard(number)
-        image = shard.images[row]
-        letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
-        self._bury(number, [letter])
-
-    def _bury(self, shard: int, letters: list[DeadLetter]) -> None:
-        self._answered.num_dead_letters += len(letters)
-        self._commits.add_letters(shard, letters)
+        if finished:
+            origins = [self._scheduler.origins(*item) for item in finished.items()]
+            joined = Origins(
+                np.concatenate([part.shards for part in origins]),
+                np.concatenate([part.rows for part in origins]),
+            )
+            exit_stages = np.concatenate([stages for _, stages in receipt.answered.values()])
+            self._results.add_answers(table, joined, exit_stages)
+        for parcel, row, detail in receipt.failed:
+            of_image = self._scheduler.origins(parcel, np.array([row]))
+            self._results.bury(of_image, Reason.MODEL_FAILED, detail, attempts=1)
+            finished[parcel] = np.append(finished.get(parcel, _NO_ROWS), row)
+        forwarded = None
+        if receipt.pieces:
+            forwarded = Forwarded(receipt.pieces, receipt.forwarded_bytes)
+            self._hard_of_call[call] = hard
+        self._scheduler.handle(CallFinished(call, finished, forwarded))
 
     def _check_dead_letters(self) -> None:
         allowed = self._max_dead_letters()
-        if allowed is not None and self._answered.num_dead_letters > allowed:
+        num_failed = self._results.answered.num_dead_letters
+        if allowed is not None and num_failed > allowed:
             raise TooManyDeadLetters(
-                f"max-errors: {self._answered.num_dead_letters} images failed, "
-                f"at most {allowed} may; see the dead_letters table"
+                f"max-errors: {num_failed} images failed, at most {allowed} may; see the "
+                "dead_letters table"
             )
-
-    def _write_if_due(self, at_once: bool) -> None:
-        batch = self._commits.take(time.monotonic(), at_once)
-        if batch is None:
-            return
-        if batch.tables:
-            self._writing = batch
-            self._write(batch)
-        else:
-            self._commit(batch, None)
-
-    def _write(self, batch: Uncommitted) -> None:
-        """Writing again after a loss does no harm: a file without a commit is invisible."""
-        written = self._workers.handle(_WRITER).write.remote(*batch.tables)
-        self._workers.expect(written, _WRITER, partial(self._on_written, batch))
-
-    def _on_written(self, batch: Uncommitted, file: WrittenFile) -> None:
-        self._writing = None
-        self._commit(batch, file)
-
-    def _commit(self, batch: Uncommitted, file: WrittenFile | None) -> None:
-        self._ledger.commit(file, batch.letters, batch.tallies)
-        self._commits.committed()
 
     def _settle(self) -> None:
         """Commits what is answered before an early end, so that it need not be done again."""
         deadline = time.monotonic() + _SETTLE_S
-        self._workers.expect_only(_WRITER)
-        while not self._commits.is_empty and time.monotonic() < deadline:
-            self._write_if_due(at_once=True)
-            self._workers.wait()
+        self._staff.expect_writer_only()
+        try:
+            while not self._results.are_committed and time.monotonic() < deadline:
+                self._results.write_if_due(at_once=True)
+                self._staff.wait()
+        except PipelineError as error:
+            logger.warning("what was answered last could not be committed: %s", error)
+
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+
+
+def _named(parcel: int, rows: Rows) -> str:
+    return f"{len(rows)} images (parcel {parcel})"

@@ -4,7 +4,6 @@
     └── PipelineError
         ├── UsageError           what was asked for cannot be done; nothing was changed
         ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
-        ├── Stalled              nothing moved for too long; names what was waited for
         └── ImageError           one image cannot be read; becomes a dead letter
 
 Each carries one line for the person who runs the job.
@@ -12,7 +11,7 @@ Each carries one line for the person who runs the job.
 
 from enum import StrEnum
 
-__all__ = ["ImageError", "PipelineError", "Reason", "Stalled", "TooManyDeadLetters", "UsageError"]
+__all__ = ["ImageError", "PipelineError", "Reason", "TooManyDeadLetters", "UsageError"]
 
 
 class Reason(StrEnum):
@@ -36,10 +35,6 @@ class UsageError(PipelineError):
 
 class TooManyDeadLetters(PipelineError):
     """More images failed than the person allowed."""
-
-
-class Stalled(PipelineError):
-    """No event arrived for longer than the watchdog allows."""
 
 
 class ImageError(PipelineError):

@@ -3,24 +3,29 @@
 import math
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.actors.cascade import CascadeActor
 from pipeline.actors.decode import DecodeActor
 from pipeline.actors.write import WriteActor
-from pipeline.coordinator import Actors, Coordinator
+from pipeline.coordinator import Coordinator
 from pipeline.ledger import Ledger
+from pipeline.nodes import this_node
 from pipeline.placement import Plan
 from pipeline.progress import ProgressListener
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources import Source
+from pipeline.team import Crowd, Team
+from pipeline.workers import ActorKind
 
-__all__ = ["run_on_ray"]
+__all__ = ["actor_kind", "run_on_ray", "team_of"]
 
 
 def run_on_ray(
@@ -32,35 +37,62 @@ def run_on_ray(
     listener: ProgressListener,
 ) -> None:
     """Starts the actors and works until everything is committed."""
-
-    def actor(kind: type, num_cpus: float, num_gpus: float, *arguments: object) -> Any:
-        # Ray repeats no work by itself: what to do after a loss is for the scheduler to decide.
-        remote: Any = ray.remote(kind)
-        return remote.options(
-            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=0
-        ).remote(*arguments)
-
-    # The cascade first: it has the longest start.
-    cascade = actor(CascadeActor, plan.cascade.num_threads, plan.num_gpus, plan.cascade)
-    actors = Actors(
-        decoders=[
-            actor(DecodeActor, 1, 0, source.fetcher, plan.decode) for _ in range(plan.num_decoders)
-        ],
-        cascades=[cascade],
-        writer=actor(WriteActor, 0, 0, settings.out.resolve() / "tags"),
-    )
     count = _CountedImages(source)
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        actors,
+        team_of(plan, source, settings.out.resolve() / "tags"),
         ledger,
         work,
-        len(plan.cascade.thresholds),
+        len(plan.pools[0].cascade.thresholds),
         lambda: _allowed_dead_letters(settings.max_dead_letters, count()),
         count,
         listener,
+        settings.stalled_s,
     )
     coordinator.run()
+
+
+def team_of(plan: Plan, source: Source, tags: Path, cascade_actor: type = CascadeActor) -> Team:
+    """The actors that a plan asks for; none of them is started yet.
+
+    Args:
+        plan: of the job.
+        source: of the images.
+        tags: folder of the table.
+        cascade_actor: class of the pools' actors, for tests that need one that fails.
+    """
+    # Beside the coordinator, because it writes where that commits.
+    here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
+    return Team(
+        decoders=Crowd(
+            actor_kind("decoder", DecodeActor, source.fetcher, plan.decode, num_cpus=1),
+            plan.num_decoders,
+            plan.num_decoders,
+        ),
+        pools=tuple(
+            Crowd(
+                actor_kind(
+                    pool.name,
+                    cascade_actor,
+                    pool.cascade,
+                    num_cpus=pool.cpus,
+                    num_gpus=pool.gpus,
+                    **({"label_selector": pool.labels} if pool.labels else {}),
+                ),
+                pool.fewest,
+                pool.most,
+            )
+            for pool in plan.pools
+        ),
+        writer=actor_kind("writer", WriteActor, tags, num_cpus=0, scheduling_strategy=here),
+    )
+
+
+def actor_kind(name: str, actor: type, *arguments: object, **options: object) -> ActorKind:
+    """How to start actors of a class; Ray repeats no work by itself, the scheduler decides that."""
+    remote: Any = ray.remote(actor)
+    remote = remote.options(max_restarts=-1, max_task_retries=0, **options)
+    return ActorKind(name, lambda: remote.remote(*arguments))
 
 
 class _CountedImages:

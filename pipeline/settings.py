@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvt.fast import StateFormat
+from pipeline.pools import PoolSettings
+
 __all__ = ["TagSettings"]
 
 
@@ -22,7 +25,11 @@ class TagSettings:
             any number.
         overwrite: remove earlier results first.
         num_decoders: decode actors; None lets the machine decide.
-        memory_budget_bytes: of decoded pixels in flight.
+        memory_budget_bytes: of pixels and states in flight.
+        pools: None for one actor with all stages.
+        state_format: of what hard images carry from pool to pool; None for the precision that the
+            model computes in, which loses nothing.
+        stalled_s: an actor that owes an answer and says nothing for so long is started anew.
     """
 
     source: str
@@ -36,3 +43,6 @@ class TagSettings:
     overwrite: bool = False
     num_decoders: int | None = None
     memory_budget_bytes: int = 2**30
+    pools: tuple[PoolSettings, ...] | None = None
+    state_format: StateFormat | None = None
+    stalled_s: float = 300.0

@@ -1,158 +1,266 @@
-"""The actors of a run: what they owe, which are lost, and how they come up again.
+"""The actors of a run: how they start, what they owe, which are lost, and how they come up again.
 
-Knows Ray and time; nothing of images. An actor that raises or dies starts anew: everything it owed
-is dropped in one go, so that no answer from before the loss is ever taken.
+Knows Ray and time; nothing of images. An actor that raises, hangs or dies starts anew: everything
+it owed is dropped in one go, so that no answer from before the loss is ever taken. An input that is
+lost is another matter: the call is over, the actor goes on.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import ray
 
-from pipeline.errors import PipelineError, Stalled
+from pipeline.errors import PipelineError
+from pipeline.failures import Loss, first_line, loss_of
 
-__all__ = ["Worker", "Workers"]
+__all__ = ["ActorKind", "Listener", "Worker", "Workers"]
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = 0.2  # longest wait for an answer; progress and commits have their turn this often
-_STALLED_S = 600.0
 _MAX_FAILURES = 5
-_MAX_RESTART_S = 600.0
+_MAX_START_S = 600.0
+_DISPENSABLE_START_S = 120.0
 _RETRY_S = 0.5
 
 
-class Worker(NamedTuple):
-    """One actor: "decoder", "cascade" or "writer", and its number among these."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ActorKind:
+    """Actors that are alike.
 
-    kind: str
+    Attributes:
+        name: for a person, such as "decoder" or "pool 2-3".
+        start: starts one and returns Ray's handle. Its `reset` answers, with the name of its node
+            or None, once it is up and empty.
+    """
+
+    name: str
+    start: Callable[[], Any]
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One actor.
+
+    Attributes:
+        number: of the actor, never used again.
+        kind: of it.
+        handle: Ray's, to call methods of.
+        node: where it came up last.
+        is_up: may get work.
+        owed: references that it owes, and since when it owes any.
+        heard_s: when it answered last, or got its first call after owing nothing.
+        down_s: since when it is down; None while it is up.
+        num_failures: how often it died since it was up last; "unavailable" not counted.
+        ask_at_s: when to ask again whether it is up; None while an answer is awaited.
+    """
+
     number: int
+    kind: ActorKind
+    handle: Any
+    node: str | None = None
+    is_up: bool = False
+    owed: set[Any] = field(default_factory=set)
+    heard_s: float = 0.0
+    down_s: float | None = field(default_factory=time.monotonic)
+    num_failures: int = 0
+    ask_at_s: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.number}"
+        return f"{self.kind.name} #{self.number}"
+
+
+class Listener(Protocol):
+    """Who is told what becomes of the workers."""
+
+    def on_up(self, worker: Worker) -> None:
+        """It is up and empty and may get work."""
+
+    def on_lost(self, worker: Worker, why: str, counts: bool) -> None:
+        """All that it held is lost; `counts`: what it held may be the reason."""
+
+    def on_gone(self, worker: Worker) -> None:
+        """It is gone for good, with all it held."""
+
+    def can_do_without(self, worker: Worker) -> bool:
+        """Others of its kind are up."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
     worker: Worker
+    what: Callable[[], str]
     on_answer: Callable[[Any], None]
-
-
-@dataclass(slots=True)
-class _Down:
-    """An actor that is not up yet, or not any more.
-
-    Attributes:
-        since_s: when that was noticed.
-        num_failures: how often it died, "unavailable" while it restarts not counted.
-        ask_at_s: when to ask it again; None while an answer is awaited.
-    """
-
-    since_s: float = field(default_factory=time.monotonic)
-    num_failures: int = 0
-    ask_at_s: float | None = None
+    on_input_lost: Callable[[], None] | None
 
 
 class Workers:
     """Actors, and the answers that are waited for.
 
     Args:
-        handles: Ray's handles; each has a method `reset` that answers once it is up and empty.
-        on_up: told when an actor may get work.
-        on_lost: told when all that an actor held is lost.
+        listener: told what becomes of them.
+        stalled_s: an actor that owes an answer and says nothing for so long hangs.
     """
 
-    def __init__(
-        self,
-        handles: dict[Worker, Any],
-        on_up: Callable[[Worker], None],
-        on_lost: Callable[[Worker], None],
-    ) -> None:
-        self._handles = handles
-        self._on_up = on_up
-        self._on_lost = on_lost
+    def __init__(self, listener: Listener, stalled_s: float) -> None:
+        self._listener = listener
+        self._stalled_s = stalled_s
+        self._workers: dict[int, Worker] = {}
         self._expected: dict[Any, _Expected] = {}
-        self._down: dict[Worker, _Down] = {}
-        self._last_event_s = time.monotonic()
+        self._num_started = 0
 
-    def start(self) -> None:
-        """Asks every actor whether it is up."""
-        for worker in self._handles:
-            self._reset(worker)
+    def start(self, kind: ActorKind) -> Worker:
+        """A new actor; `on_up` tells when it may get work."""
+        worker = Worker(self._num_started, kind, kind.start())
+        self._num_started += 1
+        self._workers[worker.number] = worker
+        self._ask(worker)
+        return worker
 
-    def handle(self, worker: Worker) -> Any:
-        """Ray's handle, to call a method of."""
-        return self._handles[worker]
+    def remove(self, worker: Worker) -> None:
+        """Ends an actor; what it owes is dropped."""
+        self._drop_owed(worker)
+        self._workers.pop(worker.number, None)
+        ray.kill(worker.handle, no_restart=True)
+        self._listener.on_gone(worker)
 
-    def expect(self, reference: Any, worker: Worker, on_answer: Callable[[Any], None]) -> None:
-        """Waits for an answer of a worker; it is dropped if the worker is lost before."""
-        self._expected[reference] = _Expected(worker, on_answer)
+    def of_kind(self, kind: ActorKind) -> list[Worker]:
+        """Those that were started and not removed."""
+        return [worker for worker in self._workers.values() if worker.kind is kind]
+
+    def on_nodes(self, nodes: Iterable[str]) -> list[Worker]:
+        """Those that run there."""
+        names = set(nodes)
+        return [worker for worker in self._workers.values() if worker.node in names]
+
+    def expect(
+        self,
+        reference: Any,
+        worker: Worker,
+        what: Callable[[], str],
+        on_answer: Callable[[Any], None],
+        on_input_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Waits for an answer; it is dropped if the worker is lost before.
+
+        Args:
+            reference: to wait for.
+            worker: that owes it.
+            what: names the work, for the log.
+            on_answer: gets the answer.
+            on_input_lost: told that an object which the call needed is gone, and the call over.
+        """
+        if not worker.owed:
+            worker.heard_s = time.monotonic()
+        worker.owed.add(reference)
+        self._expected[reference] = _Expected(worker, what, on_answer, on_input_lost)
 
     def expect_only(self, worker: Worker) -> None:
         """Drops what all others owe."""
-        self._expected = {r: e for r, e in self._expected.items() if e.worker == worker}
-
-    def owes(self, worker: Worker) -> bool:
-        """Whether an answer of this worker is awaited."""
-        return any(expected.worker == worker for expected in self._expected.values())
+        for other in self._workers.values():
+            if other is not worker:
+                self._drop_owed(other)
 
     def wait(self) -> None:
-        """Takes all answers that are there, or the first that comes within a moment.
+        """Takes all answers that are there, or else the first that comes within a moment.
 
         Raises:
-            Stalled: no answer came for ten minutes.
-            PipelineError: an actor does not come up again.
+            PipelineError: an actor that is needed does not come up, or a call asked for a stop.
         """
-        for worker, down in self._down.items():
-            if down.ask_at_s is not None and time.monotonic() >= down.ask_at_s:
-                down.ask_at_s = None
-                self._reset(worker)
+        self._look_after_all()
         references = list(self._expected)
         if not references:  # every worker is down and about to be asked again
             time.sleep(_PAUSE_S)
             return
-        ready, _ = ray.wait(references, num_returns=1, timeout=_PAUSE_S)
-        if ready:
-            ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
-            self._last_event_s = time.monotonic()
-        elif time.monotonic() - self._last_event_s > _STALLED_S:
-            waiting = sorted({str(expected.worker) for expected in self._expected.values()})
-            raise Stalled(f"no answer for {_STALLED_S:.0f} s; waited for: {', '.join(waiting)}")
+        ready, _ = ray.wait(references, num_returns=1, timeout=_PAUSE_S, fetch_local=False)
+        if ready and len(references) > 1:
+            ready, _ = ray.wait(
+                references, num_returns=len(references), timeout=0, fetch_local=False
+            )
         for reference in ready:
             expected = self._expected.pop(reference, None)
             if expected is None:
                 continue  # its worker was lost a moment ago
+            expected.worker.owed.discard(reference)
+            expected.worker.heard_s = time.monotonic()
             try:
                 answer = ray.get(reference)
             except ray.exceptions.RayError as error:
-                self._lose(expected.worker, error)
+                self._take_error(expected, error)
             else:
                 expected.on_answer(answer)
 
-    def _reset(self, worker: Worker) -> None:
-        def up(_answer: None) -> None:
-            self._down.pop(worker, None)
-            self._on_up(worker)
+    def _take_error(self, expected: _Expected, error: Exception) -> None:
+        loss = loss_of(error)
+        if loss is Loss.INPUT and expected.on_input_lost is not None:
+            logger.warning(
+                "%s for %s is lost: those images start again from their source (%s)",
+                expected.what(), expected.worker, first_line(error),
+            )  # fmt: skip
+            expected.on_input_lost()
+            return
+        self._lose(expected.worker, loss, first_line(error))
 
-        self.expect(self._handles[worker].reset.remote(), worker, up)
+    def _ask(self, worker: Worker) -> None:
+        def up(node: str | None) -> None:
+            worker.down_s, worker.num_failures = None, 0
+            worker.node, worker.is_up = node, True
+            self._listener.on_up(worker)
 
-    def _lose(self, worker: Worker, error: Exception) -> None:
-        """An actor died, or raised what it must not: its state is unknown, so it starts anew."""
-        reason = next(reversed(str(error).strip().splitlines()), repr(error))
-        if worker not in self._down:
-            logger.warning("lost %s (%s); what it held is done again", worker, reason)
-        down = self._down.setdefault(worker, _Down())
+        self.expect(worker.handle.reset.remote(), worker, lambda: "start", up)
+
+    def _look_after_all(self) -> None:
+        """Asks again who is down; gives up on who stays down; ends who hangs."""
+        now_s = time.monotonic()
+        for worker in list(self._workers.values()):
+            if worker.down_s is not None:
+                if worker.ask_at_s is not None and now_s >= worker.ask_at_s:
+                    worker.ask_at_s = None
+                    self._ask(worker)
+                self._give_up_if_late(worker, now_s)
+            elif worker.owed and now_s - worker.heard_s > self._stalled_s:
+                work = ", ".join(self._expected[reference].what() for reference in worker.owed)
+                why = f"no answer for {self._stalled_s:.0f} s to {work}"
+                self._lose(worker, Loss.RAISED, why)
+
+    def _give_up_if_late(self, worker: Worker, now_s: float) -> None:
+        assert worker.down_s is not None
+        down_s = now_s - worker.down_s
+        if down_s <= _DISPENSABLE_START_S:
+            return
+        if self._listener.can_do_without(worker):
+            logger.warning("%s has not come up for %.0f s; going on without it", worker, down_s)
+            self.remove(worker)
+        elif down_s > _MAX_START_S:
+            raise PipelineError(
+                f"{worker} has not come up for {down_s:.0f} s: the cluster has no room for it, "
+                "or it cannot start"
+            )
+
+    def _lose(self, worker: Worker, loss: Loss, why: str) -> None:
+        """Its state is unknown from now on, so it starts anew."""
+        was_up = worker.is_up
+        worker.is_up = False
+        if worker.down_s is None:
+            worker.down_s = time.monotonic()
         # "Unavailable" is what a restarting actor answers, for as long as it takes to load.
-        if not isinstance(error, ray.exceptions.ActorUnavailableError):
-            down.num_failures += 1
-        down_s = time.monotonic() - down.since_s
-        if down.num_failures > _MAX_FAILURES or down_s > _MAX_RESTART_S:
-            raise PipelineError(f"{worker} does not come up again: {reason}")
-        down.ask_at_s = time.monotonic() + _RETRY_S
-        self._expected = {r: e for r, e in self._expected.items() if e.worker != worker}
-        if not isinstance(error, ray.exceptions.RayActorError):
-            ray.kill(self._handles[worker], no_restart=False)
-        self._on_lost(worker)
+        worker.num_failures += loss is not Loss.RESTARTING
+        worker.ask_at_s = time.monotonic() + _RETRY_S
+        self._drop_owed(worker)
+        if loss in (Loss.RAISED, Loss.STATE, Loss.INPUT):
+            ray.kill(worker.handle, no_restart=False)
+        if was_up:
+            self._listener.on_lost(worker, why, counts=loss not in (Loss.STATE, Loss.INPUT))
+        if worker.num_failures > _MAX_FAILURES:
+            if not self._listener.can_do_without(worker):
+                raise PipelineError(f"{worker} does not come up again: {why}")
+            logger.warning("%s does not come up again (%s); going on without it", worker, why)
+            self.remove(worker)
+
+    def _drop_owed(self, worker: Worker) -> None:
+        for reference in worker.owed:
+            self._expected.pop(reference, None)
+        worker.owed.clear()

@@ -10,6 +10,7 @@ from dvt.fast.state_codec import (
     StateFormat,
     decode_state,
     encode_state,
+    state_bytes,
 )
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "decode_state",
     "encode_state",
     "make_executor",
+    "state_bytes",
 ]

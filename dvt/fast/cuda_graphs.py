@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dvt.cascade import Cascade
 from dvt.fast.executor import StageExecutor
+from dvt.fast.state_codec import tensor_over
 from dvt.reuse import StageState
 from dvt.stage import StageOutput
 
@@ -76,7 +77,7 @@ class CudaGraphExecutor(StageExecutor):
     def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
         """Starts the copy; it runs beside whatever is computed until the pixels are asked for."""
         self._buffers.reverse()
-        pixels, arrived = self._buffers[0].send(torch.from_numpy(pixels_nSS3), self._copies)
+        pixels, arrived = self._buffers[0].send(tensor_over(pixels_nSS3), self._copies)
 
         def arrive() -> Tensor:
             current = torch.cuda.current_stream(self.device)

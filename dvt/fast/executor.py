@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dvt.cascade import Cascade
 from dvt.fast.allocator import keep_freed_memory
+from dvt.fast.state_codec import tensor_over
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState, pad_images
 from dvt.stage import StageOutput
@@ -38,7 +39,7 @@ class StageExecutor:
         Returns:
             What gives them there, once they are needed.
         """
-        pixels = torch.from_numpy(pixels_nSS3).to(self.device)
+        pixels = tensor_over(pixels_nSS3).to(self.device)
         return lambda: pixels
 
     @torch.inference_mode()

@@ -13,9 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dvt.config import CascadeConfig
 from dvt.reuse import StageState
 
-__all__ = ["STATE_FORMATS", "EncodedState", "StateFormat", "decode_state", "encode_state"]
+__all__ = [
+    "STATE_FORMATS",
+    "EncodedState",
+    "StateFormat",
+    "decode_state",
+    "encode_state",
+    "state_bytes",
+    "tensor_over",
+]
 
 StateFormat = Literal["float32", "bfloat16", "int8"]
 STATE_FORMATS: tuple[StateFormat, ...] = get_args(StateFormat)
@@ -43,10 +52,43 @@ class EncodedState:
         parts = (self.features, self.relations, self.scales)
         return [part for part in parts if part is not None]
 
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "EncodedState":
+        """The state of some of the images; without a copy for a slice."""
+        return EncodedState(
+            None if self.features is None else self.features[rows],
+            None if self.relations is None else self.relations[:, rows],
+            None if self.scales is None else self.scales[:, rows],
+        )
+
+    @classmethod
+    def join(cls, states: "list[EncodedState]") -> "EncodedState":
+        """The states of several batches of the same cascade, one behind the other."""
+
+        def joined(parts: list[Any], axis: int) -> Any:
+            return None if parts[0] is None else np.concatenate(parts, axis)
+
+        return cls(
+            joined([state.features for state in states], 0),
+            joined([state.relations for state in states], 1),
+            joined([state.scales for state in states], 1),
+        )
+
     @property
     def num_bytes(self) -> int:
         """Size on the wire."""
         return sum(array.nbytes for array in self.arrays)
+
+
+def state_bytes(config: CascadeConfig, stage: int, state_format: StateFormat) -> int:
+    """What one image carries from a stage (from 0) to the next one, in this format."""
+    tokens, channels = config.num_tokens(stage), config.depth * config.num_heads
+    values = (tokens - 1) * config.width if config.feature_reuse else 0
+    logits = channels * tokens**2 if config.relation_reuse else 0
+    if state_format == "float32":
+        return 4 * (values + logits)
+    if state_format == "bfloat16":
+        return 2 * (values + logits)
+    return 2 * values + logits + (2 * channels * tokens if config.relation_reuse else 0)
 
 
 @torch.inference_mode()
@@ -85,7 +127,7 @@ def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype
         relations = _floats(encoded.relations)
     elif encoded.relations is not None and encoded.scales is not None:
         # Small on the wire, and therefore widened only on the device.
-        steps = _tensor(encoded.relations).to(device).to(dtype)
+        steps = tensor_over(encoded.relations).to(device).to(dtype)
         relations = steps * _floats(encoded.scales).to(device, dtype)
     return StageState(features, relations).to(device, dtype)
 
@@ -99,11 +141,11 @@ def _array(values: Tensor) -> NDArray[Any]:
 
 
 def _floats(array: NDArray[Any]) -> Tensor:
-    tensor = _tensor(array)
+    tensor = tensor_over(array)
     return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
+def tensor_over(array: NDArray[Any]) -> Tensor:
     """A tensor over the array's memory, which the object store hands out read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")

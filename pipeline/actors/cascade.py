@@ -1,5 +1,6 @@
-"""The cascade actor: holds all stages and the staged queue between them."""
+"""The cascade actor: holds the stages of one pool and the staged queue between them."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,37 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from dvt.fast import make_executor
+from dvt.fast import EncodedState, StageExecutor, make_executor
 from pipeline.actors.decode import DecodedParcel
-from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure
+from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure, Hard
 from pipeline.records import TAGS_SCHEMA
 
-__all__ = ["CascadeActor", "Receipt"]
+__all__ = ["CascadeActor", "HardParcel", "Receipt"]
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class HardParcel:
+    """The heavy part of a call's answer that goes on to the next pool; of n images.
+
+    Attributes:
+        pixels: [n, S, S, 3] uint8.
+        info: n rows of what else a tag needs.
+        state: of the last stage that ran; None where the cascade reuses nothing.
+        confidences: of the stages that ran, [n, stages] float32.
+    """
+
+    pixels: NDArray[np.uint8]
+    info: pa.Table
+    state: EncodedState | None
+    confidences: NDArray[np.float32]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size in the object store."""
+        state = 0 if self.state is None else self.state.num_bytes
+        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +51,16 @@ class Receipt:
     Attributes:
         answered: parcel -> (rows, the exit stage of each, from 1).
         failed: (parcel, row, detail) of images on which the model raised.
+        pieces: (parcel, rows) of what goes on, in the order of its rows.
+        forwarded_bytes: size of that.
+        busy_s: seconds that the call took.
     """
 
-    answered: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    answered: dict[int, tuple[Rows, Rows]]
     failed: list[tuple[int, int, str]]
+    pieces: tuple[tuple[int, Rows], ...] = ()
+    forwarded_bytes: int = 0
+    busy_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -51,66 +83,76 @@ class _Held:
 
 
 class CascadeActor:
-    """Runs parcels through the cascade; images that are not confident yet stay inside."""
+    """Runs parcels through the stages of its pool; images that are not sure yet stay inside."""
 
     def __init__(self, settings: CascadeSettings) -> None:
         torch.set_num_threads(settings.num_threads)
         model = dvt.load_model(settings.model)
         self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
         self._gmacs = dvt.gmacs_per_exit(model.config)
-        self._executor = make_executor(
-            model, torch.device(settings.device), getattr(torch, settings.dtype)
-        )
         self._settings = settings
-        self.reset()
+        self._executor = self._make_executor(model)
+        self._start_anew()
 
-    def reset(self) -> None:
-        """Forgets all images; answers once the weights are loaded.
+    def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
+        device = torch.device(self._settings.device)
+        return make_executor(model, device, getattr(torch, self._settings.dtype))
+
+    def reset(self) -> str:
+        """Forgets all images; answers, with the node's name, once the weights are loaded.
 
         Called before the first run, and after every loss: an actor that was only unreachable
         still holds images that have been given to another since.
         """
+        self._start_anew()
+        return str(ray.get_runtime_context().get_node_id())
+
+    def _start_anew(self) -> None:
         settings = self._settings
         self._runner = CascadeRunner(
-            self._executor, settings.thresholds, settings.batch_size, settings.top_k
+            self._executor,
+            settings.thresholds,
+            settings.batch_size,
+            settings.top_k,
+            settings.stages,
+            settings.state_format,
         )
         self._held: list[_Held] = []
         self._num_tickets = 0
 
-    @ray.method(num_returns=2)
+    @ray.method(num_returns=3)
     def run(
-        self, parcel: int, rows: NDArray[np.int64], decoded: DecodedParcel
-    ) -> tuple[pa.Table, Receipt]:
-        """Takes rows of a decoded parcel in and returns whatever is answered by now."""
+        self, parcel: int, rows: Rows, data: DecodedParcel | HardParcel
+    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
+        """Takes rows of a parcel in and returns whatever is answered or goes on by now."""
+        started = time.perf_counter()
         tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
         self._num_tickets += len(rows)
-        self._held.append(_Held(parcel, int(tickets[0]), rows, decoded.info, len(rows)))
-        self._runner.add(tickets, decoded.pixels[rows])
-        return self._report(*self._runner.run_full())
+        self._held.append(_Held(parcel, int(tickets[0]), rows, data.info, len(rows)))
+        self._runner.add_hard(_taken(data, rows, tickets))
+        return self._report(*self._runner.run_full(), started)
 
-    @ray.method(num_returns=2)
-    def flush(self) -> tuple[pa.Table, Receipt]:
-        """Answers all images that are still inside, in partial batches."""
-        return self._report(*self._runner.flush())
+    @ray.method(num_returns=3)
+    def flush(self) -> tuple[pa.Table, HardParcel | None, Receipt]:
+        """Answers or hands on all images that are still inside, in partial batches."""
+        started = time.perf_counter()
+        return self._report(*self._runner.flush(), started)
 
-    def _report(self, answers: list[Answers], failures: list[Failure]) -> tuple[pa.Table, Receipt]:
+    def _report(
+        self, answers: list[Answers], failures: list[Failure], started: float
+    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
         tables = [TAGS_SCHEMA.empty_table()]
-        answered: dict[int, list[tuple[NDArray[np.int64], int]]] = {}
+        answered: dict[int, list[tuple[Rows, int]]] = {}
         for answer in answers:
-            infos = []
-            for held, order in self._owners(answer.tickets):
-                rows = held.rows[answer.tickets[order] - held.first_ticket]
-                infos.append((order, held.info.take(rows)))
-                answered.setdefault(held.parcel, []).append((rows, answer.exit_stage))
-                held.num_open -= len(rows)
-            order = np.argsort(np.concatenate([order for order, _ in infos]))
-            tables.append(self._tags(answer, pa.concat_tables([i for _, i in infos]).take(order)))
+            info, pieces = self._take_out(answer.tickets)
+            for parcel, rows in pieces:
+                answered.setdefault(parcel, []).append((rows, answer.exit_stage))
+            tables.append(self._tags(answer, info))
         failed = []
         for failure in failures:
-            ((held, _),) = self._owners(np.array([failure.ticket]))
-            row = int(held.rows[failure.ticket - held.first_ticket])
-            failed.append((held.parcel, row, failure.detail))
-            held.num_open -= 1
+            _, ((parcel, rows),) = self._take_out(np.array([failure.ticket]))
+            failed.append((parcel, int(rows[0]), failure.detail))
+        hard, going_on = self._hand_on(self._runner.take_forwarded())
         self._held = [held for held in self._held if held.num_open]
         arrays = {
             parcel: (
@@ -119,14 +161,46 @@ class CascadeActor:
             )
             for parcel, pieces in answered.items()
         }
-        return pa.concat_tables(tables), Receipt(arrays, failed)
+        receipt = Receipt(
+            answered=arrays,
+            failed=failed,
+            pieces=going_on,
+            forwarded_bytes=0 if hard is None else hard.num_bytes,
+            busy_s=time.perf_counter() - started,
+        )
+        return pa.concat_tables(tables), hard, receipt
 
-    def _owners(self, tickets: NDArray[np.int64]) -> Iterator[tuple["_Held", NDArray[np.int64]]]:
-        """The parcels that these tickets belong to, each with the positions of its tickets."""
+    def _hand_on(
+        self, batches: list[Hard]
+    ) -> tuple[HardParcel | None, tuple[tuple[int, Rows], ...]]:
+        """Joins what goes on into one object."""
+        if not batches:
+            return None, ()
+        info, pieces = self._take_out(np.concatenate([batch.tickets for batch in batches]))
+        only = batches[0]
+        if len(batches) > 1:
+            states = [batch.state for batch in batches if batch.state is not None]
+            only = Hard(
+                only.tickets,
+                np.concatenate([batch.pixels for batch in batches]),
+                EncodedState.join(states) if states else None,
+                np.concatenate([batch.confidences for batch in batches]),
+            )
+        return HardParcel(only.pixels, info, only.state, only.confidences), tuple(pieces)
+
+    def _take_out(self, tickets: Rows) -> tuple[pa.Table, list[tuple[int, Rows]]]:
+        """These images leave: the rest of their tags, and runs of rows of one parcel in order."""
         starts = np.array([held.first_ticket for held in self._held])
         owner_of_ticket = np.searchsorted(starts, tickets, side="right") - 1
-        for owner in np.unique(owner_of_ticket):
-            yield self._held[owner], np.flatnonzero(owner_of_ticket == owner)
+        infos, pieces = [], []
+        for order in _runs(owner_of_ticket):
+            held = self._held[owner_of_ticket[order.start]]
+            places = tickets[order] - held.first_ticket
+            rows = held.rows[places]
+            held.num_open -= len(rows)
+            infos.append(held.info.take(rows))
+            pieces.append((held.parcel, rows))
+        return pa.concat_tables(infos), pieces
 
     def _tags(self, answer: Answers, info: pa.Table) -> pa.Table:
         """Rows of the `tags` table for one batch's answers."""
@@ -159,3 +233,21 @@ def _lists(values: pa.Array, num_rows: int, length: int) -> pa.Array:
     """A list column in which every row has the same number of values."""
     offsets = pa.array(np.arange(0, (num_rows + 1) * length, length or 1, dtype=np.int32))
     return pa.ListArray.from_arrays(offsets, values)
+
+
+def _runs(values: Rows) -> Iterator[slice]:
+    """Stretches of equal values."""
+    borders = (np.flatnonzero(np.diff(values)) + 1).tolist()
+    yield from map(slice, [0, *borders], [*borders, len(values)])
+
+
+def _taken(data: DecodedParcel | HardParcel, rows: Rows, tickets: Rows) -> Hard:
+    """Rows of a parcel's data; all of them, as nearly always, without a copy."""
+    state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
+    if isinstance(data, HardParcel):
+        state, confidences = data.state, data.confidences
+    if len(rows) == len(data.pixels):
+        return Hard(tickets, data.pixels, state, confidences)
+    return Hard(
+        tickets, data.pixels[rows], None if state is None else state[rows], confidences[rows]
+    )

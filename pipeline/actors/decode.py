@@ -48,8 +48,9 @@ class DecodeActor:
         self._fetcher = fetcher
         self._settings = settings
 
-    def reset(self) -> None:
-        """Answers once the actor is up."""
+    def reset(self) -> str:
+        """Answers, with the node's name, once the actor is up."""
+        return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:

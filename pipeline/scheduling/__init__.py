@@ -29,6 +29,7 @@ from pipeline.scheduling.limits import DECODERS, Limits, Pool
 from pipeline.scheduling.load import PoolLoad
 from pipeline.scheduling.parcels import Origins
 from pipeline.scheduling.scheduler import Scheduler
+from pipeline.scheduling.sizing import PoolSizer, Seen, Size
 
 __all__ = [
     "DECODERS",
@@ -51,11 +52,14 @@ __all__ = [
     "ParcelDecoded",
     "Pool",
     "PoolLoad",
+    "PoolSizer",
     "Release",
     "Retire",
     "Rows",
     "Run",
     "Scheduler",
+    "Seen",
     "ShardArrived",
+    "Size",
     "SourceEnded",
 ]

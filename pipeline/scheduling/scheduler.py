@@ -114,6 +114,11 @@ class Scheduler:
         images = [(shards << 32) + rows for shards, rows in origins]
         return np.concatenate([np.empty(0, dtype=np.int64), *images])
 
+    def holding(self, actor: int) -> tuple[int, int]:
+        """Images and parcels that would be lost with an actor."""
+        found = self._state.actors[actor]
+        return found.num_held, len(found.held)
+
     def load(self, pool: int) -> PoolLoad:
         """How much a pool, or `DECODERS`, has before it; for whoever sets the pools' sizes."""
         return load_of(self._state, pool)

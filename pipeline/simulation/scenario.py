@@ -6,32 +6,14 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from pipeline.pools import parse_stages
 from pipeline.scheduling import Limits, Pool
 
-__all__ = ["Scenario", "parse_pools"]
+__all__ = ["Scenario"]
 
 
 def _listed(value: object) -> object:
     return re.split(r"\s*[,|]\s*", value.strip()) if isinstance(value, str) else value
-
-
-def parse_pools(text: str) -> tuple[tuple[int, int], ...]:
-    """First and last stage of each pool: `"1 | 2-3"` is ((1, 1), (2, 3)).
-
-    Raises:
-        ValueError: not of this form, or stages are left out.
-    """
-    ranges = []
-    expected = 1
-    for piece in text.split("|"):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", piece)
-        first = int(match[1]) if match else 0
-        last = int(match[2] or match[1]) if match else 0
-        if first != expected or last < first:
-            raise ValueError(f"must be like '1-3' or '1 | 2-3', from stage 1 on (got {text!r})")
-        ranges.append((first, last))
-        expected = last + 1
-    return tuple(ranges)
 
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -99,7 +81,7 @@ class Scenario(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         try:
-            ranges = parse_pools(self.pools)
+            ranges = parse_stages(self.pools)
         except ValueError as error:
             raise ValueError(f"pools: {error}") from error
         num_stages = ranges[-1][1]
@@ -116,7 +98,7 @@ class Scenario(BaseModel):
     @property
     def stage_ranges(self) -> tuple[tuple[int, int], ...]:
         """First and last stage of each pool."""
-        return parse_pools(self.pools)
+        return parse_stages(self.pools)
 
     @property
     def limits(self) -> Limits:

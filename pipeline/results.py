@@ -1,0 +1,153 @@
+"""Results between the actors and the tables: counted, written, committed; or lost, and done again.
+
+A table of answers stays with the actors until its commit; here is only where its rows are from.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from pipeline.commits import CommitQueue, Uncommitted
+from pipeline.errors import Reason
+from pipeline.ledger import Ledger, Tally
+from pipeline.records import DeadLetter
+from pipeline.scheduling import Origins
+from pipeline.table import WrittenFile
+
+__all__ = ["Results", "Write"]
+
+logger = logging.getLogger(__name__)
+
+_PROBE_S = 30.0
+
+Rows = NDArray[np.int64]
+
+
+class Write(Protocol):
+    """Lets the writer write a file, and tells what became of it."""
+
+    def __call__(
+        self,
+        tables: list[Any],
+        on_written: Callable[[WrittenFile], None],
+        on_tables_lost: Callable[[], None],
+    ) -> None:
+        """Writes one file with the rows of all tables."""
+        ...
+
+
+class Results:
+    """What has been answered or has failed in this run.
+
+    Args:
+        ledger: commits.
+        num_stages: of the cascade.
+        write: hands tables to the writer.
+        list_again: takes images (shard, rows) whose answers were lost before their commit.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        num_stages: int,
+        write: Write,
+        list_again: Callable[[int, Rows], None],
+    ) -> None:
+        self.answered = Tally.zero(num_stages)
+        self._ledger = ledger
+        self._num_stages = num_stages
+        self._hand_to_writer = write
+        self._list_again = list_again
+        self._commits = CommitQueue(num_stages)
+        self._writing: Uncommitted | None = None
+        # Shard -> rows and exit stages, of each table of tags that is not committed yet.
+        self._origins_of_table: dict[Any, dict[int, tuple[Rows, Rows]]] = {}
+
+    @property
+    def are_committed(self) -> bool:
+        """All of them."""
+        return self._commits.is_empty
+
+    def add_answers(self, table: Any, origins: Origins, exit_stages: Rows) -> None:
+        """A table of tags, where its rows are from, and the exit of each."""
+        of_shard = {}
+        for shard in np.unique(origins.shards).tolist():
+            here = origins.shards == shard
+            of_shard[shard] = (origins.rows[here], exit_stages[here])
+        exits = {shard: self._exits(stages) for shard, (_, stages) in of_shard.items()}
+        self.answered.exits += sum(exits.values())
+        self._origins_of_table[table] = of_shard
+        self._commits.add_answers(table, exits)
+
+    def bury(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
+        """One image that failed for good."""
+        number, row = int(origins.shards[0]), int(origins.rows[0])
+        shard = self._ledger.shard(number)
+        image = shard.images[row]
+        logger.warning("gave up %s: %s", image.key, detail)
+        letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
+        self.add_letters(number, [letter])
+
+    def add_letters(self, shard: int, letters: list[DeadLetter]) -> None:
+        """Dead letters of one shard."""
+        self.answered.num_dead_letters += len(letters)
+        self._commits.add_letters(shard, letters)
+
+    def write_if_due(self, at_once: bool) -> None:
+        """Sends what has been collected on its way into the tables."""
+        batch = self._commits.take(time.monotonic(), at_once)
+        if batch is not None:
+            self._write(batch)
+
+    def write_again(self) -> None:
+        """The writer has lost what it was to write: a file without a commit is invisible."""
+        if self._writing is not None:
+            self._write(self._writing)
+
+    def _write(self, batch: Uncommitted) -> None:
+        if not batch.tables:
+            self._commit(batch, None)
+            return
+        self._writing = batch
+        self._hand_to_writer(
+            batch.tables, partial(self._commit, batch), partial(self._on_tables_lost, batch)
+        )
+
+    def _commit(self, batch: Uncommitted, file: WrittenFile | None) -> None:
+        self._writing = None
+        self._ledger.commit(file, batch.letters, batch.tallies)
+        for table in batch.tables:
+            del self._origins_of_table[table]
+        self._commits.committed()
+
+    def _on_tables_lost(self, batch: Uncommitted) -> None:
+        """Some tables went with their node before they were written: their images start again."""
+        there = []
+        for table in batch.tables:
+            try:
+                ray.get(table, timeout=_PROBE_S)
+            except ray.exceptions.RayError as error:
+                self._do_again(batch, table, str(error).partition("\n")[0])
+            else:
+                there.append(table)
+        batch.tables = there
+        self._write(batch)
+
+    def _do_again(self, batch: Uncommitted, table: Any, why: str) -> None:
+        of_shard = self._origins_of_table.pop(table)
+        num_images = sum(len(rows) for rows, _ in of_shard.values())
+        logger.warning("lost %d answers before their commit; done again (%s)", num_images, why)
+        for shard, (rows, exit_stages) in of_shard.items():
+            exits = self._exits(exit_stages)
+            batch.tallies[shard].add(Tally(-exits))
+            self.answered.exits -= exits
+            self._list_again(shard, np.sort(rows))
+
+    def _exits(self, exit_stages: Rows) -> Rows:
+        return np.bincount(exit_stages - 1, minlength=self._num_stages)
