@@ -46,15 +46,15 @@ def loss_of(error: Exception) -> Loss:
     Raises:
         PipelineError: the call asked the whole run to stop.
     """
-    if isinstance(error, PipelineError):
-        raise error
+    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+    if isinstance(cause, PipelineError):
+        raise cause
     if isinstance(error, exceptions.ObjectLostError):
         return Loss.INPUT
     if isinstance(error, exceptions.ActorUnavailableError):
         return Loss.RESTARTING
     if isinstance(error, exceptions.RayActorError):
         return Loss.ACTOR
-    cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
     if isinstance(error, _NOBODYS_FAULT) or isinstance(cause, _NOBODYS_FAULT):
         return Loss.STATE
     return Loss.RAISED

@@ -5,6 +5,7 @@ what a device needs for speed (graphs, pinned copies, the allocator) is this pac
 """
 
 from dvt.fast.executor import StageExecutor, make_executor
+from dvt.fast.reproducible import sum_in_one_order
 from dvt.fast.state_codec import (
     EncodedState,
     StateFormat,
@@ -21,4 +22,5 @@ __all__ = [
     "encode_state",
     "make_executor",
     "state_bytes",
+    "sum_in_one_order",
 ]

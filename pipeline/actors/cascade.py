@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from dvt.fast import EncodedState, StageExecutor, make_executor
+from dvt.fast import EncodedState, StageExecutor, make_executor, sum_in_one_order
 from pipeline.actors.decode import DecodedParcel
 from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure, Hard
 from pipeline.records import TAGS_SCHEMA
@@ -86,6 +86,7 @@ class CascadeActor:
     """Runs parcels through the stages of its pool; images that are not sure yet stay inside."""
 
     def __init__(self, settings: CascadeSettings) -> None:
+        sum_in_one_order()
         torch.set_num_threads(settings.num_threads)
         model = dvt.load_model(settings.model)
         self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
