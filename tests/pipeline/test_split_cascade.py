@@ -76,7 +76,7 @@ def test_all_splits_give_identical_answers(
 def test_a_batch_for_which_the_processor_has_no_memory_is_halved(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
-    """torch's own error of a real allocation that fails: a RuntimeError without a type of its own."""
+    """A real allocation that fails; torch has no type of its own for that error."""
 
     def ask_for_too_much(_stage: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         if len(inputs[0]) > 2:

@@ -1,0 +1,127 @@
+"""A Ray cluster of several raylets on this machine, whose processes can be killed for real."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+from tests.command_line import DVT
+
+__all__ = ["TestCluster", "pids_of", "running_cluster", "start_dvt"]
+
+# A node's death is noticed in half a second instead of fifteen.
+_QUICK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 300,
+    "health_check_timeout_ms": 300,
+    "health_check_failure_threshold": 2,
+}
+
+
+class TestCluster:
+    """A head that is never killed, and workers that are.
+
+    Args:
+        cpus_per_node: logical processors of a worker.
+    """
+
+    __test__ = False
+
+    def __init__(self, cpus_per_node: int) -> None:
+        self._cpus = cpus_per_node
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": 300 * 2**20,
+                "_system_config": _QUICK,
+            },
+        )
+        self.workers: list[Any] = []
+
+    @property
+    def address(self) -> str:
+        """For `RAY_ADDRESS`."""
+        return str(self._cluster.address)
+
+    def add_worker(self) -> None:
+        """One more node."""
+        node = self._cluster.add_node(num_cpus=self._cpus, object_store_memory=300 * 2**20)
+        self.workers.append(node)
+
+    def kill_worker(self, number: int) -> None:
+        """SIGKILL to a raylet and all that runs under it, as when a machine goes."""
+        node = self.workers.pop(number)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def close(self) -> None:
+        """Ends everything."""
+        self._cluster.shutdown()
+
+
+@contextmanager
+def running_cluster(workers: int, cpus_per_node: int) -> Iterator[TestCluster]:
+    """A cluster for the length of a `with` block."""
+    cluster = TestCluster(cpus_per_node)
+    try:
+        for _ in range(workers):
+            cluster.add_worker()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def start_dvt(cluster: TestCluster | None, *arguments: object) -> "subprocess.Popen[str]":
+    """`dvt` on that cluster, or on one of its own; a process group of its own."""
+    environment = dict(os.environ)
+    if cluster is not None:
+        environment["RAY_ADDRESS"] = cluster.address
+    return subprocess.Popen(
+        [DVT, *map(str, arguments)],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def pids_of(name: str) -> list[int]:
+    """Processes below this one that Ray runs under a name; others' clusters are left alone."""
+    parents: dict[int, int] = {}
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # The name in brackets may hold anything; what follows it does not.
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(fields[1])
+            if (entry / "cmdline").read_bytes().startswith(name.encode()):
+                found.append(int(entry.name))
+        except OSError:
+            continue  # it ended while we looked
+    return [pid for pid in found if _is_below(pid, os.getpid(), parents)]
+
+
+def _is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = parents.get(pid, 0)
+    return False
+
+
+def kill(pid: int, number: int = signal.SIGKILL) -> bool:
+    """Sends a signal; False where the process was gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
