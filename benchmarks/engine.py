@@ -9,6 +9,7 @@
     static      (c) Ray Data: a static model of the same width and the last grid
     predictor       Ray Data: `pipeline.CascadePredictor`
     one pool    (d) this engine
+    two pools   (d) this engine, stage 1 apart
     engine, full depth
     bare        (e) the engine's runner in a plain loop, no Ray
 
@@ -112,6 +113,7 @@ def ways(
 
     found: dict[str, Callable[[], Answered]] = {
         "one pool": partial(run_engine, work, work.thresholds, out / "cascade"),
+        "two pools": partial(run_engine, work, work.thresholds, out / "two", "1 | 2-3"),
         "engine, full depth": partial(run_engine, fewer, work.full_depth, out / "full"),
         "full depth": partial(run_every_stage, fewer, is_static=False),
         "static": partial(run_every_stage, fewer, is_static=True),
@@ -158,6 +160,7 @@ def ratios(
         "one pool / full depth (d/b)": full / pool,
         "one pool / chained (d/a)": chained / pool,
         "one pool / static (d/c)": per_image["static"] / pool,
+        "two pools / chained (d/a)": chained / per_image["two pools"],
         "macs: full depth / cascade": macs_saved,
         "realised saving, engine": own_full / pool / macs_saved,
         "realised saving, stage times": bare_full / predicted / macs_saved,

@@ -20,6 +20,8 @@ def running_ray(num_cpus: int) -> Iterator[None]:
         num_cpus: logical processors of a local cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A call that fails has three answers, of which one is asked for; the log tells of it once.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     # The driver is often started by `uv run`; workers have the environment already.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     joins = bool(os.environ.get("RAY_ADDRESS"))

@@ -188,6 +188,7 @@ class Coordinator:
         self._staff.expect(receipt, actor, what, on_answer, on_input_lost)
 
     def _on_parcel_lost(self, parcel: int, call: int) -> None:
+        logger.warning("images of parcel %d start again from their source", parcel)
         self._scheduler.handle(ObjectLost(parcel, call))
 
     def _on_decoded(self, call: int, shard: int, receipt: DecodeReceipt) -> None:

@@ -197,9 +197,10 @@ class Workers:
         loss = loss_of(error)
         if loss is Loss.INPUT and expected.on_input_lost is not None:
             logger.warning(
-                "%s for %s is lost: those images start again from their source (%s)",
-                expected.what(), expected.worker, first_line(error),
-            )  # fmt: skip
+                "lost the data of %s on its way to %s, with the node that had it",
+                expected.what(),
+                expected.worker,
+            )
             expected.on_input_lost()
             return
         self._lose(expected.worker, loss, first_line(error))

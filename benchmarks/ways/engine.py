@@ -1,7 +1,6 @@
 """This engine: its coordinator, scheduler, cascade actor, writer and tables, as `dvt tag` has them.
 
 Only what reads files is another: the actor that decodes takes pixels out of the archive's array.
-Further pools join as further entries of `Actors`.
 """
 
 import time
@@ -21,16 +20,18 @@ from benchmarks.ways.workload import Answered, Workload
 from pipeline.actors.cascade import CascadeActor
 from pipeline.actors.decode import DecodedParcel, DecodeReceipt
 from pipeline.actors.write import WriteActor
-from pipeline.cascade_runner import CascadeSettings
-from pipeline.coordinator import Actors, Coordinator
+from pipeline.coordinator import Coordinator
 from pipeline.ledger import Ledger
 from pipeline.output import Output
 from pipeline.placement import plan_job
+from pipeline.pools import parse_pools
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
+from pipeline.team import Crowd, Team
+from pipeline.workers import ActorKind
 
 __all__ = ["run_engine"]
 
@@ -45,8 +46,9 @@ class PixelActor:
     def __init__(self, work: Workload) -> None:
         self._work = work
 
-    def reset(self) -> None:
-        """Answers once the actor is up."""
+    def reset(self) -> str:
+        """Answers, with the node's name, once the actor is up."""
+        return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
@@ -62,31 +64,50 @@ class PixelActor:
         return DecodedParcel(pixels, table), DecodeReceipt(list(range(len(images))), [])
 
 
-def run_engine(work: Workload, thresholds: tuple[float, ...], out: Path) -> Answered:
-    """One pool; the clock runs from actors that are up to the last commit.
+def run_engine(
+    work: Workload, thresholds: tuple[float, ...], out: Path, pools: str | None = None
+) -> Answered:
+    """The clock runs from actors that are up to the last commit.
 
     Args:
         work: the archive and the model.
         thresholds: one for each exit, the last taking everything.
         out: folder for the output, which must not exist.
+        pools: as for `dvt tag`; None for one with all stages.
     """
     config = dvt.load_model(work.cascade).config
-    settings = TagSettings(source="", out=out, model=str(work.cascade), batch_size=work.batch_size)
+    settings = TagSettings(
+        source="",
+        out=out,
+        model=str(work.cascade),
+        batch_size=work.batch_size,
+        pools=None if pools is None else parse_pools(pools),
+    )
     plan = plan_job(settings, config, thresholds, work.dtype)
-    cascade = replace(plan.cascade, num_threads=work.num_threads)
     output = Output(out)
     out.mkdir(parents=True)
     tables = output.tables()
     ledger = Ledger(*tables, dvt.gmacs_per_exit(config), "benchmark")
-    actors = Actors(
-        decoders=[_start(PixelActor, work)],
-        cascades=[_start(CascadeActor, cascade)],
-        writer=_start(WriteActor, out / "tags"),
+    decoder = _start(PixelActor, work)
+    # The cores are divided among the pools, as they would be among the machines of a cluster.
+    threads = max(1, work.num_threads // len(plan.pools))
+    cascades = [
+        _start(CascadeActor, replace(pool.cascade, num_threads=threads)) for pool in plan.pools
+    ]
+    writer = _start(WriteActor, out / "tags")
+    _warm_up(decoder, cascades, work)
+    ray.get(writer.reset.remote())
+    team = Team(
+        decoders=Crowd(ActorKind("decoder", lambda: decoder)),
+        pools=tuple(
+            Crowd(ActorKind(pool.name, lambda actor=actor: actor))  # type: ignore[misc]
+            for pool, actor in zip(plan.pools, cascades, strict=True)
+        ),
+        writer=ActorKind("writer", lambda: writer),
     )
-    _warm_up(actors, work, cascade)
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        actors,
+        team,
         ledger,
         _shards(work, ledger),
         config.num_stages,
@@ -97,7 +118,7 @@ def run_engine(work: Workload, thresholds: tuple[float, ...], out: Path) -> Answ
     started = time.perf_counter()
     coordinator.run()
     seconds = time.perf_counter() - started
-    for actor in (*actors.decoders, *actors.cascades, actors.writer):
+    for actor in (decoder, *cascades, writer):
         ray.kill(actor)
     tags = tables[0].scan(["key", "label_id", "exit_stage"])
     keys = np.array([int(key) for key in tags["key"].to_pylist()])
@@ -106,19 +127,22 @@ def run_engine(work: Workload, thresholds: tuple[float, ...], out: Path) -> Answ
 
 def _start(kind: type, *arguments: object) -> Any:
     remote: Any = ray.remote(kind)
-    return remote.options(num_cpus=1, max_restarts=-1, max_task_retries=0).remote(*arguments)
+    return remote.options(num_cpus=0.5, max_restarts=-1, max_task_retries=0).remote(*arguments)
 
 
-def _warm_up(actors: Actors, work: Workload, settings: CascadeSettings) -> None:
+def _warm_up(decoder: Any, cascades: list[Any], work: Workload) -> None:
     """A batch that every stage computes; `reset`, which the coordinator begins with, forgets it."""
-    records = list(_records(work))[: work.batch_size]
-    for decoder in actors.decoders:
-        decoded, _ = decoder.decode.remote(records, "")
-        for actor in actors.cascades:
-            rows: NDArray[np.int64] = np.arange(work.batch_size)
-            actor.run.remote(0, rows, decoded)
-            ray.get(actor.flush.remote())
-    ray.get(actors.writer.reset.remote())
+    rows: NDArray[np.int64] = np.arange(work.batch_size)
+    data, _ = decoder.decode.remote(list(_records(work))[: work.batch_size], "")
+    for actor in cascades:
+        ray.get(actor.reset.remote())
+        _, going_on, _ = actor.run.remote(0, rows, data)
+        _, flushed, receipt = actor.flush.remote()
+        # With thresholds of any kind some images go on; where none do, there is nothing to warm.
+        data = flushed if ray.get(receipt).pieces else going_on
+        if ray.get(data) is None:
+            return
+        rows = np.arange(len(ray.get(data).pixels))
 
 
 def _records(work: Workload) -> Iterator[ImageRecord]:

@@ -3,16 +3,19 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated import autoscaler_pb2
 
 from tests.command_line import DVT
 
-__all__ = ["TestCluster", "pids_of", "running_cluster", "start_dvt"]
+__all__ = ["TestCluster", "give_notice", "pids_of", "running_cluster", "start_dvt"]
 
 # A node's death is noticed in half a second instead of fifteen.
 _QUICK = {
@@ -125,3 +128,16 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def give_notice(cluster: TestCluster, number: int, deadline_s: float) -> None:
+    """Tells Ray, as a cloud's spot notice would, that a worker node will go."""
+    node = cluster.workers[number]
+    client = GcsClient(address=cluster.address)
+    accepted, why = client.drain_node(
+        node.node_id,
+        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+        "spot notice",
+        int((time.time() + deadline_s) * 1000),
+    )
+    assert accepted, why

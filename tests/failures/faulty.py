@@ -1,0 +1,107 @@
+"""Actors that fail for real on a picture of one colour, and a run in this process with them."""
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import dvt
+from dvt.fast import StageExecutor
+from pipeline.actors.cascade import CascadeActor
+from pipeline.cluster import running_ray
+from pipeline.ledger import Ledger
+from pipeline.output import Output
+from pipeline.placement import plan_job
+from pipeline.settings import TagSettings
+from pipeline.shards import cut_shards
+from pipeline.sources import open_source
+
+__all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "run_with"]
+
+MARKER = "DVT_TEST_MARKER"
+_ROOM_BYTES = 200 * 2**20
+
+
+def _has_flat_picture(images: Tensor) -> bool:
+    return bool((images.flatten(2).std(dim=-1) < 1e-6).all(dim=1).any())
+
+
+class _Faulty(CascadeActor):
+    """Looks at every batch before its stage does."""
+
+    def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
+        for stage in model.stages:
+            stage.register_forward_pre_hook(lambda _, inputs: self._look_at(inputs[0]))
+        return super()._make_executor(model)
+
+    def _look_at(self, images: Tensor) -> None:
+        raise NotImplementedError
+
+
+class Raises(_Faulty):
+    def _look_at(self, images: Tensor) -> None:
+        if _has_flat_picture(images):
+            raise RuntimeError("no kernel for pictures of one colour")
+
+
+class Kills(_Faulty):
+    def _look_at(self, images: Tensor) -> None:
+        if _has_flat_picture(images):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hangs(_Faulty):
+    """Once, whoever comes first."""
+
+    def _look_at(self, images: Tensor) -> None:
+        try:
+            Path(os.environ[MARKER]).touch(exist_ok=False)
+        except FileExistsError:
+            return
+        time.sleep(3600)
+
+
+class HasLittleMemory(_Faulty):
+    """What a batch of more than eight would need is refused by the system."""
+
+    def _look_at(self, images: Tensor) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        now = pages * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + _ROOM_BYTES, limits[1]))
+        try:
+            torch.empty(len(images) * _ROOM_BYTES // 10, dtype=torch.uint8)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4) -> None:
+    """A whole job, its cascade actors of another class."""
+    model = dvt.load_model(settings.model)
+    thresholds = model.thresholds(settings.thresholds)
+    plan = plan_job(settings, model.config, thresholds, "float32")
+    source = open_source(settings.source)
+    settings.out.mkdir(parents=True)
+    ledger = Ledger(*Output(settings.out).tables(), dvt.gmacs_per_exit(model.config), "test")
+    work = (ledger.open(shard) for shard in cut_shards(source.list_images()))
+    with running_ray(max(num_cpus, plan.num_cpus)):
+        from pipeline.coordinator import Coordinator
+        from pipeline.on_ray import team_of
+        from pipeline.scheduling import Scheduler
+
+        Coordinator(
+            Scheduler(plan.limits),
+            team_of(plan, source, settings.out.resolve() / "tags", actor),
+            ledger,
+            work,
+            model.config.num_stages,
+            lambda: None,
+            lambda: None,
+            lambda progress: None,
+            settings.stalled_s,
+        ).run()
+    assert ledger.is_complete
