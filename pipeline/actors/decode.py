@@ -54,14 +54,20 @@ class DecodeActor:
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
-        """One parcel; an image that cannot be read is a dead letter, never an exception."""
+        """One parcel; an image that cannot be read is a dead letter, never an exception.
+
+        Raises:
+            StorageDenied: no image can be had.
+        """
         decoded_rows: list[int] = []
         pixels: list[NDArray[np.uint8]] = []
         info: list[dict[str, object]] = []
         dead_letters: list[DeadLetter] = []
-        for row, image in enumerate(images):
+        contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
+        for row, (image, content) in enumerate(zip(images, contents, strict=True)):
             try:
-                content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
+                if isinstance(content, ImageError):
+                    raise content
                 decoded = decode(content, self._settings)
             except ImageError as error:
                 dead_letters.append(
