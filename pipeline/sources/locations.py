@@ -147,9 +147,9 @@ def _single(text: str, uri: str, stores: Stores) -> Location:
 def _named(text: str, name: str, uris: list[str], stores: Stores) -> Location:
     """The files of a range."""
     folder = name.partition("{")[0].rpartition("/")[0] + "/"
-    base = folder if folder.startswith("s3://") else file_uri(os.fsencode(folder))
-    files = _files(uris, stores, len(base))
-    return Location(text, name, base, NamedFiles(files))
+    if not name.startswith("s3://"):
+        folder, name = file_uri(os.fsencode(folder)), f"file://{name}"
+    return Location(text, name, folder, NamedFiles(_files(uris, stores, len(folder))))
 
 
 def _files(

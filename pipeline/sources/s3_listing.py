@@ -58,11 +58,19 @@ class Pager(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BucketPager:
-    """See `Pager`."""
+    """See `Pager`.
+
+    Attributes:
+        objects: the store.
+        bucket: its name.
+        prefix: of the keys.
+        page_length: most keys of an answer; no store gives more than a thousand.
+    """
 
     objects: S3Objects
     bucket: str
     prefix: str
+    page_length: int = 1000
 
     def page(self, after: str, token: str | None, by_folder: bool) -> Page:
         """See `Pager.page`."""
@@ -76,7 +84,11 @@ class BucketPager:
             answer: Any = self.objects.ask(
                 uri,
                 lambda client, more: client.list_objects_v2(
-                    Bucket=self.bucket, Prefix=self.prefix, **where, **more
+                    Bucket=self.bucket,
+                    Prefix=self.prefix,
+                    MaxKeys=self.page_length,
+                    **where,
+                    **more,
                 ),
             )
         except ObjectDenied as error:
@@ -126,9 +138,11 @@ def _range(
     while True:
         page = pager.page(after, token, by_folder=False)
         if until is not None and page.objects and page.objects[-1][0] > until:
-            yield [item for item in page.objects if item[0] <= until]
+            if kept := [item for item in page.objects if item[0] <= until]:
+                yield kept
             return
-        yield page.objects
+        if page.objects:
+            yield page.objects
         token = page.token
         if token is None:
             return

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import BinaryIO, cast
 
 from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed
@@ -86,8 +86,7 @@ class TarSource:
         groups = groupby(self._members(tar), key=lambda member: member.stem)
         for member in (member for _, group in groups for member in _without_sidecars(group)):
             path = safe_path(member.name)
-            stem = str(PurePosixPath(path).with_suffix("")) if path else ""
-            candidates = [f"{tar.key}/{stem}", f"{tar.key}/{path}"]
+            candidates = [f"{tar.key}/{splitext(path)[0]}", f"{tar.key}/{path}"]
             # A tar may hold a name again and again; the position in it tells them apart.
             key = seen.first_new([*candidates, f"{tar.key}/{path}~{member.position}"])
             if self._patterns.takes(key) or self._patterns.takes(candidates[1]):
@@ -135,7 +134,7 @@ class _Member:
     @property
     def is_beside(self) -> bool:
         """Whether by its name it is something that stands beside a picture."""
-        return PurePosixPath(self.name).suffix.lower() in _BESIDE
+        return splitext(self.name)[1].lower() in _BESIDE
 
 
 def _unpacked(packed: BinaryIO, compression: Compression | None) -> BinaryIO:
