@@ -65,7 +65,9 @@ def team_of(plan: Plan, source: Archive, tags: Path, cascade_actor: type = Casca
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
     return Team(
         decoders=Crowd(
-            actor_kind("decoder", DecodeActor, source.fetcher, plan.decode, num_cpus=1),
+            actor_kind(
+                "decoder", DecodeActor, source.fetcher, plan.decode, source.kept, num_cpus=1
+            ),
             plan.num_decoders,
             plan.num_decoders,
         ),

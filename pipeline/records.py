@@ -137,7 +137,9 @@ class ImageRecord:
 
     @property
     def container(self) -> str | None:
-        """URI of the file that holds it among others; a shard never spans two of them."""
+        """What holds it among others, a tar or a row group; a shard never spans two of them."""
+        if isinstance(self.part, ParquetRow):
+            return f"{self.part.file}#{self.part.row_group}"
         return None if self.part is None else self.part.file
 
 

@@ -1,8 +1,8 @@
 """Shards: runs of neighbouring keys with content-defined borders, the unit of accounting.
 
 A border follows a key whose hash says so, so that a file added to an archive changes the shard it
-falls into and no other; and it lies between two tars or Parquet files. A shard's name is the digest
-of what it holds: keys, sizes, etags.
+falls into and no other; and it lies between two tars or row groups. A shard's name is the digest of
+what it holds: keys, sizes, etags.
 """
 
 import hashlib

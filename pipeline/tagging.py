@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
@@ -20,6 +21,7 @@ from pipeline.ledger import Ledger, Tally
 from pipeline.output import ModelIdentity, Output, RunFile, Summary
 from pipeline.placement import hardware, plan_job
 from pipeline.progress import ProgressListener
+from pipeline.records import TAGS_SCHEMA
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
@@ -65,7 +67,7 @@ def _tag(
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
-    ledger = Ledger(*output.tables(), gmacs, run.run)
+    ledger = Ledger(*output.tables(pa.schema([*TAGS_SCHEMA, *source.kept])), gmacs, run.run)
     work = _work(source, ledger)
     first = next(work, None)
     seconds = 0.0
@@ -116,6 +118,7 @@ def _run_file(
         ),
         thresholds=thresholds[:-1],
         top_k=settings.top_k,
+        keep_columns=settings.reading.keep_columns,
         dtype=str(inference_dtype(device)).removeprefix("torch."),
         batch_size=settings.batch_size,
         versions={key: version(name) for key, name in names.items()},

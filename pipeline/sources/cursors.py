@@ -69,17 +69,24 @@ class Cursors:
         except ImageError as error:
             if cursor is not None and error.reason is Reason.TOO_LARGE:
                 self._open[identity] = cursor
+            elif cursor is not None:
+                cursor.close()
             raise
         self._open[identity] = cursor
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)[1].close()
         return content
 
+    def close(self) -> None:
+        """Closes all files."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        self.close()
+
 
 def _identity(image: ImageRecord) -> object:
-    part = image.part
-    if isinstance(part, ParquetRow):
-        return part.file, image.etag, part.column, part.row_group
     return image.container, image.etag
 
 
@@ -122,10 +129,14 @@ class _RowCursor:
 
     def __init__(self, store: Store, part: ParquetRow, etag: str | None) -> None:
         self._stream = store.open(part.file, etag)
-        self._file = pq.ParquetFile(self._stream, buffer_size=_BUFFER_BYTES)
-        self._batches: Iterator[Any] = self._file.iter_batches(
-            _ROWS, row_groups=[part.row_group], columns=[part.column], use_threads=False
-        )
+        try:
+            self._file = pq.ParquetFile(self._stream, buffer_size=_BUFFER_BYTES)
+            self._batches: Iterator[Any] = self._file.iter_batches(
+                _ROWS, row_groups=[part.row_group], columns=[part.column], use_threads=False
+            )
+        except BaseException:
+            self._stream.close()
+            raise
         self._first_row = 0
         self._values: Any = pa.array([], pa.binary())
 

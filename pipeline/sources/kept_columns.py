@@ -54,6 +54,15 @@ class KeptColumns:
         """Those that a file has; of the others it has nulls."""
         return [name for name in self._names if name in source.names]
 
+    def cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The same rows with these columns in the types that they have in the tags."""
+        for name in self.present_in(batch.schema):
+            place = batch.schema.get_field_index(name)
+            column = batch.column(place)
+            kind = _kept_type(column.type) or column.type
+            batch = batch.set_column(place, name, column.cast(kind, safe=False))
+        return batch
+
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of one row, in order."""
         return tuple(row.get(name) for name in self._names)

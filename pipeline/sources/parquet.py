@@ -109,7 +109,7 @@ class ParquetSource:
                 kept = self._keep.present_in(parquet.schema_arrow)
                 for group in range(parquet.num_row_groups):
                     start = number
-                    for row in _small_columns(parquet, group, [*layout.small, *kept]):
+                    for row in self._small_columns(parquet, group, [*layout.small, *kept]):
                         values = self._keep.values(row)
                         image = self._image(file, layout, group, number - start, number, row)
                         name = None if layout.key is None else f"{file.key}/{number}"
@@ -128,6 +128,16 @@ class ParquetSource:
         part = Unreadable(file.uri, failure.reason, failure.detail)
         values = self._keep.values({})
         yield None, ImageRecord(f"{file.key}/", file.uri, 0, file.etag, part, values)
+
+    def _small_columns(
+        self, parquet: Any, group: int, names: list[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a row group without their pictures."""
+        if not names:  # Arrow gives no batches without columns
+            yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
+            return
+        for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=names):
+            yield from self._keep.cast(batch).to_pylist()
 
     def _image(
         self,
@@ -210,12 +220,3 @@ def _is_binary(kind: pa.DataType) -> bool:
 def _is_text(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def _small_columns(parquet: Any, group: int, names: list[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a row group without their pictures."""
-    if not names:  # Arrow gives no batches without columns
-        yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
-        return
-    for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=names):
-        yield from batch.to_pylist()
