@@ -58,6 +58,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.num_requests = 0
         self.faults: Counter[str] = Counter()
         self.denial: str | None = None  # a code; nobody is let in while there is one
+        self._denied_after: tuple[int, str] | None = None
         self._random = random.Random(seed)
         self._lock = threading.Lock()
 
@@ -69,11 +70,17 @@ class FaultyProxy(ThreadingHTTPServer):
         """The fault of the next request, if any."""
         with self._lock:
             self.num_requests += 1
+            if self._denied_after is not None and self.num_requests > self._denied_after[0]:
+                self.denial = self._denied_after[1]
             if self._random.random() >= self.share:
                 return None
             kind = self._random.choice(self.kinds)
             self.faults[kind] += 1
             return kind
+
+    def deny_after(self, num_requests: int, code: str) -> None:
+        """Lets nobody in once so many requests were made."""
+        self._denied_after = (num_requests, code)
 
     def draw_place(self, length: int) -> int:
         """A position in a body."""

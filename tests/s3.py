@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.s3 import s3_backends
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class TestStore:
             backend.put_object(bucket, key, content)
 
     def set_etag(self, bucket: str, key: str, etag: str) -> None:
-        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)._etag = etag
+        found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
+        assert found is not None
+        found._etag = etag
 
 
 @pytest.fixture(scope="session")

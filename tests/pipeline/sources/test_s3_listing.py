@@ -52,7 +52,8 @@ class FakePager:
             return Page(
                 [(key, FileStatus(1, "e")) for key in found], [], found[-1] if more else None
             )
-        objects, folders = [], []
+        objects: list[tuple[str, FileStatus]] = []
+        folders: list[str] = []
         last = ""
         while start < len(self.keys) and len(objects) + len(folders) < self.page_length:
             folder, slash, _ = self.keys[start].removeprefix("p/").partition("/")
