@@ -99,7 +99,12 @@ class CountingFile(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         self.num_bytes = 0
-        self.tell, self.seek = file.tell, file.seek
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
         content = self.file.read(size)
