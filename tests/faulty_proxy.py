@@ -57,6 +57,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.patience_s = patience_s
         self.num_requests = 0
         self.faults: Counter[str] = Counter()
+        self.payers: Counter[str | None] = Counter()  # who pays, as the requests say
         self.denial: str | None = None  # a code; nobody is let in while there is one
         self._denied_after: tuple[int, str] | None = None
         self._random = random.Random(seed)
@@ -97,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.payers[self.headers.get("x-amz-request-payer")] += 1
         fault = self.server.draw()
         if self.server.denial is not None or fault in _ERRORS:
             status, code = _ERRORS.get(fault or "", (403, self.server.denial))

@@ -17,6 +17,8 @@ __all__ = ["Patience", "Transient"]
 
 logger = logging.getLogger(__name__)
 
+_TOLD_FROM = 5
+
 T = TypeVar("T")
 
 
@@ -67,5 +69,8 @@ class Patience:
 
 
 def _say(state: RetryCallState) -> None:
+    """Nobody needs to know of what passes; a person who waits wants to know for what."""
     if state.outcome is not None:
-        logger.debug("attempt %d: %s", state.attempt_number, state.outcome.exception())
+        level = logging.DEBUG if state.attempt_number < _TOLD_FROM else logging.WARNING
+        error = state.outcome.exception()
+        logger.log(level, "storage: attempt %d failed: %s", state.attempt_number, error)

@@ -141,6 +141,7 @@ def test_credentials_that_expire_in_a_run_stop_it_in_one_line_without_dead_lette
         f"dvt: storage: s3://{bucket}: the credentials have expired (ExpiredToken)"
     )
     assert rows(tmp_path / "out" / "dead_letters") == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     resumed = finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "out", "--json"))
     assert (
         resumed.json["images"]

@@ -118,3 +118,16 @@ def test_an_upload_with_a_checksum_is_compared_with_it(s3: TestStore) -> None:
     bucket = s3.new_bucket()
     s3.client.put_object(Bucket=bucket, Key="a.jpg", Body=b"abc", ChecksumAlgorithm="CRC32")
     assert listed_and_fetched(open_archive([f"s3://{bucket}/"])) == {"a.jpg": b"abc"}
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_every_request_says_who_pays_if_it_is_the_requester(
+    s3: TestStore, monkeypatch: pytest.MonkeyPatch, pays: bool
+) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, {"d/a.jpg": b"a"})
+    with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        options = SourceOptions(s3=S3Options(requester_pays=pays))
+        assert listed_and_fetched(open_archive([f"s3://{bucket}/d"], options)) == {"a.jpg": b"a"}
+        assert set(proxy.payers) == {"requester" if pays else None}
