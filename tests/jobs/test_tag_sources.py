@@ -15,6 +15,8 @@ from tests.command_line import Finished, dvt, rows
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.s3 import TestStore
 
+pytestmark = pytest.mark.timeout(900)  # up to four runs a test, each with a Ray of its own
+
 _COLUMNS = "label, exit_stage, confidence, width, height"
 
 
