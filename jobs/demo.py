@@ -45,7 +45,7 @@ def run_demo(job: DemoJob) -> JobResult:
         raise UsageError(str(error)) from error
     results = job.out / "results"
     settings = TagSettings(
-        source=str(archive.images),
+        inputs=(str(archive.images),),
         out=results,
         model="shapes",
         overwrite=_is_of_another_model(results),

@@ -52,7 +52,8 @@ def job_command(
     params: list[click.Parameter] = []
     for field_name, field in job.model_fields.items():
         if field_name in arguments:
-            params.append(click.Argument([field_name], required=False))
+            nargs = -1 if _is_list(field) else 1
+            params.append(click.Argument([field_name], required=False, nargs=nargs))
         else:
             params.append(_option(field_name, field))
     params += [
@@ -93,17 +94,24 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     flag = "--" + name.replace("_", "-")
     default = (
         ""
-        if field.is_required() or field.default in (None, False)
+        if field.is_required() or field.default in (None, False, ())
         else (f" [default: {field.default}]")
     )
     text = (field.description or "") + default
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
-    return click.Option([flag, name], default=None, help=text, metavar=name.upper())
+    return click.Option(
+        [flag, name], default=None, help=text, metavar=name.upper(), multiple=_is_list(field)
+    )
+
+
+def _is_list(field: FieldInfo) -> bool:
+    """Whether it takes several texts: flags that may be repeated, a list in YAML."""
+    return field.annotation == tuple[str, ...]
 
 
 def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
-    fields |= {key: value for key, value in given.items() if value is not None}
+    fields |= {key: value for key, value in given.items() if value not in (None, ())}
     try:
         return job.model_validate(fields)
     except ValidationError as error:

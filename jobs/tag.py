@@ -13,6 +13,9 @@ from pipeline.errors import UsageError
 from pipeline.output import Summary
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
+from pipeline.sources import SourceOptions
+from pipeline.sources.opening import InputFormat
+from pipeline.sources.s3 import S3Options
 from pipeline.tagging import tag_archive
 
 __all__ = ["TagJob", "command", "run_tag", "summary_lines"]
@@ -21,11 +24,13 @@ __all__ = ["TagJob", "command", "run_tag", "summary_lines"]
 class TagJob(Job):
     """Tags every image of an archive; continues where an earlier run on OUT stopped.
 
-    INPUT is a folder. OUT gets Delta tables of tags, dead letters and finished shards, and
-    _SUCCESS when all is done.
+    INPUT is a folder, a file, a glob, an s3://bucket/prefix, WebDataset tars (also as a range,
+    {000..150}.tar), Parquet files, or a list of URIs (.txt, or .csv with a column uri); there may
+    be several. OUT gets Delta tables of tags, dead letters and finished shards, and _SUCCESS when
+    all is done.
     """
 
-    input: Annotated[str, Field(description="folder of images")]
+    input: Annotated[tuple[str, ...], Field(min_length=1, description="what to tag")]
     out: Annotated[Path, Field(description="output folder")]
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
@@ -40,6 +45,21 @@ class TagJob(Job):
     max_errors: Annotated[
         int | float | None, Field(description="stop after so many dead letters: N or P%")
     ] = None
+    input_format: Annotated[
+        InputFormat, Field(description="auto, files, webdataset or parquet")
+    ] = "auto"
+    include: Annotated[
+        tuple[str, ...], Field(description="only keys that fit this pattern; may be repeated")
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...], Field(description="no keys that fit this pattern; may be repeated")
+    ] = ()
+    keep_columns: Annotated[
+        tuple[str, ...], Field(description="columns of Parquet files to pass through: A,B")
+    ] = ()
+    requester_pays: Annotated[
+        bool, Field(description="agree to pay for S3 requests and traffic")
+    ] = False
     overwrite: Annotated[bool, Field(description="remove earlier results in OUT first")] = False
     decoders: Annotated[
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
@@ -70,6 +90,19 @@ class TagJob(Job):
     def _pools(cls, value: object) -> object:
         return None if value is None else parse_pools(value)
 
+    @field_validator("input", "include", "exclude", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("keep_columns", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
+            return values
+        return tuple(name.strip() for text in values for name in text.split(",") if name.strip())
+
     @field_validator("max_errors", mode="before")
     @classmethod
     def _number_or_share(cls, value: object) -> int | float | None:
@@ -91,7 +124,7 @@ class TagJob(Job):
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
     settings = TagSettings(
-        source=job.input,
+        inputs=job.input,
         out=job.out,
         model=job.model,
         thresholds=None if job.thresholds is None else _read_thresholds(job.thresholds),
@@ -105,6 +138,13 @@ def run_tag(job: TagJob) -> JobResult:
         pools=job.pools,
         state_format=job.state,
         stalled_s=job.stalled_s,
+        reading=SourceOptions(
+            job.input_format,
+            job.include,
+            job.exclude,
+            job.keep_columns,
+            S3Options(job.requester_pays),
+        ),
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)

@@ -4,6 +4,8 @@
     └── PipelineError
         ├── UsageError           what was asked for cannot be done; nothing was changed
         ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
+        ├── StorageDenied        the storage lets nobody in: credentials, rights, no such bucket
+        ├── StorageFailed        the storage kept failing where no single image is at fault
         └── ImageError           one image cannot be read; becomes a dead letter
 
 Each carries one line for the person who runs the job.
@@ -11,7 +13,15 @@ Each carries one line for the person who runs the job.
 
 from enum import StrEnum
 
-__all__ = ["ImageError", "PipelineError", "Reason", "TooManyDeadLetters", "UsageError"]
+__all__ = [
+    "ImageError",
+    "PipelineError",
+    "Reason",
+    "StorageDenied",
+    "StorageFailed",
+    "TooManyDeadLetters",
+    "UsageError",
+]
 
 
 class Reason(StrEnum):
@@ -35,6 +45,17 @@ class UsageError(PipelineError):
 
 class TooManyDeadLetters(PipelineError):
     """More images failed than the person allowed."""
+
+
+class StorageDenied(PipelineError):
+    """Credentials are missing, wrong or expired, or nothing may be read: no image is at fault.
+
+    Stops the job, since going on would make a dead letter of every image.
+    """
+
+
+class StorageFailed(PipelineError):
+    """A listing failed again and again; what is listed so far stays done."""
 
 
 class ImageError(PipelineError):

@@ -21,7 +21,7 @@ from pipeline.placement import Plan
 from pipeline.progress import ProgressListener
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
-from pipeline.sources import Source
+from pipeline.sources import Archive
 from pipeline.team import Crowd, Team
 from pipeline.workers import ActorKind
 
@@ -30,7 +30,7 @@ __all__ = ["actor_kind", "run_on_ray", "team_of"]
 
 def run_on_ray(
     settings: TagSettings,
-    source: Source,
+    source: Archive,
     plan: Plan,
     ledger: Ledger,
     work: Iterator[tuple[int, NDArray[np.int64]]],
@@ -52,7 +52,7 @@ def run_on_ray(
     coordinator.run()
 
 
-def team_of(plan: Plan, source: Source, tags: Path, cascade_actor: type = CascadeActor) -> Team:
+def team_of(plan: Plan, source: Archive, tags: Path, cascade_actor: type = CascadeActor) -> Team:
     """The actors that a plan asks for; none of them is started yet.
 
     Args:
@@ -65,7 +65,9 @@ def team_of(plan: Plan, source: Source, tags: Path, cascade_actor: type = Cascad
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
     return Team(
         decoders=Crowd(
-            actor_kind("decoder", DecodeActor, source.fetcher, plan.decode, num_cpus=1),
+            actor_kind(
+                "decoder", DecodeActor, source.fetcher, plan.decode, source.kept, num_cpus=1
+            ),
             plan.num_decoders,
             plan.num_decoders,
         ),
@@ -98,13 +100,13 @@ def actor_kind(name: str, actor: type, *arguments: object, **options: object) ->
 class _CountedImages:
     """Counts the archive beside the work, for the time to go and for shares of it."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Archive) -> None:
         self._source = source
         self._total: int | None = None
         threading.Thread(target=self._count, daemon=True, name="count-images").start()
 
     def _count(self) -> None:
-        self._total = sum(1 for _ in self._source.list_images())
+        self._total = self._source.count_images()
 
     def __call__(self) -> int | None:
         return self._total

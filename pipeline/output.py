@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Self
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UsageError
@@ -57,6 +58,7 @@ class RunFile(BaseModel):
     model: ModelIdentity
     thresholds: tuple[float, ...]
     top_k: int
+    keep_columns: tuple[str, ...] = ()
     dtype: str
     batch_size: int
     versions: dict[str, str]
@@ -171,6 +173,7 @@ class Output:
             ),
             ("thresholds", list(earlier.thresholds), list(run.thresholds)),
             ("top-k", earlier.top_k, run.top_k),
+            ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
         )
         for field, before, now in pairs:
             if before != now:
@@ -188,9 +191,15 @@ class Output:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         (self.folder / "run.json").unlink(missing_ok=True)
 
-    def tables(self) -> tuple[OutputTable, OutputTable, OutputTable]:
-        """Tags, dead letters and shards."""
-        schemas = (TAGS_SCHEMA, DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA)
+    def tables(
+        self, tags_schema: pa.Schema = TAGS_SCHEMA
+    ) -> tuple[OutputTable, OutputTable, OutputTable]:
+        """Tags, dead letters and shards.
+
+        Args:
+            tags_schema: with the columns that this job adds to a tag.
+        """
+        schemas = (tags_schema, DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA)
         tags, dead_letters, shards = (
             OutputTable(self.folder / name, schema)
             for name, schema in zip(_TABLES, schemas, strict=True)

@@ -4,6 +4,7 @@ Knows pyarrow; nothing of Ray, files or the model.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -15,6 +16,9 @@ __all__ = [
     "TAGS_SCHEMA",
     "DeadLetter",
     "ImageRecord",
+    "ParquetRow",
+    "TarMember",
+    "Unreadable",
     "dead_letter_table",
 ]
 
@@ -65,20 +69,78 @@ SHARDS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
+class TarMember:
+    """Content inside a tar, `size_bytes` of the record long.
+
+    Attributes:
+        file: URI of the tar.
+        offset: of the content, in the tar or, if that is compressed, in what it unpacks to.
+        compression: of the whole tar; None if any part can be read by itself.
+    """
+
+    file: str
+    offset: int
+    compression: Literal["gzip", "zstd"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRow:
+    """Content in a Parquet file.
+
+    Attributes:
+        file: URI of the file.
+        column: of the bytes; "image.bytes" is a field of a struct.
+        row_group: number.
+        row: in the row group.
+    """
+
+    file: str
+    column: str
+    row_group: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Something that was listed and can never be read, such as a link in a tar.
+
+    Attributes:
+        file: URI of the file that holds it.
+        reason: of the dead letter that it becomes.
+        detail: one line, for a person.
+    """
+
+    file: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image of the archive, as the listing shows it.
 
     Attributes:
         key: unique in the archive, `/`-separated, the same on every machine.
-        uri: where its bytes are.
-        size_bytes: as listed.
-        etag: the store's own digest of the content; None where the source has none.
+        uri: where its bytes are, for a person.
+        size_bytes: as listed; 0 where the listing does not know.
+        etag: the store's own digest of the file; None where the source has none.
+        part: where in a file that holds several; None if it is a file of its own.
+        kept: values of the columns that are passed through to the tags, in the source's order.
     """
 
     key: str
     uri: str
     size_bytes: int
     etag: str | None = None
+    part: TarMember | ParquetRow | Unreadable | None = None
+    kept: tuple[Any, ...] = ()
+
+    @property
+    def container(self) -> str | None:
+        """What holds it among others, a tar or a row group; a shard never spans two of them."""
+        if isinstance(self.part, ParquetRow):
+            return f"{self.part.file}#{self.part.row_group}"
+        return None if self.part is None else self.part.file
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """What a person asks of a tagging job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvt.fast import StateFormat
 from pipeline.pools import PoolSettings
+from pipeline.sources import SourceOptions
 
 __all__ = ["TagSettings"]
 
@@ -14,7 +15,7 @@ class TagSettings:
     """What to tag, with what, and where to.
 
     Attributes:
-        source: a folder of images.
+        inputs: folders, files, globs, ranges, on this machine or on S3.
         out: the output folder.
         model: a shipped name, a checkpoint folder, or a published file.
         thresholds: one for each exit but the last; None for the model's own.
@@ -30,9 +31,10 @@ class TagSettings:
         state_format: of what hard images carry from pool to pool; None for the precision that the
             model computes in, which loses nothing.
         stalled_s: an actor that owes an answer and says nothing for so long is started anew.
+        reading: how the inputs are read.
     """
 
-    source: str
+    inputs: tuple[str, ...]
     out: Path
     model: str
     thresholds: tuple[float, ...] | None = None
@@ -46,3 +48,4 @@ class TagSettings:
     pools: tuple[PoolSettings, ...] | None = None
     state_format: StateFormat | None = None
     stalled_s: float = 300.0
+    reading: SourceOptions = field(default_factory=SourceOptions)

@@ -1,7 +1,8 @@
 """Shards: runs of neighbouring keys with content-defined borders, the unit of accounting.
 
 A border follows a key whose hash says so, so that a file added to an archive changes the shard it
-falls into and no other. A shard's name is the digest of what it holds: keys, sizes, etags.
+falls into and no other; and it lies between two tars or row groups. A shard's name is the digest of
+what it holds: keys, sizes, etags.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ class Shard:
 
     Attributes:
         name: digest of keys, sizes and etags, 16 hex digits.
-        images: in order of their keys; never empty.
+        images: in the order of the listing; never empty.
     """
 
     name: str
@@ -28,13 +29,13 @@ class Shard:
 
     @property
     def first_key(self) -> str:
-        """Smallest key."""
-        return self.images[0].key
+        """Smallest key; in a tar, that need not be the first."""
+        return min(image.key for image in self.images)
 
     @property
     def last_key(self) -> str:
         """Largest key."""
-        return self.images[-1].key
+        return max(image.key for image in self.images)
 
 
 def _digest(images: list[ImageRecord]) -> str:
@@ -51,15 +52,18 @@ def _digest(images: list[ImageRecord]) -> str:
 def cut_shards(
     images: Iterable[ImageRecord], mean_length: int = 1024, max_length: int = 4096
 ) -> Iterator[Shard]:
-    """Cuts a listing, in order of its keys, into shards.
+    """Cuts a listing into shards.
 
     Args:
-        images: with ascending keys; consumed as the shards are taken.
+        images: in the same order on every run, each key once; consumed as the shards are taken.
         mean_length: expected number of images between two borders.
         max_length: hard limit of images in a shard.
     """
     pending: list[ImageRecord] = []
     for image in images:
+        if pending and image.container != pending[-1].container:
+            yield Shard(_digest(pending), tuple(pending))
+            pending = []
         pending.append(image)
         is_border = zlib.crc32(image.key.encode("utf-8", "surrogateescape")) % mean_length == 0
         if is_border or len(pending) >= max_length:

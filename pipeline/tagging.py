@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
@@ -20,9 +21,10 @@ from pipeline.ledger import Ledger, Tally
 from pipeline.output import ModelIdentity, Output, RunFile, Summary
 from pipeline.placement import hardware, plan_job
 from pipeline.progress import ProgressListener
+from pipeline.records import TAGS_SCHEMA
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
-from pipeline.sources import Source, open_source
+from pipeline.sources import Archive, open_archive
 
 __all__ = ["tag_archive"]
 
@@ -38,13 +40,13 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
         ModelError: the model or its thresholds are unusable.
         PipelineError: it was stopped; what is committed stays, the same call continues.
     """
-    source = open_source(settings.source, exclude=settings.out)
+    source = open_archive(settings.inputs, settings.reading, output=settings.out)
     model = dvt.load_model(settings.model)
     config = model.config
     full_depth = [FULL_DEPTH] * (config.num_stages - 1)
     thresholds = model.thresholds(full_depth if settings.full_depth else settings.thresholds)
     if next(source.list_images(), None) is None:
-        raise UsageError(f"input: no images in {settings.source}")
+        raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}")
     run = _run_file(settings, source, model, thresholds)
     output = Output(settings.out)
     output.claim(run, settings.overwrite)
@@ -56,7 +58,7 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
 
 def _tag(
     settings: TagSettings,
-    source: Source,
+    source: Archive,
     model: dvt.Cascade,
     run: RunFile,
     output: Output,
@@ -65,7 +67,7 @@ def _tag(
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
-    ledger = Ledger(*output.tables(), gmacs, run.run)
+    ledger = Ledger(*output.tables(pa.schema([*TAGS_SCHEMA, *source.kept])), gmacs, run.run)
     work = _work(source, ledger)
     first = next(work, None)
     seconds = 0.0
@@ -90,7 +92,7 @@ def _tag(
     return _summary(totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out)
 
 
-def _work(source: Source, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]]]:
+def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Shards with something left to do; finished ones are only counted."""
     for shard in cut_shards(source.list_images()):
         number, rows = ledger.open(shard)
@@ -99,14 +101,14 @@ def _work(source: Source, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int6
 
 
 def _run_file(
-    settings: TagSettings, source: Source, model: dvt.Cascade, thresholds: tuple[float, ...]
+    settings: TagSettings, source: Archive, model: dvt.Cascade, thresholds: tuple[float, ...]
 ) -> RunFile:
     config = model.config
     device = best_device()
     names = {"dvt": "dvt-pipeline", "torch": "torch", "ray": "ray", "deltalake": "deltalake"}
     return RunFile(
         run=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
-        inputs=(source.name,),
+        inputs=source.names,
         model=ModelIdentity(
             name=config.name,
             digest=model_digest(model),
@@ -116,6 +118,7 @@ def _run_file(
         ),
         thresholds=thresholds[:-1],
         top_k=settings.top_k,
+        keep_columns=settings.reading.keep_columns,
         dtype=str(inference_dtype(device)).removeprefix("torch."),
         batch_size=settings.batch_size,
         versions={key: version(name) for key, name in names.items()},

@@ -77,7 +77,7 @@ def run_engine(
     """
     config = dvt.load_model(work.cascade).config
     settings = TagSettings(
-        source="",
+        inputs=(),
         out=out,
         model=str(work.cascade),
         batch_size=work.batch_size,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.decode import DecodeSettings, decode
 from pipeline.errors import ImageError, Reason, UsageError
-from pipeline.sources.folder import FolderFetcher
+from pipeline.sources import read_file
 
 __all__ = ["EncodedPicture", "FilePicture", "Label", "LabelledSource", "Picture", "Sample"]
 
@@ -101,7 +101,7 @@ class FilePicture:
 
     def pixels(self, settings: DecodeSettings) -> NDArray[np.uint8]:
         """See `Picture.pixels`."""
-        return decode(FolderFetcher().fetch(self.uri, settings.max_bytes), settings).pixels
+        return decode(read_file(self.uri, settings.max_bytes), settings).pixels
 
 
 @dataclass(frozen=True, slots=True)

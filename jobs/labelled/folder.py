@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from jobs.labelled.base import FilePicture, Label, Sample
 from pipeline.errors import UsageError
-from pipeline.sources import open_source
+from pipeline.sources.folder import FolderSource
 
 __all__ = ["TRUTH", "ClassFolders", "TruthFolder"]
 
@@ -29,7 +29,7 @@ class ClassFolders:
 
     def samples(self) -> Iterator[Sample]:
         """See `LabelledSource.samples`; keys are paths below the folder."""
-        for image in open_source(str(self.root)).list_images():
+        for image in FolderSource.open(str(self.root)).list_images():
             folder, slash, _ = image.key.partition("/")
             if slash:
                 yield Sample(image.key, Label(folder), FilePicture(image.uri))
@@ -53,7 +53,7 @@ class TruthFolder:
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"data: cannot read {self.root / TRUTH}: {error}") from error
         label_of = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
-        for image in open_source(str(self.root / "images")).list_images():
+        for image in FolderSource.open(str(self.root / "images")).list_images():
             label = label_of.get(image.key)
             if label is not None:
                 yield Sample(image.key, Label(str(label)), FilePicture(image.uri))

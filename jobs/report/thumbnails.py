@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from pipeline.decode import open_upright
 from pipeline.errors import ImageError, Reason
-from pipeline.sources.folder import FolderFetcher
+from pipeline.sources import read_file
 
 __all__ = ["THUMBNAIL_PIXELS", "read_thumbnail"]
 
@@ -39,8 +39,10 @@ def read_thumbnail(uri: str) -> tuple[str | None, str]:
         return None, "cannot be read now"
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         return None, "not on this machine"
+    if parts.fragment:
+        return None, "inside another file"
     try:
-        return _encode(open_upright(FolderFetcher().fetch(uri, _MAX_BYTES))), ""
+        return _encode(open_upright(read_file(uri, _MAX_BYTES))), ""
     except ImageError as error:
         gone = error.reason is Reason.FETCH_FAILED
         return None, "no longer there" if gone else "cannot be read now"

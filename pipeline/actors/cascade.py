@@ -142,7 +142,7 @@ class CascadeActor:
     def _report(
         self, answers: list[Answers], failures: list[Failure], started: float
     ) -> tuple[pa.Table, HardParcel | None, Receipt]:
-        tables = [TAGS_SCHEMA.empty_table()]
+        tables: list[pa.Table] = []
         answered: dict[int, list[tuple[Rows, int]]] = {}
         for answer in answers:
             info, pieces = self._take_out(answer.tickets)
@@ -169,7 +169,7 @@ class CascadeActor:
             forwarded_bytes=0 if hard is None else hard.num_bytes,
             busy_s=time.perf_counter() - started,
         )
-        return pa.concat_tables(tables), hard, receipt
+        return _joined(tables), hard, receipt
 
     def _hand_on(
         self, batches: list[Hard]
@@ -227,7 +227,13 @@ class CascadeActor:
             "etag": info["etag"],
             "shard": info["shard"],
         }
-        return pa.table(columns, schema=TAGS_SCHEMA)
+        kept = [field for field in info.schema if field.name not in columns]
+        columns |= {field.name: info[field.name] for field in kept}
+        return pa.table(columns, schema=pa.schema([*TAGS_SCHEMA, *kept]))
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables) if tables else TAGS_SCHEMA.empty_table()
 
 
 def _lists(values: pa.Array, num_rows: int, length: int) -> pa.Array:

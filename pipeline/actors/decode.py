@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.decode import DecodeSettings, decode
 from pipeline.errors import ImageError
 from pipeline.records import DeadLetter, ImageRecord
-from pipeline.sources.base import Fetcher
+from pipeline.sources.base import NOTHING_KEPT, Fetcher
 
 __all__ = ["DecodeActor", "DecodeReceipt", "DecodedParcel"]
 
@@ -21,7 +21,8 @@ class DecodedParcel:
 
     Attributes:
         pixels: [n, S, S, 3] uint8.
-        info: n rows of what else a tag needs: key, uri, width, height, etag, shard.
+        info: n rows of what else a tag needs: key, uri, width, height, etag, shard, and the columns
+            that are passed through.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,11 +43,16 @@ class DecodeActor:
     Args:
         fetcher: gets bytes.
         settings: what the model wants.
+        kept: columns that are passed through to the tags.
     """
 
-    def __init__(self, fetcher: Fetcher, settings: DecodeSettings) -> None:
+    def __init__(
+        self, fetcher: Fetcher, settings: DecodeSettings, kept: pa.Schema = NOTHING_KEPT
+    ) -> None:
         self._fetcher = fetcher
+        self._kept = kept
         self._settings = settings
+        self._info_schema = pa.schema([*_INFO_SCHEMA, *kept])
 
     def reset(self) -> str:
         """Answers, with the node's name, once the actor is up."""
@@ -54,14 +60,20 @@ class DecodeActor:
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
-        """One parcel; an image that cannot be read is a dead letter, never an exception."""
+        """One parcel; an image that cannot be read is a dead letter, never an exception.
+
+        Raises:
+            StorageDenied: no image can be had.
+        """
         decoded_rows: list[int] = []
         pixels: list[NDArray[np.uint8]] = []
         info: list[dict[str, object]] = []
         dead_letters: list[DeadLetter] = []
-        for row, image in enumerate(images):
+        contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
+        for row, (image, content) in enumerate(zip(images, contents, strict=True)):
             try:
-                content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
+                if isinstance(content, ImageError):
+                    raise content
                 decoded = decode(content, self._settings)
             except ImageError as error:
                 dead_letters.append(
@@ -78,11 +90,12 @@ class DecodeActor:
                     "height": decoded.height,
                     "etag": image.etag,
                     "shard": shard,
+                    **dict(zip(self._kept.names, image.kept, strict=True)),
                 }
             )
         side = self._settings.crop
         stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
-        parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
+        parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=self._info_schema))
         return parcel, DecodeReceipt(decoded_rows, dead_letters)
 
 

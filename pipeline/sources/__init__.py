@@ -1,21 +1,12 @@
-"""Where images come from: each source lists records in order of their keys, and fetches bytes."""
+"""Where images come from: an archive lists its images, and its fetcher gets their bytes.
 
-from pathlib import Path
+An INPUT argument names files (`locations`), which are pictures or hold some (`tar`, `parquet`,
+`uris`), and which lie in a store (`local`, `s3`). Several of them are one `Archive`.
+"""
 
-from pipeline.sources.base import Source
-from pipeline.sources.folder import FolderSource
+from pipeline.sources.archive import Archive
+from pipeline.sources.base import Fetcher, Source
+from pipeline.sources.local import read_file
+from pipeline.sources.opening import SourceOptions, open_archive
 
-__all__ = ["FolderSource", "Source", "open_source"]
-
-
-def open_source(location: str, exclude: Path | None = None) -> Source:
-    """The source for an INPUT argument.
-
-    Args:
-        location: a folder.
-        exclude: a folder to leave out, such as an output inside the archive.
-
-    Raises:
-        UsageError: there is no such input, or it is of a kind that is not supported.
-    """
-    return FolderSource.open(location, exclude)
+__all__ = ["Archive", "Fetcher", "Source", "SourceOptions", "open_archive", "read_file"]

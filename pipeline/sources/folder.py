@@ -8,59 +8,19 @@ thumbnail caches of file managers.
 import logging
 import os
 import stat
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
-from pipeline.errors import ImageError, Reason, UsageError
+from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
+from pipeline.sources.base import NOTHING_KEPT
+from pipeline.sources.local import file_uri
+from pipeline.sources.names import as_text, is_hidden
+from pipeline.sources.patterns import Glob
 
-__all__ = ["FolderFetcher", "FolderSource"]
+__all__ = ["FolderSource"]
 
 logger = logging.getLogger(__name__)
-
-_NOT_OF_THE_ARCHIVE = {"Thumbs.db", "desktop.ini"}
-
-
-def _text(name: bytes) -> str:
-    """A file name as UTF-8 text; one that is none gets its odd bytes spelled out, and a digest.
-
-    The digest keeps it apart from a file whose name really has those characters.
-    """
-    try:
-        return name.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"{name.decode('utf-8', 'backslashreplace')}~{zlib.crc32(name):08x}"
-
-
-def _uri(path: bytes) -> str:
-    return "file://" + quote_from_bytes(path)
-
-
-class FolderFetcher:
-    """Reads local files by their URI."""
-
-    def fetch(self, uri: str, max_bytes: int) -> bytes:
-        """The content of a file; see `Fetcher.fetch`."""
-        path = unquote_to_bytes(urlsplit(uri).path)
-        try:
-            status = os.stat(path)
-            if stat.S_ISDIR(status.st_mode):
-                os.listdir(path)  # says why it could not be listed
-                raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(Reason.FETCH_FAILED, "is no file but a device, pipe or socket")
-            if status.st_size > max_bytes:
-                raise ImageError(
-                    Reason.TOO_LARGE, f"{status.st_size} bytes, at most {max_bytes} are read"
-                )
-            with open(path, "rb") as stream:
-                return stream.read(max_bytes)
-        except ValueError as error:  # no file system has a name with a NUL byte
-            raise ImageError(Reason.FETCH_FAILED, str(error)) from error
-        except OSError as error:
-            raise ImageError(Reason.FETCH_FAILED, error.strerror or str(error)) from error
 
 
 class FolderSource:
@@ -69,16 +29,22 @@ class FolderSource:
     Args:
         root: the folder, resolved.
         exclude: a folder below it to leave out.
+        globs: which files below it, those that fit any; none for all.
     """
 
-    def __init__(self, root: Path, exclude: Path | None = None) -> None:
+    kept = NOTHING_KEPT
+
+    def __init__(
+        self, root: Path, exclude: Path | None = None, globs: tuple[Glob, ...] = ()
+    ) -> None:
         self.root = root
-        self.name = root.as_uri()
-        self.fetcher = FolderFetcher()
+        self._globs = globs
         self._exclude = None if exclude is None else os.fsencode(exclude)
 
     @classmethod
-    def open(cls, location: str, exclude: Path | None = None) -> "FolderSource":
+    def open(
+        cls, location: str, exclude: Path | None = None, globs: tuple[Glob, ...] = ()
+    ) -> "FolderSource":
         """The source for a path given by a person.
 
         Raises:
@@ -88,14 +54,18 @@ class FolderSource:
         if not path.exists():
             raise UsageError(f"input: no such folder: {location}")
         if not path.is_dir():
-            raise UsageError(f"input: must be a folder of images (got a file: {location})")
+            raise UsageError(f"input: must be a folder (got a file: {location})")
         if not os.access(path, os.R_OK | os.X_OK):
             raise UsageError(f"input: cannot read {location}: permission denied")
-        return cls(path.resolve(), None if exclude is None else exclude.resolve())
+        return cls(path.resolve(), None if exclude is None else exclude.resolve(), globs)
 
     def list_images(self) -> Iterator[ImageRecord]:
         """All images with ascending keys; one directory's names are held at a time."""
         yield from self._walk(os.fsencode(self.root), "", ())
+
+    def count_images(self) -> int:
+        """Walks the whole tree."""
+        return sum(1 for _ in self.list_images())
 
     def _walk(
         self, folder: bytes, prefix: str, ancestors: tuple[tuple[int, int], ...]
@@ -104,37 +74,42 @@ class FolderSource:
             status = os.stat(folder)
             identity = (status.st_dev, status.st_ino)
             if identity in ancestors:
-                logger.warning("left out %s: a link back to a folder above it", _text(folder))
+                logger.warning("left out %s: a link back to a folder above it", as_text(folder))
                 return
             with os.scandir(folder) as scan:
                 entries = [(entry, _is_folder(entry)) for entry in scan]
         except OSError as error:
             # What lies in it is unknown, so it must not pass in silence: a dead letter will tell.
-            logger.warning("cannot list %s: %s", _text(folder), error.strerror)
-            yield ImageRecord(key=prefix, uri=_uri(folder), size_bytes=0)
+            logger.warning("cannot list %s: %s", as_text(folder), error.strerror)
+            yield ImageRecord(key=prefix, uri=file_uri(folder), size_bytes=0)
             return
         # With its slash a folder sorts where its files' keys belong: "a-b" before "a/b".
         named = sorted(
             (
-                (_text(entry.name) + "/" * is_folder, entry, is_folder)
+                (as_text(entry.name) + "/" * is_folder, entry, is_folder)
                 for entry, is_folder in entries
             ),
             key=lambda item: item[0],
         )
         for name, entry, is_folder in named:
-            if name.startswith(".") or name in _NOT_OF_THE_ARCHIVE or entry.path == self._exclude:
+            if is_hidden(name) or entry.path == self._exclude:
                 continue
             if is_folder:
-                yield from self._walk(entry.path, prefix + name, (*ancestors, identity))
+                if self._takes(prefix + name, Glob.may_match_below):
+                    yield from self._walk(entry.path, prefix + name, (*ancestors, identity))
+                continue
+            if not self._takes(prefix + name, Glob.matches):
                 continue
             try:
                 status = entry.stat()
-                if not stat.S_ISREG(status.st_mode):
-                    continue  # a socket, a pipe, a device: reading it might never end
-                size = status.st_size
+                # Of a dangling link, a vanished file, a pipe or a device, fetching will tell.
+                size = status.st_size if stat.S_ISREG(status.st_mode) else 0
             except OSError:
-                size = 0  # a dangling link or a vanished file: fetching it will tell
-            yield ImageRecord(key=prefix + name, uri=_uri(entry.path), size_bytes=size)
+                size = 0
+            yield ImageRecord(key=prefix + name, uri=file_uri(entry.path), size_bytes=size)
+
+    def _takes(self, path: str, fits: Callable[[Glob, str], bool]) -> bool:
+        return not self._globs or any(fits(glob, path) for glob in self._globs)
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -20,7 +20,7 @@ THRESHOLDS = (0.5, 0.5, float("-inf"))
 
 def plan(pools: str | None = None, decoders: int | None = None) -> Plan:
     settings = TagSettings(
-        "a",
+        ("a",),
         Path("o"),
         "shapes",
         num_decoders=decoders,

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ImageError, Reason, UsageError
+from pipeline.sources import read_file
 from pipeline.sources.folder import FolderSource
 
 
@@ -38,7 +39,7 @@ def test_names_with_quotes_newlines_percent_signs_and_wrong_encodings_are_read(
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
     source = FolderSource.open(str(tmp_path))
     images = list(source.list_images())
-    assert {source.fetcher.fetch(image.uri, 1000) for image in images} == set(names)
+    assert {read_file(image.uri, 1000) for image in images} == set(names)
     for image in images:
         image.key.encode("utf-8")
 
@@ -73,7 +74,7 @@ def test_a_folder_that_cannot_be_listed_is_a_dead_letter_not_a_silence(
     source = FolderSource.open(str(tmp_path))
     assert keys(source) == ["a/", "b.jpg"]
     with pytest.raises(ImageError, match="Permission denied"):
-        source.fetcher.fetch(next(source.list_images()).uri, 1000)
+        read_file(next(source.list_images()).uri, 1000)
 
 
 def test_names_that_are_no_text_never_share_a_key(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_dangling_link_is_listed_and_fails_when_fetched(tmp_path: Path) -> Non
     source = FolderSource.open(str(tmp_path))
     (image,) = source.list_images()
     with pytest.raises(ImageError) as raised:
-        source.fetcher.fetch(image.uri, 1000)
+        read_file(image.uri, 1000)
     assert raised.value.reason == Reason.FETCH_FAILED
 
 
@@ -105,7 +106,7 @@ def test_a_file_longer_than_the_limit_is_not_read(tmp_path: Path) -> None:
     source = FolderSource.open(str(tmp_path))
     (image,) = source.list_images()
     with pytest.raises(ImageError) as raised:
-        source.fetcher.fetch(image.uri, 1000)
+        read_file(image.uri, 1000)
     assert raised.value.reason == Reason.TOO_LARGE
 
 

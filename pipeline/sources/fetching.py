@@ -1,0 +1,205 @@
+"""Bytes of listed images: read ahead by threads, in order, each failure its image's own.
+
+Images that are neighbours in a tar on S3 are fetched by one request. What can only be read forward
+(compressed tars, Parquet) is read by one thread, so that its cursors move on.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO
+
+from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
+from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable
+from pipeline.sources.cursors import Cursors
+from pipeline.sources.local import LocalFiles, too_large
+from pipeline.sources.s3 import NUM_CONNECTIONS, S3Objects, S3Options
+from pipeline.sources.s3_errors import ObjectDenied
+from pipeline.sources.stores import FileStatus, Store
+from pipeline.sources.units import Unit, Way, units_of
+
+__all__ = ["ArchiveFetcher", "Stores"]
+
+# What is read ahead. A disk needs little, and memory that was used a moment ago is quicker.
+_WINDOW_BYTES, _LOCAL_WINDOW_BYTES = 64 * 2**20, 8 * 2**20
+_LOCAL_THREADS = 4
+# With nothing read yet, so many denials mean that nothing can be; later, rights may lack in places.
+_DENIED_AT_FIRST = 8
+_DENIED_LATER = 1000
+
+
+class Stores(Store):
+    """All stores, told apart by the scheme.
+
+    Args:
+        s3: how to talk to S3.
+    """
+
+    def __init__(self, s3: S3Options) -> None:
+        self._local = LocalFiles()
+        self.s3 = S3Objects(s3)
+
+    def of(self, uri: str) -> Store:
+        """The store that has this file.
+
+        Raises:
+            ImageError: none has.
+        """
+        if uri.startswith("s3://"):
+            return self.s3
+        if uri.startswith("file://"):
+            return self._local
+        scheme = uri.partition("://")[0][:20]
+        raise ImageError(
+            Reason.FETCH_FAILED, f"{scheme!r} is no scheme to read from; allowed are file and s3"
+        )
+
+    def status(self, uri: str) -> FileStatus | None:
+        """See `Store.status`."""
+        return self.of(uri).status(uri)
+
+    def read(self, uri: str, status: FileStatus | None, max_bytes: int) -> bytes:
+        """See `Store.read`."""
+        return self.of(uri).read(uri, status, max_bytes)
+
+    def read_range(self, uri: str, etag: str | None, start: int, length: int) -> bytes:
+        """See `Store.read_range`."""
+        return self.of(uri).read_range(uri, etag, start, length)
+
+    def open(self, uri: str, etag: str | None) -> BinaryIO:
+        """See `Store.open`."""
+        return self.of(uri).open(uri, etag)
+
+
+class ArchiveFetcher:
+    """See `Fetcher`.
+
+    Args:
+        s3: how to talk to S3.
+    """
+
+    def __init__(self, s3: S3Options) -> None:
+        self._s3 = s3
+        self._stores = Stores(s3)
+        self._cursors = Cursors()
+        self._pool_of_way: dict[Way, ThreadPoolExecutor] = {}
+        self._has_read = False
+        self._num_denied = 0
+
+    def __reduce__(self) -> tuple[type["ArchiveFetcher"], tuple[S3Options]]:
+        return ArchiveFetcher, (self._s3,)
+
+    def fetch_all(
+        self, images: Sequence[ImageRecord], max_bytes: int
+    ) -> Iterator[bytes | ImageError]:
+        """See `Fetcher.fetch_all`; some 64 MiB and one image are held besides the caller's."""
+        # Denials wait until something is read, since they might yet be the storage's, not theirs.
+        held: list[ImageError] = []
+        for result in self._results(images, max_bytes):
+            if isinstance(result, ObjectDenied):
+                self._count_denied(result)
+                if not self._has_read:
+                    held.append(result)
+                    continue
+            elif not isinstance(result, ImageError):
+                self._has_read = True
+                self._num_denied = 0
+            if held and not self._has_read and isinstance(result, ImageError):
+                held.append(result)
+                continue
+            yield from held
+            held.clear()
+            yield result
+        yield from held
+
+    def _count_denied(self, denied: ObjectDenied) -> None:
+        self._num_denied += 1
+        limit = _DENIED_LATER if self._has_read else _DENIED_AT_FIRST
+        if self._num_denied >= limit:
+            raise StorageDenied(
+                f"storage: {denied.detail} to {self._num_denied} images on end; may these "
+                "credentials read the archive?"
+            )
+
+    def _results(
+        self, images: Sequence[ImageRecord], max_bytes: int
+    ) -> Iterator[bytes | ImageError]:
+        units = deque(units_of(images))
+        running: deque[tuple[int, Future[list[bytes | ImageError]]]] = deque()
+        num_bytes = 0
+        try:
+            while units or running:
+                while units and len(running) < 2 * NUM_CONNECTIONS:
+                    size = units[0].num_bytes
+                    is_local = units[0].way is Way.LOCAL
+                    window = _LOCAL_WINDOW_BYTES if is_local else _WINDOW_BYTES
+                    if running and num_bytes + size > window:
+                        break
+                    unit = units.popleft()
+                    pool = self._pool(unit.way)
+                    running.append((size, pool.submit(self._fetch, unit, max_bytes)))
+                    num_bytes += size
+                size, results = running.popleft()
+                yield from results.result()
+                num_bytes -= size
+        finally:
+            for _, results in running:
+                results.cancel()
+
+    def _pool(self, way: Way) -> ThreadPoolExecutor:
+        """Threads are started on first use, in the process that fetches."""
+        if way not in self._pool_of_way:
+            num_threads = {Way.FORWARD: 1, Way.LOCAL: _LOCAL_THREADS}.get(way, NUM_CONNECTIONS)
+            self._pool_of_way[way] = ThreadPoolExecutor(num_threads, f"fetch-{way.name.lower()}")
+        return self._pool_of_way[way]
+
+    def _fetch(self, unit: Unit, max_bytes: int) -> list[bytes | ImageError]:
+        if unit.way is Way.SPAN:
+            return self._fetch_span(unit.images, max_bytes)
+        return [self._fetch_one(image, max_bytes) for image in unit.images]
+
+    def _fetch_one(self, image: ImageRecord, max_bytes: int) -> bytes | ImageError:
+        part = image.part
+        try:
+            if isinstance(part, Unreadable):
+                return ImageError(part.reason, part.detail)
+            if part is None:
+                known = None
+                if image.etag is not None:
+                    known = FileStatus(image.size_bytes, image.etag)
+                return self._stores.read(image.uri, known, max_bytes)
+            if isinstance(part, ParquetRow) or part.compression is not None:
+                return self._cursors.read(self._stores, image, max_bytes)
+            (content,) = self._fetch_span((image,), max_bytes)
+            return content
+        except ImageError as error:
+            return error
+        except (UsageError, StorageFailed) as error:  # a URI that is none, a HEAD that failed
+            return ImageError(Reason.FETCH_FAILED, str(error))
+
+    def _fetch_span(
+        self, images: tuple[ImageRecord, ...], max_bytes: int
+    ) -> list[bytes | ImageError]:
+        """Neighbours in a plain tar, by one read."""
+        first, last = images[0], images[-1]
+        if len(images) == 1 and first.size_bytes > max_bytes:
+            return [too_large(first.size_bytes, max_bytes)]
+        assert isinstance(first.part, TarMember)
+        assert isinstance(last.part, TarMember)
+        start, end = first.part.offset, last.part.offset + last.size_bytes
+        try:
+            span = self._stores.read_range(first.part.file, first.etag, start, end - start)
+        except ImageError as error:
+            return [error] * len(images)
+        results: list[bytes | ImageError] = []
+        for image in images:
+            assert isinstance(image.part, TarMember)
+            offset = image.part.offset - start
+            content = span[offset : offset + image.size_bytes]
+            if image.size_bytes > max_bytes:
+                results.append(too_large(image.size_bytes, max_bytes))
+            elif len(content) == image.size_bytes:
+                results.append(content)
+            else:
+                results.append(ImageError(Reason.TRUNCATED, "the tar ends within it"))
+        return results

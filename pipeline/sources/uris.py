@@ -1,0 +1,120 @@
+"""Lists of URIs, and what a URI in them means."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from pipeline.errors import ImageError, UsageError
+from pipeline.records import ImageRecord
+from pipeline.sources.base import NOTHING_KEPT
+from pipeline.sources.local import file_uri
+from pipeline.sources.names import SeenKeys, as_text
+from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.stores import Store
+
+__all__ = ["UriList", "absolute_uri"]
+
+_LONGEST_LINE = 64 * 1024
+
+
+def absolute_uri(text: str, listed_in: str) -> str:
+    """The URI of a file that is named in another file.
+
+    Args:
+        text: a URI, an absolute path, or a path relative to the folder of the list.
+        listed_in: URI of the list.
+    """
+    if "://" in text:
+        return _utf8(text)
+    if text.startswith("/"):
+        return file_uri(os.fsencode(text))
+    folder = listed_in.rpartition("/")[0]
+    if listed_in.startswith("file://"):
+        path = os.path.normpath(unquote_to_bytes(urlsplit(folder).path) + b"/" + os.fsencode(text))
+        return file_uri(path)
+    return _utf8(f"{folder}/{text}")
+
+
+def _utf8(text: str) -> str:
+    """Bytes that were no UTF-8 are spelled out."""
+    return as_text(text.encode("utf-8", "surrogateescape"))
+
+
+class UriList:
+    """A text file with a URI a line, or a CSV file with a column `uri` and, if wanted, `key`.
+
+    Keys: the column `key`, else FILE/line. A key that was there before gets its file and line
+    added. Blank lines are left out.
+
+    Args:
+        file: the list.
+        store: where it lies.
+        patterns: which of its images, by the key.
+
+    Raises:
+        UsageError: a CSV file has no column `uri`.
+    """
+
+    kept = NOTHING_KEPT
+
+    def __init__(self, file: ImageRecord, store: Store, patterns: KeyFilter) -> None:
+        self._file = file
+        self._store = store
+        self._patterns = patterns
+        self._is_csv = file.key.lower().endswith(".csv")
+        next(self._rows(), None)
+
+    def list_images(self) -> Iterator[ImageRecord]:
+        """All images, in the order of the list."""
+        seen = SeenKeys()
+        for line, uri, given in self._rows():
+            key = name = f"{self._file.key}/{line}"
+            if given:
+                given = _utf8(given)
+                key = seen.first_new([given, f"{given}~{name}"])
+            if self._patterns.takes(key):
+                yield ImageRecord(key, absolute_uri(uri, self._file.uri), 0)
+
+    def count_images(self) -> int:
+        """Reads the list."""
+        return sum(1 for _ in self.list_images())
+
+    def _rows(self) -> Iterator[tuple[int, str, str | None]]:
+        """Number of the line, URI and key."""
+        try:
+            with (
+                self._store.open(self._file.uri, self._file.etag) as raw,
+                io.TextIOWrapper(
+                    raw,
+                    encoding="utf-8-sig",
+                    errors="surrogateescape",
+                    newline="" if self._is_csv else None,
+                ) as text,
+            ):
+                yield from self._csv_rows(text) if self._is_csv else _lines(text)
+        except ImageError as error:
+            raise UsageError(f"input: cannot read {self._file.uri}: {error.detail}") from error
+        except csv.Error as error:
+            raise UsageError(f"input: {self._file.uri} is no CSV file: {error}") from error
+
+    def _csv_rows(self, text: io.TextIOWrapper) -> Iterator[tuple[int, str, str | None]]:
+        rows = csv.DictReader(text)
+        columns = rows.fieldnames or ()
+        if "uri" not in columns:
+            raise UsageError(
+                f"input: {self._file.uri} must have a column uri, and may have one called key "
+                f"(got {', '.join(columns)})"
+            )
+        for row in rows:
+            if row["uri"]:
+                yield rows.line_num, row["uri"], row.get("key")
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str, str | None]]:
+    number = 0
+    while line := text.readline(_LONGEST_LINE):
+        number += 1
+        if line.strip():
+            yield number, line.strip(), None

@@ -1,0 +1,151 @@
+"""One archive from a folder, S3, tars and Parquet, from the command line, with a real Ray."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.shapes import WrittenArchive
+from tests.command_line import Finished, dvt, rows
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.s3 import TestStore
+
+pytestmark = pytest.mark.timeout(900)  # up to four runs a test, each with a Ray of its own
+
+_COLUMNS = "label, exit_stage, confidence, width, height"
+
+
+def results(out: Path) -> dict[str, Any]:
+    """Tag or reason of each key."""
+    tags = rows(out / "tags", f"SELECT key, {_COLUMNS} FROM t")
+    letters = rows(out / "dead_letters", "SELECT key, reason FROM t")
+    found = {row.pop("key"): tuple(row.values()) for row in tags}
+    found |= {row["key"]: row["reason"] for row in letters}
+    assert len(found) == len(tags) + len(letters), "a key is in both or twice"
+    return found
+
+
+def finished(done: Finished) -> Finished:
+    assert done.code == 0, done.err
+    return done
+
+
+def contents(archive: WrittenArchive) -> dict[str, bytes]:
+    return {
+        path.relative_to(archive.images).as_posix(): path.read_bytes()
+        for path in sorted(archive.images.rglob("*"))
+        if path.is_file()
+    }
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """Every file, whatever its ending, with a JSON beside each."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, content in files.items():
+            for member, data in ((name, content), (name.rpartition(".")[0] + ".json", b"{}")):
+                entry = tarfile.TarInfo(member)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
+    damaged_archive: WrittenArchive, s3: TestStore, tmp_path: Path
+) -> None:
+    files = contents(damaged_archive)
+    finished(dvt("tag", damaged_archive.images, "--out", tmp_path / "folder"))
+    expected = results(tmp_path / "folder")
+    assert set(expected) == set(files)
+
+    bucket = s3.new_bucket()
+    s3.put(bucket, {f"all/{name}": content for name, content in files.items()})
+    finished(dvt("tag", f"s3://{bucket}/all", "--out", tmp_path / "s3"))
+    assert results(tmp_path / "s3") == expected
+    uris = rows(tmp_path / "s3" / "tags", "SELECT key, uri, etag FROM t")
+    assert all(row["uri"] == f"s3://{bucket}/all/{row['key']}" and row["etag"] for row in uris)
+    text = "".join(p.read_text("utf-8", "replace") for p in (tmp_path / "s3").glob("*.json"))
+    assert "a-secret-of-the-tests" not in text
+    assert "AKIATEST" not in text
+
+    names = list(files)
+    halves = [dict(list(files.items())[part::2]) for part in (0, 1)]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "0.tar").write_bytes(tar_of(halves[0]))
+    s3.put(bucket, {"t/1.tar": tar_of(halves[1])})
+    finished(
+        dvt("tag", tmp_path / "t/{0..0}.tar", f"s3://{bucket}/t/1.tar", "--out", tmp_path / "tars")
+    )
+    got = results(tmp_path / "tars")
+    key_of = {}
+    for prefix, tar, half in (("t", "0.tar", 0), (f"{bucket}/t", "1.tar", 1)):
+        for name in halves[half]:
+            key_of[name] = f"{tmp_path.name}/{prefix}/{tar}/{name.rpartition('.')[0]}"
+            if half:
+                key_of[name] = f"{prefix}/{tar}/{name.rpartition('.')[0]}"
+    assert {name: got.get(key_of[name]) for name in names} == expected
+
+    table = pa.table({"key": names, "image": list(files.values()), "label": names})
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=40)
+    arguments = ("tag", tmp_path / "all.parquet", "--out", tmp_path / "parquet")
+    finished(dvt(*arguments, "--keep-columns", "label"))
+    assert results(tmp_path / "parquet") == expected
+    kept = rows(tmp_path / "parquet" / "tags", "SELECT key, input_label FROM t")
+    assert kept
+    assert all(row["key"] == row["input_label"] for row in kept)
+    again = finished(dvt(*arguments, "--keep-columns", "label", "--json"))
+    assert again.json["skipped"] == len(files)
+    other = dvt(*arguments)
+    assert other.code == 2
+    assert "another keep-columns" in other.err
+    inputs = json.loads((tmp_path / "tars" / "run.json").read_text())["inputs"]
+    assert len(inputs) == 2
+
+
+def test_a_run_through_failing_storage_ends_with_the_table_of_one_through_good(
+    damaged_archive: WrittenArchive,
+    s3: TestStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = contents(damaged_archive)
+    bucket = s3.new_bucket()
+    s3.put(bucket, files)
+    finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "good"))
+    # Trickles and silences take their time by design; they have a test of their own.
+    kinds = ("slow_down", "internal_error", "reset", "reset_in_body", "truncated", "short")
+    with faulty_proxy(FaultyProxy(s3.endpoint, seed=3, kinds=(*kinds, "damaged"))) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "faulty"))
+        assert proxy.faults.total() > 20
+    assert results(tmp_path / "faulty") == results(tmp_path / "good")
+
+
+def test_credentials_that_expire_in_a_run_stop_it_in_one_line_without_dead_letters(
+    damaged_archive: WrittenArchive,
+    s3: TestStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, {n: c for n, c in contents(damaged_archive).items() if n.endswith("png")})
+    with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        proxy.deny_after(10, "ExpiredToken")
+        done = dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "out")
+    assert done.code == 1
+    assert done.err.strip().splitlines()[-1] == (
+        f"dvt: storage: s3://{bucket}: the credentials have expired (ExpiredToken)"
+    )
+    assert rows(tmp_path / "out" / "dead_letters") == []
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
+    resumed = finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "out", "--json"))
+    assert (
+        resumed.json["images"]
+        == resumed.json["tagged"] + resumed.json["skipped"] + (resumed.json["dead_letters"])
+    )
