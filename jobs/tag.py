@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
@@ -42,6 +42,10 @@ class TagJob(Job):
     decoders: Annotated[
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
     ] = None
+    decode: Annotated[
+        Literal["exact", "fast"],
+        Field(description="exact: within a grey level of the plain way; fast: cruder, see docs"),
+    ] = "exact"
 
     @field_validator("max_errors", mode="before")
     @classmethod
@@ -74,6 +78,7 @@ def run_tag(job: TagJob) -> JobResult:
         max_dead_letters=job.max_errors,
         overwrite=job.overwrite,
         num_decoders=job.decoders,
+        decode=job.decode,
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)

@@ -10,7 +10,7 @@ import torch
 import dvt
 from dvt.device import best_device
 from pipeline.cascade_runner import CascadeSettings
-from pipeline.decode import DecodeSettings
+from pipeline.decoding import DecodeMode, DecodeSettings
 from pipeline.output import Hardware
 from pipeline.scheduling import Limits, Pool
 from pipeline.settings import TagSettings
@@ -43,7 +43,7 @@ def plan_job(
     num_decoders = settings.num_decoders or max(1, num_cpus - num_threads)
     path = Path(settings.model)
     return Plan(
-        decode=decode_settings(config),
+        decode=decode_settings(config, settings.decode),
         cascade=CascadeSettings(
             model=str(path.resolve()) if path.exists() else settings.model,
             thresholds=thresholds,
@@ -64,12 +64,13 @@ def plan_job(
     )
 
 
-def decode_settings(config: dvt.CascadeConfig) -> DecodeSettings:
+def decode_settings(config: dvt.CascadeConfig, mode: DecodeMode = "exact") -> DecodeSettings:
     """How pictures are decoded for this model."""
     return DecodeSettings(
         resize=config.preprocess.resize,
         crop=config.image_size,
         interpolation=config.preprocess.interpolation,
+        mode=mode,
     )
 
 

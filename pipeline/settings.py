@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["TagSettings"]
 
@@ -22,6 +23,7 @@ class TagSettings:
             any number.
         overwrite: remove earlier results first.
         num_decoders: decode actors; None lets the machine decide.
+        decode: `exact`, within a grey level of the plain way, or `fast`.
         memory_budget_bytes: of decoded pixels in flight.
     """
 
@@ -35,4 +37,5 @@ class TagSettings:
     max_dead_letters: int | float | None = None
     overwrite: bool = False
     num_decoders: int | None = None
+    decode: Literal["exact", "fast"] = "exact"
     memory_budget_bytes: int = 2**30

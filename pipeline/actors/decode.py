@@ -1,5 +1,6 @@
 """The decode actor: fetches and decodes one parcel a call."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipeline.decode import DecodeSettings, decode
+from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
 from pipeline.records import DeadLetter, ImageRecord
 from pipeline.sources.base import Fetcher
@@ -42,11 +43,15 @@ class DecodeActor:
     Args:
         fetcher: gets bytes.
         settings: what the model wants.
+        child: module of the process that decodes.
     """
 
-    def __init__(self, fetcher: Fetcher, settings: DecodeSettings) -> None:
+    def __init__(
+        self, fetcher: Fetcher, settings: DecodeSettings, child: str = "pipeline.decoding.child"
+    ) -> None:
         self._fetcher = fetcher
         self._settings = settings
+        self._decoder = IsolatedDecoder(settings, child)
 
     def reset(self) -> None:
         """Answers once the actor is up."""
@@ -54,35 +59,37 @@ class DecodeActor:
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
         """One parcel; an image that cannot be read is a dead letter, never an exception."""
+        pixels, outcomes = self._decoder.decode_all(self._contents(images), len(images))
         decoded_rows: list[int] = []
-        pixels: list[NDArray[np.uint8]] = []
         info: list[dict[str, object]] = []
         dead_letters: list[DeadLetter] = []
-        for row, image in enumerate(images):
-            try:
-                content = self._fetcher.fetch(image.uri, self._settings.max_bytes)
-                decoded = decode(content, self._settings)
-            except ImageError as error:
+        for row, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
+            if isinstance(outcome, ImageError):
                 dead_letters.append(
-                    DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard)
+                    DeadLetter(image.key, image.uri, outcome.reason, outcome.detail, 1, shard)
                 )
                 continue
             decoded_rows.append(row)
-            pixels.append(decoded.pixels)
             info.append(
                 {
                     "key": image.key,
                     "uri": image.uri,
-                    "width": decoded.width,
-                    "height": decoded.height,
+                    "width": outcome[0],
+                    "height": outcome[1],
                     "etag": image.etag,
                     "shard": shard,
                 }
             )
-        side = self._settings.crop
-        stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
-        parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
+        parcel = DecodedParcel(pixels, pa.Table.from_pylist(info, schema=_INFO_SCHEMA))
         return parcel, DecodeReceipt(decoded_rows, dead_letters)
+
+    def _contents(self, images: list[ImageRecord]) -> Iterator[bytes | ImageError]:
+        """What the files hold, in order; taken while earlier ones are decoded."""
+        for image in images:
+            try:
+                yield self._fetcher.fetch(image.uri, self._settings.max_bytes)
+            except ImageError as error:
+                yield error
 
 
 _INFO_SCHEMA = pa.schema(
