@@ -9,7 +9,7 @@ from functools import cache
 import pillow_heif
 from PIL import Image
 
-__all__ = ["available_formats", "has_signature"]
+__all__ = ["available_formats", "has_signature", "is_cut_off"]
 
 # In the order in which they are tried: what archives hold most comes first, and TGA, which has no
 # signature, comes last.
@@ -75,3 +75,20 @@ def has_signature(content: bytes) -> bool:
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
         or (content[4:8] == b"ftyp" and content[8:12] in _BRANDS)
     )
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether a WebP, or a file of boxes (JPEG 2000, AVIF, HEIC), says that it is longer."""
+    if content[:4] == b"RIFF":
+        return 8 + int.from_bytes(content[4:8], "little") > len(content)
+    if content[4:8] not in (b"ftyp", b"jP  "):
+        return False
+    start = 0
+    while start < len(content):
+        length = int.from_bytes(content[start : start + 4], "big")
+        if length == 1:
+            length = int.from_bytes(content[start + 8 : start + 16], "big")
+        if length < 8:  # up to the end of the file, or damaged
+            return False
+        start += length
+    return start > len(content)

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict
 from fcntl import F_SETPIPE_SZ, fcntl
-from typing import IO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,11 @@ class IsolatedDecoder:
         assert self._child is not None, "a file was sent, so there is a child"
         return self._child
 
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the child, the shared pixels included; 0 without one."""
+        return 0 if self._child is None else self._child.resident_bytes
+
     def close(self) -> None:
         """Ends the child; the next parcel starts another."""
         if self._child is not None:
@@ -179,42 +184,46 @@ class _Child:
     """One process and its two pipes."""
 
     def __init__(self, settings: DecodeSettings, module: str, shared: int) -> None:
-        answers, write_end = os.pipe()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed once it is up
-        # -P: the folder that the job happens to run in is no place for modules.
-        command = [sys.executable, "-P", "-m", module, json.dumps(asdict(settings))]
-        self._process = subprocess.Popen(
-            [*command, str(write_end), str(shared)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self._errors,
-            pass_fds=(write_end, shared),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        os.close(write_end)
-        self._answers = answers
-        assert self._process.stdin is not None
-        self._files = self._process.stdin.fileno()
-        with contextlib.suppress(OSError):  # the system may allow no more than it gave
-            fcntl(self._files, F_SETPIPE_SZ, _PIPE_BYTES)
-        os.set_blocking(self._files, False)
+        self._answers, write_end = os.pipe()
         self._unsent: deque[memoryview] = deque()
         self._received = bytearray()
         self._is_stuck = False
-        ready, _, _ = select.select([answers], [], [], _START_S)
-        if not ready or os.read(answers, 1) != READY:
-            self.end(at_once=True)
-            self._errors.seek(0)
-            lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-            raise PipelineError(
-                f"the decode process does not start: {lines[-1] if lines else 'no message'}"
+        # -P: the folder that the job happens to run in is no place for modules.
+        command = [sys.executable, "-P", "-m", module, json.dumps(asdict(settings))]
+        with tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                [*command, str(write_end), str(shared)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=(write_end, shared),
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self._errors.close()
+            os.close(write_end)
+            assert self._process.stdin is not None
+            self._files = self._process.stdin.fileno()
+            ready, _, _ = select.select([self._answers], [], [], _START_S)
+            if not ready or os.read(self._answers, 1) != READY:
+                self.end(at_once=True)
+                errors.seek(0)
+                lines = errors.read().decode("utf-8", "replace").strip().splitlines()
+                raise PipelineError(
+                    f"the decode process does not start: {lines[-1] if lines else 'no message'}"
+                )
+        with contextlib.suppress(OSError):  # the system may allow no more than it gave
+            fcntl(self._files, F_SETPIPE_SZ, _PIPE_BYTES)
+        os.set_blocking(self._files, False)
 
     @property
     def num_unsent(self) -> int:
         """Pieces that the pipe had no room for yet."""
         return len(self._unsent)
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the process holds in memory."""
+        pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def send(self, content: bytes, place: int) -> None:
         """Queues one file; `exchange` writes it."""

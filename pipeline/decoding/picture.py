@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from pipeline.decoding.fitting import fit
-from pipeline.decoding.formats import available_formats, has_signature
+from pipeline.decoding.formats import available_formats, has_signature, is_cut_off
 from pipeline.decoding.settings import PILLOW_MAX_PIXELS, Decoded, DecodeSettings
 from pipeline.errors import ImageError, Reason
 
@@ -95,7 +95,7 @@ def _open(
     except MemoryError as error:
         raise ImageError(Reason.TOO_LARGE, "not enough memory to decode it") from error
     except Exception as error:
-        raise _undecodable(error) from error
+        raise _undecodable(error, content) from error
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -144,16 +144,17 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 def _unidentified(content: bytes) -> ImageError:
     """No header was recognised: cut off within it, or not a picture at all."""
     if has_signature(content):
-        if len(content) < 64:
+        if len(content) < 64 or is_cut_off(content):
             return ImageError(Reason.TRUNCATED, f"ends within its header ({len(content)} bytes)")
         return ImageError(Reason.UNREADABLE, "starts like a picture, but its header is damaged")
     return ImageError(Reason.NOT_AN_IMAGE, "its content is of no known picture format")
 
 
-def _undecodable(error: Exception) -> ImageError:
+def _undecodable(error: Exception, content: bytes) -> ImageError:
     """A header was recognised, but the data behind it failed."""
     message = f"{error}" or type(error).__name__
     hints = ("truncated", "unexpected end", "end of file", "not enough image data", "eof")
-    if isinstance(error, EOFError) or any(hint in message.lower() for hint in hints):
+    is_short = isinstance(error, EOFError) or any(hint in message.lower() for hint in hints)
+    if is_short or is_cut_off(content):
         return ImageError(Reason.TRUNCATED, message)
     return ImageError(Reason.UNREADABLE, message)
