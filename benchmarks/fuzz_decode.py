@@ -45,9 +45,11 @@ def main() -> None:
         slowest = max(slowest, time.perf_counter() - began)
         assert len(answers) == len(parcel), "an image was lost"
         for (key, _), answer in zip(parcel, answers, strict=True):
-            failed = isinstance(answer, ImageError)
-            outcomes[answer.reason.value if failed else "pixels"] += 1
-            if failed and ("crashed" in answer.detail or "longer than" in answer.detail):
+            if not isinstance(answer, ImageError):
+                outcomes["pixels"] += 1
+                continue
+            outcomes[answer.reason.value] += 1
+            if "crashed" in answer.detail or "longer than" in answer.detail:
                 ended.append({"made_from": key, "detail": answer.detail})
         resident.append(decoder.resident_bytes / 1e6)
         if len(resident) % 20 == 0:

@@ -9,11 +9,11 @@ from functools import cache
 import pillow_heif
 from PIL import Image
 
-__all__ = ["available_formats", "has_signature", "is_cut_off"]
+__all__ = ["FORMATS", "available_formats", "has_signature", "is_cut_off"]
 
 # In the order in which they are tried: what archives hold most comes first, and TGA, which has no
 # signature, comes last.
-_FORMATS = (
+FORMATS: tuple[str, ...] = (
     "JPEG",
     "PNG",
     "WEBP",
@@ -65,7 +65,7 @@ def available_formats() -> tuple[str, ...]:
         thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
     )
     Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def has_signature(content: bytes) -> bool:

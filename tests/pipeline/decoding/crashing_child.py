@@ -27,7 +27,7 @@ class _CrashingFile(ImageFile.ImageFile):
         self._what = self.fp.read()[len(MAGIC) :].decode()
         self._size, self._mode = (64, 64), "RGB"
 
-    def load(self) -> None:  # type: ignore[override]
+    def load(self) -> None:
         what, _, path = self._what.partition(" once at ")
         if path:
             if Path(path).exists():
@@ -42,7 +42,7 @@ class _CrashingFile(ImageFile.ImageFile):
                 time.sleep(3600)
             case "memory":
                 bytearray(2**40)
-        self.im = Image.core.fill("RGB", (64, 64), 0)
+        self.im = Image.new("RGB", (64, 64)).im
 
 
 def _accepts(prefix: bytes) -> bool:
@@ -51,5 +51,5 @@ def _accepts(prefix: bytes) -> bool:
 
 if __name__ == "__main__":
     Image.register_open("CRASHME", _CrashingFile, _accepts)
-    formats._FORMATS = ("CRASHME", *formats._FORMATS)
+    formats.FORMATS = ("CRASHME", *formats.FORMATS)
     child.main()

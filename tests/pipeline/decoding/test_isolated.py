@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,8 @@ def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path
         images.append(ImageRecord(f"{number}", uri, len(content)))
     images.append(ImageRecord("gone", (tmp_path / "gone").as_uri(), 0))
     with running_ray(1):
-        actor = ray.remote(DecodeActor).remote(FolderFetcher(), SETTINGS, CRASHING)
+        remote: Any = ray.remote(DecodeActor)
+        actor = remote.remote(FolderFetcher(), SETTINGS, CRASHING)
         decoded, receipt = actor.decode.remote(images, "a-shard")
         parcel, told = ray.get([decoded, receipt], timeout=120)
     assert told.decoded_rows == [0, 2, 4]
