@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check constraints clean
+.PHONY: help demo test check fuzz constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: $(VENV)/.installed-dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict
 	$(BIN)/python -m pytest tests/test_imports.py
+
+fuzz: $(VENV)/.installed-dev  ## decode 20,000 mutated images; none may be lost
+	$(BIN)/python -m benchmarks.fuzz_decode
 
 # Resolves everything anew except torch; to move torch, edit its line first.
 constraints:  ## rewrite constraints.txt with today's newest versions

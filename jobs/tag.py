@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
@@ -64,6 +64,10 @@ class TagJob(Job):
     decoders: Annotated[
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
     ] = None
+    decode: Annotated[
+        Literal["exact", "fast"],
+        Field(description="exact: within a grey level of the plain way; fast: cruder, see docs"),
+    ] = "exact"
 
     pools: Annotated[
         tuple[PoolSettings, ...] | None,
@@ -145,6 +149,7 @@ def run_tag(job: TagJob) -> JobResult:
             job.keep_columns,
             S3Options(job.requester_pays),
         ),
+        decode=job.decode,
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)

@@ -12,7 +12,7 @@ import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.fast import StateFormat, state_bytes
 from pipeline.cascade_runner import CascadeSettings
-from pipeline.decode import DecodeSettings
+from pipeline.decoding import DecodeMode, DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.output import Hardware
 from pipeline.pools import PoolSettings
@@ -104,7 +104,7 @@ def plan_job(
     # Actors on a GPU leave the processor to the decoders, except for a core that feeds the GPU.
     taken = sum(plan.fewest * plan.cascade.num_threads for plan in plans)
     return Plan(
-        decode=decode_settings(config),
+        decode=decode_settings(config, settings.decode),
         pools=plans,
         limits=Limits(
             parcel_length=pools[0].batch_size or settings.batch_size,
@@ -169,12 +169,13 @@ def _bytes_per_image(config: dvt.CascadeConfig, first_stage: int, state_format: 
     return pixels + state_bytes(config, first_stage - 2, state_format) + _INFO_BYTES
 
 
-def decode_settings(config: dvt.CascadeConfig) -> DecodeSettings:
+def decode_settings(config: dvt.CascadeConfig, mode: DecodeMode = "exact") -> DecodeSettings:
     """How pictures are decoded for this model."""
     return DecodeSettings(
         resize=config.preprocess.resize,
         crop=config.image_size,
         interpolation=config.preprocess.interpolation,
+        mode=mode,
     )
 
 

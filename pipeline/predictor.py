@@ -40,7 +40,7 @@ import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.fast import make_executor
 from pipeline.cascade_runner import Answers, CascadeRunner
-from pipeline.decode import decode
+from pipeline.decoding import decode
 from pipeline.errors import ImageError, Reason
 from pipeline.placement import decode_settings
 from pipeline.records import DEAD_LETTERS_SCHEMA, TAGS_SCHEMA

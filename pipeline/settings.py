@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from dvt.fast import StateFormat
 from pipeline.pools import PoolSettings
@@ -26,6 +27,7 @@ class TagSettings:
             any number.
         overwrite: remove earlier results first.
         num_decoders: decode actors; None lets the machine decide.
+        decode: `exact`, within a grey level of the plain way, or `fast`.
         memory_budget_bytes: of pixels and states in flight.
         pools: None for one actor with all stages.
         state_format: of what hard images carry from pool to pool; None for the precision that the
@@ -44,6 +46,7 @@ class TagSettings:
     max_dead_letters: int | float | None = None
     overwrite: bool = False
     num_decoders: int | None = None
+    decode: Literal["exact", "fast"] = "exact"
     memory_budget_bytes: int = 2**30
     pools: tuple[PoolSettings, ...] | None = None
     state_format: StateFormat | None = None

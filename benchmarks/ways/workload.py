@@ -17,7 +17,7 @@ from dvt.exits import FULL_DEPTH, TAKES_ALL
 from dvt.fast import StageExecutor, make_executor
 from jobs.labelled import load_labelled
 from pipeline.cascade_runner import CascadeRunner
-from pipeline.decode import DecodeSettings
+from pipeline.decoding import DecodeSettings
 
 __all__ = ["Answered", "Workload", "make_workload", "open_executor"]
 

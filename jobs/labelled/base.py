@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decode import DecodeSettings, decode
+from pipeline.decoding import DecodeSettings, decode
 from pipeline.errors import ImageError, Reason, UsageError
 from pipeline.sources import read_file
 

@@ -13,7 +13,7 @@ from jobs.labelled.base import Label, LabelledSource, Sample
 from jobs.labelled.classes import ClassIds, names_in
 from jobs.labelled.opening import open_labelled
 from jobs.shapes.workers import in_order
-from pipeline.decode import DecodeSettings
+from pipeline.decoding import DecodeSettings
 from pipeline.errors import ImageError, UsageError
 
 __all__ = [

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from jobs.labelled.base import Label, Sample
 from jobs.shapes import CLASSES, label_of, render
-from pipeline.decode import DecodeSettings, fit
+from pipeline.decoding import DecodeSettings, fit
 
 __all__ = ["DrawnShapes"]
 

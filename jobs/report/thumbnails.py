@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from PIL import Image, ImageOps
 
-from pipeline.decode import open_upright
+from pipeline.decoding import open_upright
 from pipeline.errors import ImageError, Reason
 from pipeline.sources import read_file
 

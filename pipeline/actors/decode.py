@@ -7,7 +7,7 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipeline.decode import DecodeSettings, decode
+from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
 from pipeline.records import DeadLetter, ImageRecord
 from pipeline.sources.base import NOTHING_KEPT, Fetcher
@@ -44,14 +44,20 @@ class DecodeActor:
         fetcher: gets bytes.
         settings: what the model wants.
         kept: columns that are passed through to the tags.
+        child: module of the process that decodes.
     """
 
     def __init__(
-        self, fetcher: Fetcher, settings: DecodeSettings, kept: pa.Schema = NOTHING_KEPT
+        self,
+        fetcher: Fetcher,
+        settings: DecodeSettings,
+        kept: pa.Schema = NOTHING_KEPT,
+        child: str = "pipeline.decoding.child",
     ) -> None:
         self._fetcher = fetcher
         self._kept = kept
         self._settings = settings
+        self._decoder = IsolatedDecoder(settings, child)
         self._info_schema = pa.schema([*_INFO_SCHEMA, *kept])
 
     def reset(self) -> str:
@@ -65,37 +71,30 @@ class DecodeActor:
         Raises:
             StorageDenied: no image can be had.
         """
+        contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
+        pixels, outcomes = self._decoder.decode_all(contents, len(images))
         decoded_rows: list[int] = []
-        pixels: list[NDArray[np.uint8]] = []
         info: list[dict[str, object]] = []
         dead_letters: list[DeadLetter] = []
-        contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
-        for row, (image, content) in enumerate(zip(images, contents, strict=True)):
-            try:
-                if isinstance(content, ImageError):
-                    raise content
-                decoded = decode(content, self._settings)
-            except ImageError as error:
+        for row, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
+            if isinstance(outcome, ImageError):
                 dead_letters.append(
-                    DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard)
+                    DeadLetter(image.key, image.uri, outcome.reason, outcome.detail, 1, shard)
                 )
                 continue
             decoded_rows.append(row)
-            pixels.append(decoded.pixels)
             info.append(
                 {
                     "key": image.key,
                     "uri": image.uri,
-                    "width": decoded.width,
-                    "height": decoded.height,
+                    "width": outcome[0],
+                    "height": outcome[1],
                     "etag": image.etag,
                     "shard": shard,
                     **dict(zip(self._kept.names, image.kept, strict=True)),
                 }
             )
-        side = self._settings.crop
-        stacked = np.stack(pixels) if pixels else np.empty((0, side, side, 3), np.uint8)
-        parcel = DecodedParcel(stacked, pa.Table.from_pylist(info, schema=self._info_schema))
+        parcel = DecodedParcel(pixels, pa.Table.from_pylist(info, schema=self._info_schema))
         return parcel, DecodeReceipt(decoded_rows, dead_letters)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
@@ -136,7 +136,9 @@ def give_notice(cluster: TestCluster, number: int, deadline_s: float) -> None:
     client = GcsClient(address=cluster.address)
     accepted, why = client.drain_node(
         node.node_id,
-        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+        autoscaler_pb2.DrainNodeReason.Value(  # type: ignore[attr-defined]
+            "DRAIN_NODE_REASON_PREEMPTION"
+        ),
         "spot notice",
         int((time.time() + deadline_s) * 1000),
     )

@@ -12,7 +12,7 @@ from dvt.fast import make_executor
 from jobs.exit_record import record_exits
 from jobs.labelled import ClassIds, decoded_parts, load_labelled, open_labelled
 from jobs.shapes import CLASSES
-from pipeline.decode import DecodeSettings
+from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
 from tests.jobs.labelled.conftest import File
 

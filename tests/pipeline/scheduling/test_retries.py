@@ -1,7 +1,7 @@
 """The table of what may fail (docs/architecture.md), row by row, in the pure world.
 
 Batches that raise, memory of the device and the network's hiccups are dealt with inside actors
-(`test_cascade_runner.py`, `test_decode.py`); a restart of the coordinator is in the simulation.
+(`test_cascade_runner.py`, `decoding/`); a restart of the coordinator is in the simulation.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,94 @@
+"""Which formats are opened, and what the first bytes of a file say.
+
+Left out is what Pillow hands to other programs or runs as code (EPS goes to Ghostscript), what
+holds no raster, and what it needs a plugin of its own for (BUFR, GRIB, HDF5, WMF).
+"""
+
+from functools import cache
+
+import pillow_heif
+from PIL import Image
+
+__all__ = ["FORMATS", "available_formats", "has_signature", "is_cut_off"]
+
+# In the order in which they are tried: what archives hold most comes first, and TGA, which has no
+# signature, comes last.
+FORMATS: tuple[str, ...] = (
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "GIF",
+    "TIFF",
+    "HEIF",
+    "AVIF",
+    "BMP",
+    "JPEG2000",
+    "MPO",
+    "ICO",
+    "CUR",
+    "DCX",
+    "DDS",
+    "DIB",
+    "FLI",
+    "ICNS",
+    "PCX",
+    "PPM",
+    "PSD",
+    "QOI",
+    "SGI",
+    "SUN",
+    "XBM",
+    "XPM",
+    "TGA",
+)
+_SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF8",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\xff\x4f\xff\x51",
+    b"8BPS",
+    b"qoif",
+    b"icns",
+)
+_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+@cache
+def available_formats() -> tuple[str, ...]:
+    """Those that this build of Pillow has; asking for another is an error there."""
+    pillow_heif.register_heif_opener(
+        thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
+    )
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def has_signature(content: bytes) -> bool:
+    """Whether a file starts like a picture of a well-known format."""
+    return (
+        content.startswith(_SIGNATURES)
+        or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+        or (content[4:8] == b"ftyp" and content[8:12] in _BRANDS)
+    )
+
+
+def is_cut_off(content: bytes) -> bool:
+    """Whether a WebP, or a file of boxes (JPEG 2000, AVIF, HEIC), says that it is longer."""
+    if content[:4] == b"RIFF":
+        return 8 + int.from_bytes(content[4:8], "little") > len(content)
+    if content[4:8] not in (b"ftyp", b"jP  "):
+        return False
+    start = 0
+    while start < len(content):
+        length = int.from_bytes(content[start : start + 4], "big")
+        if length == 1:
+            length = int.from_bytes(content[start + 8 : start + 16], "big")
+        if length < 8:  # up to the end of the file, or damaged
+            return False
+        start += length
+    return start > len(content)
