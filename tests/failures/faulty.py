@@ -18,7 +18,7 @@ from pipeline.output import Output
 from pipeline.placement import plan_job
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
-from pipeline.sources import open_source
+from pipeline.sources import open_archive
 
 __all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "run_with"]
 
@@ -84,7 +84,7 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
     model = dvt.load_model(settings.model)
     thresholds = model.thresholds(settings.thresholds)
     plan = plan_job(settings, model.config, thresholds, "float32")
-    source = open_source(settings.source)
+    source = open_archive(settings.inputs)
     settings.out.mkdir(parents=True)
     ledger = Ledger(*Output(settings.out).tables(), dvt.gmacs_per_exit(model.config), "test")
     work = (ledger.open(shard) for shard in cut_shards(source.list_images()))

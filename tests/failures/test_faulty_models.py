@@ -27,7 +27,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(archive: Path, out: Path, pools: str, stalled_s: float = 300.0) -> TagSettings:
     return TagSettings(
-        str(archive),
+        (str(archive),),
         out,
         "shapes",
         batch_size=16,
