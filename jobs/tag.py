@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator
 
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
@@ -15,18 +15,41 @@ from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
 from pipeline.tagging import tag_archive
 
-__all__ = ["TagJob", "command", "run_tag", "summary_lines"]
+__all__ = ["MaxErrors", "TagJob", "command", "run_tag", "summary_lines"]
+
+
+def _number_or_share(value: object) -> int | float | None:
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return share
+        elif int(text) >= 0:
+            return int(text)
+    except ValueError:
+        pass
+    raise ValueError("must be a number of images or a share such as 1%")
+
+
+MaxErrors = Annotated[
+    int | float | None,
+    BeforeValidator(_number_or_share),
+    Field(description="stop after so many dead letters: N or P%"),
+]
 
 
 class TagJob(Job):
     """Tags every image of an archive; continues where an earlier run on OUT stopped.
 
-    INPUT is a folder. OUT gets Delta tables of tags, dead letters and finished shards, and
-    _SUCCESS when all is done.
+    INPUT is a folder. OUT, a folder or s3://bucket/prefix, gets Delta tables of tags, dead letters
+    and finished shards, and _SUCCESS when all is done.
     """
 
     input: Annotated[str, Field(description="folder of images")]
-    out: Annotated[Path, Field(description="output folder")]
+    out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = "shapes"
@@ -37,14 +60,11 @@ class TagJob(Job):
     full_depth: Annotated[bool, Field(description="every image through all stages")] = False
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
-    max_errors: Annotated[
-        int | float | None, Field(description="stop after so many dead letters: N or P%")
-    ] = None
+    max_errors: MaxErrors = None
     overwrite: Annotated[bool, Field(description="remove earlier results in OUT first")] = False
     decoders: Annotated[
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
     ] = None
-
     pools: Annotated[
         tuple[PoolSettings, ...] | None,
         Field(
@@ -69,23 +89,6 @@ class TagJob(Job):
     @classmethod
     def _pools(cls, value: object) -> object:
         return None if value is None else parse_pools(value)
-
-    @field_validator("max_errors", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: object) -> int | float | None:
-        if value is None:
-            return None
-        text = str(value).strip()
-        try:
-            if text.endswith("%"):
-                share = float(text[:-1]) / 100
-                if 0 <= share <= 1:
-                    return share
-            elif int(text) >= 0:
-                return int(text)
-        except ValueError:
-            pass
-        raise ValueError("must be a number of images or a share such as 1%")
 
 
 def run_tag(job: TagJob) -> JobResult:

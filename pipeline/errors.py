@@ -4,6 +4,8 @@
     └── PipelineError
         ├── UsageError           what was asked for cannot be done; nothing was changed
         ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
+        ├── OutputFailed         the output cannot be read or written; what is committed stays
+        ├── FencedOff            another run has taken the output over; this one must stop
         └── ImageError           one image cannot be read; becomes a dead letter
 
 Each carries one line for the person who runs the job.
@@ -11,7 +13,15 @@ Each carries one line for the person who runs the job.
 
 from enum import StrEnum
 
-__all__ = ["ImageError", "PipelineError", "Reason", "TooManyDeadLetters", "UsageError"]
+__all__ = [
+    "FencedOff",
+    "ImageError",
+    "OutputFailed",
+    "PipelineError",
+    "Reason",
+    "TooManyDeadLetters",
+    "UsageError",
+]
 
 
 class Reason(StrEnum):
@@ -35,6 +45,14 @@ class UsageError(PipelineError):
 
 class TooManyDeadLetters(PipelineError):
     """More images failed than the person allowed."""
+
+
+class OutputFailed(PipelineError):
+    """The storage of the output refused, or kept failing."""
+
+
+class FencedOff(PipelineError):
+    """A later run has taken the output over, so nothing of this one may be committed any more."""
 
 
 class ImageError(PipelineError):

@@ -15,7 +15,7 @@ class TagSettings:
 
     Attributes:
         source: a folder of images.
-        out: the output folder.
+        out: the output: a folder, or `s3://bucket/prefix`.
         model: a shipped name, a checkpoint folder, or a published file.
         thresholds: one for each exit but the last; None for the model's own.
         full_depth: no early exits.
@@ -33,7 +33,7 @@ class TagSettings:
     """
 
     source: str
-    out: Path
+    out: str | Path
     model: str
     thresholds: tuple[float, ...] | None = None
     full_depth: bool = False

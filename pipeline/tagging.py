@@ -3,28 +3,34 @@
 import itertools
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 import dvt
 from dvt.checkpoint import model_digest
+from dvt.config import first_problem
 from dvt.device import best_device, inference_dtype
 from dvt.exits import FULL_DEPTH
 from pipeline.cluster import running_ray
-from pipeline.errors import UsageError
-from pipeline.ledger import Ledger, Tally
+from pipeline.errors import Reason, UsageError
+from pipeline.ledger import Ledger
 from pipeline.output import ModelIdentity, Output, RunFile, Summary
 from pipeline.placement import hardware, plan_job
 from pipeline.progress import ProgressListener
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import Source, open_source
+from pipeline.tally import Tally
 
-__all__ = ["tag_archive"]
+__all__ = ["retry_dead_letters", "tag_archive"]
 
 
 def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
@@ -38,7 +44,47 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
         ModelError: the model or its thresholds are unusable.
         PipelineError: it was stopped; what is committed stays, the same call continues.
     """
-    source = open_source(settings.source, exclude=settings.out)
+    return _run(settings, listener, retry=None)
+
+
+def retry_dead_letters(
+    out: str | Path,
+    reasons: Collection[Reason],
+    max_dead_letters: int | float | None,
+    listener: ProgressListener,
+) -> Summary:
+    """Does dead letters of an output again, with the archive, model and thresholds of its last run.
+
+    Args:
+        out: the output.
+        reasons: which of them.
+        max_dead_letters: as in `TagSettings`; counts those that fail again.
+        listener: told about progress.
+
+    Raises:
+        UsageError: there is no such output, or it cannot be done again.
+        PipelineError: see `tag_archive`.
+    """
+    run = Output(out).run_file()
+    if run is None:
+        raise UsageError(f"out: {out} is no output of dvt (it has no run.json)")
+    asked = {**run.settings, "out": str(out), "max_dead_letters": max_dead_letters}
+    try:
+        settings = TypeAdapter(TagSettings).validate_python(asked)
+    except ValidationError as error:
+        raise UsageError(
+            f"out: run.json in {out} does not say how its job was run ({first_problem(error)}); "
+            "run dvt tag on it once"
+        ) from error
+    settings = replace(settings, thresholds=run.thresholds, full_depth=False)
+    return _run(settings, listener, retry=reasons)
+
+
+def _run(
+    settings: TagSettings, listener: ProgressListener, retry: Collection[Reason] | None
+) -> Summary:
+    output = Output(settings.out)
+    source = open_source(settings.source, exclude=output.place.local_folder)
     model = dvt.load_model(settings.model)
     config = model.config
     full_depth = [FULL_DEPTH] * (config.num_stages - 1)
@@ -46,10 +92,9 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     if next(source.list_images(), None) is None:
         raise UsageError(f"input: no images in {settings.source}")
     run = _run_file(settings, source, model, thresholds)
-    output = Output(settings.out)
     output.claim(run, settings.overwrite)
     try:
-        return _tag(settings, source, model, run, output, listener)
+        return _tag(settings, source, model, run, output, listener, retry)
     finally:
         output.release()
 
@@ -61,11 +106,12 @@ def _tag(
     run: RunFile,
     output: Output,
     listener: ProgressListener,
+    retry: Collection[Reason] | None,
 ) -> Summary:
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
-    ledger = Ledger(*output.tables(), gmacs, run.run)
+    ledger = Ledger(*output.tables(), gmacs, run.run, retry)
     work = _work(source, ledger)
     first = next(work, None)
     seconds = 0.0
@@ -82,10 +128,12 @@ def _tag(
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     assert ledger.is_complete, "the coordinator ended with open shards"
+    output.merge_files()
     totals = ledger.totals
     out = str(settings.out)
     output.complete(
-        _summary(totals.all_runs, totals.num_images, 0, gmacs, ledger.seconds_of_all_runs, out)
+        _summary(totals.all_runs, totals.num_images, 0, gmacs, ledger.seconds_of_all_runs, out),
+        is_whole=totals.num_left == 0,
     )
     return _summary(totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out)
 
@@ -121,7 +169,20 @@ def _run_file(
         versions={key: version(name) for key, name in names.items()},
         hardware=hardware(),
         started_at=datetime.now(UTC).replace(microsecond=0),
+        settings=_for_a_retry(settings),
     )
+
+
+def _for_a_retry(settings: TagSettings) -> dict[str, Any]:
+    """What was asked for, with paths that mean the same from another folder."""
+    asked: dict[str, Any] = TypeAdapter(TagSettings).dump_python(settings, mode="json")
+    for name in ("out", "overwrite", "max_dead_letters", "thresholds"):
+        del asked[name]
+    for name in ("source", "model"):
+        path = Path(asked[name]).expanduser()
+        if path.exists():
+            asked[name] = str(path.absolute())
+    return asked
 
 
 def _summary(

@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.output import ModelIdentity, Output, RunFile
+from pipeline.records import TAGS_SCHEMA
+from tests.command_line import rows
 
 
 def run_file(**changes: object) -> RunFile:
@@ -90,12 +93,18 @@ def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: 
 
 
 def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
-    out = claim(tmp_path / "out", run_file())
-    out.tables()
-    (out.folder / "_SUCCESS").touch()
-    claim(out.folder, run_file(inputs=("file:///b",)), overwrite=True)
-    assert not (out.folder / "_SUCCESS").exists()
-    assert not (out.folder / "tags").exists()
+    folder = tmp_path / "out"
+    first = Output(folder)
+    first.claim(run_file(), overwrite=False)
+    tags = first.tables()[0]
+    row = {"key": "a", "exit_stage": 1}
+    tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)
+    first.release()
+    (folder / "_SUCCESS").touch()
+    claim(folder, run_file(inputs=("file:///b",)), overwrite=True)
+    assert not (folder / "_SUCCESS").exists()
+    assert rows(folder / "tags") == []
+    assert not list((folder / "tags").glob("*.parquet"))
 
 
 def test_a_damaged_run_file_is_told_in_one_line(tmp_path: Path) -> None:
