@@ -1,9 +1,9 @@
 """What is committed of given keys, for a listing that comes along about in order of its keys.
 
 Each file of a table is sorted by key, so some rows of each file that overlaps the current keys are
-enough: listing and table are joined like two sorted streams, each file is read once, and memory does
-not grow with the table. Where the listing goes back, as it does inside of a tar, reading starts again
-from there.
+enough: listing and table are joined like two sorted streams, each file is read once, and memory
+does not grow with the table. Where the listing goes back, as it does inside of a tar, reading
+starts again from there.
 """
 
 from collections.abc import Iterator, Sequence

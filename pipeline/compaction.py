@@ -8,9 +8,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.storage import output_failures
 from pipeline.table import OutputTable
 
 __all__ = ["merge_small_files"]
@@ -50,13 +48,8 @@ def merge_small_files(table: OutputTable) -> int:
 def _merge(table: OutputTable, names: list[str]) -> int:
     if len(names) < 2:
         return 0
-    filesystem = table.place.arrow()
-
-    def read(name: str) -> pa.Table:
-        return pq.read_table(name, filesystem=filesystem, schema=table.schema)
-
-    with output_failures(table.place.uri), ThreadPoolExecutor(_NUM_READERS) as readers:
-        parts = list(readers.map(read, names))
+    with ThreadPoolExecutor(_NUM_READERS) as readers:
+        parts = list(readers.map(table.read, names))
     written = table.writer.write(pa.concat_tables(parts))
     table.replace([written], names)
     logger.debug("merged %d files of %s into one", len(names), table.place.uri)

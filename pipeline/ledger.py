@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.committed_rows import CommittedRows
@@ -27,7 +26,6 @@ from pipeline.errors import OutputFailed, Reason
 from pipeline.files import UnwrittenFile, WrittenFile
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
 from pipeline.shards import Shard
-from pipeline.storage import output_failures
 from pipeline.table import OutputTable
 from pipeline.tally import FinishedShards, Tally, Totals
 
@@ -241,10 +239,7 @@ class Ledger:
         """Keys in a file of tags, if any of them may take the place of an old row."""
         if file is None or not any(entry.old_tags or entry.old_letters for entry in entries):
             return set()
-        place = self._tags.place
-        with output_failures(place.uri):
-            rows = pq.read_table(file.name, filesystem=place.arrow(), columns=["key"])
-        return set(rows["key"].to_pylist())
+        return set(self._tags.read(file.name)["key"].to_pylist())
 
     def _commit_finished(self, numbers: Collection[int], elapsed_s: float) -> None:
         entries = [self._open.pop(n) for n in numbers if self._open[n].is_finished]

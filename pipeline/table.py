@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import pyarrow as pa
@@ -36,7 +37,12 @@ logger = logging.getLogger(__name__)
 _EPOCH = "dvt.epoch"
 _FIRST_EPOCH = "dvt.first_epoch"
 _PATIENCE_S = 120.0
+_MAX_MOVED = 5
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.2, 10.0
+
+
+class _Moved(OutputFailed):
+    """What was to be replaced is not there any more, as when somebody else merges files."""
 
 
 def _elapsed(epoch: int) -> str:
@@ -141,13 +147,17 @@ class OutputTable:
             FencedOff: a later run has the table; nothing was committed.
             OutputFailed: the storage keeps failing.
         """
-        rewritten, replaced = self._rewritten(without) if without else ([], [])
-        added = [*files, *rewritten]
-        if added or replaced:
-            self._last_ms = max(self._last_ms + 1, round(1000 * elapsed_s))
-            self._transact(
-                added, replaced, True, (Transaction(_elapsed(self.epoch), self._last_ms),)
-            )
+        if not files and not without:
+            return
+        self._last_ms = max(self._last_ms + 1, round(1000 * elapsed_s))
+        number = (Transaction(_elapsed(self.epoch), self._last_ms),)
+        for _ in range(_MAX_MOVED):
+            rewritten, replaced = self._rewritten(without) if without else ([], [])
+            if not files and not replaced:
+                return
+            with suppress(_Moved):
+                return self._transact([*files, *rewritten], replaced, True, number)
+        raise OutputFailed(f"out: another program keeps rewriting the files of {self.place.uri}")
 
     def replace(self, files: Sequence[WrittenFile], replaced: Collection[str]) -> None:
         """Puts files in the place of others that hold the same rows."""
@@ -163,8 +173,7 @@ class OutputTable:
         for name, low, high in self.bounds():
             if low > last or high < first:
                 continue
-            with output_failures(self.place.uri):
-                rows = pq.read_table(name, filesystem=self.place.arrow(), schema=self.schema)
+            rows = self.read(name)
             stays = pc.invert(pc.is_in(rows[column], value_set=wanted))
             left = rows.filter(stays)
             if left.num_rows == rows.num_rows:
@@ -173,6 +182,14 @@ class OutputTable:
             if left.num_rows:
                 written.append(self.writer.write(left))
         return written, replaced
+
+    def read(self, name: str) -> pa.Table:
+        """All rows of a file."""
+        content = self.place.read(name)
+        if content is None:
+            raise OutputFailed(f"out: {name} is missing in {self.place.uri}")
+        with output_failures(self.place.uri):
+            return pq.read_table(pa.BufferReader(content), schema=self.schema)
 
     def _transact(
         self,
@@ -200,7 +217,7 @@ class OutputTable:
                 if self._delta.transaction_version(number.app_id) == number.version:
                     return  # it is made
                 if gone := set(removed) - set(self.file_names() if removed else ()):
-                    raise OutputFailed(
+                    raise _Moved(
                         f"out: another program has rewritten {min(gone)} of {self.place.uri}; "
                         "the same command continues"
                     )

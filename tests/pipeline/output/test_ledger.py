@@ -10,7 +10,7 @@ from pipeline.errors import Reason
 from pipeline.ledger import Ledger, Tally
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.shards import Shard
-from tests.pipeline.output_tables import tables_in
+from tests.pipeline.output.tables import tables_in
 
 GMACS = (1.0, 3.0)
 
