@@ -48,7 +48,7 @@ class CommittedRows:
         self._files = sorted((low, high, name) for name, low, high in table.bounds())
         self._window = self._schema.empty_table()
         self._window_from, self._window_to = "", ""
-        self._restart("")
+        self._restart()
 
     def of(self, keys: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         """The other columns of those keys that have a row.
@@ -67,14 +67,14 @@ class CommittedRows:
         key_column, *others = (column.to_pylist() for column in found.columns)
         return dict(zip(key_column, zip(*others, strict=True), strict=True))
 
-    def _restart(self, first: str) -> None:
-        self._reached = first
+    def _restart(self) -> None:
+        self._reached: str | None = None
         self._next_file = 0
         self._streams: list[_Stream] = []
 
     def _move_window(self, first: str, last: str, wanted: pa.Array) -> None:
-        if first < self._reached:
-            self._restart(first)
+        if self._reached is not None and first <= self._reached:
+            self._restart()
         pieces = [self._schema.empty_table()]
         num_rows = 0
         is_whole = True

@@ -9,6 +9,7 @@ import json
 import re
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +21,7 @@ __all__ = ["FileWriter", "UnwrittenFile", "WrittenFile", "epoch_of"]
 
 # Small enough that a reader who wants few keys reads little.
 _ROW_GROUP_ROWS = 65_536
+_BOUND_CHARS = 32
 _NAME = re.compile(r"part-(\d{8})-[0-9a-f]{32}\.parquet")
 
 
@@ -31,29 +33,13 @@ class WrittenFile:
         name: in the folder.
         size_bytes: of the file.
         num_rows: at least one.
-        first, last: smallest and largest value of the column it is sorted by.
-        sorted_by: that column.
+        stats: bounds of its columns as the log has them, so that readers can skip it.
     """
 
     name: str
     size_bytes: int
     num_rows: int
-    first: str
-    last: str
-    sorted_by: str
-
-    @property
-    def stats(self) -> str:
-        """For the log, so that readers can skip the file."""
-        column = self.sorted_by
-        return json.dumps(
-            {
-                "numRecords": self.num_rows,
-                "minValues": {column: self.first},
-                "maxValues": {column: self.last},
-                "nullCount": {column: 0},
-            }
-        )
+    stats: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +79,33 @@ class FileWriter:
         pq.write_table(rows, content, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
         buffer = content.getvalue()
         self.place.write(name, memoryview(buffer))
-        bounds = pc.min_max(rows[self.sort_by]).as_py()
-        return WrittenFile(
-            name, buffer.size, rows.num_rows, bounds["min"], bounds["max"], self.sort_by
-        )
+        return WrittenFile(name, buffer.size, rows.num_rows, _stats(rows, self.sort_by))
+
+
+def _stats(rows: pa.Table, sort_by: str) -> str:
+    """Bounds of every column that has an order.
+
+    Of all of them, because deltalake takes a bound that is missing for one that no row meets.
+    """
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for field in rows.schema:
+        if pa.types.is_nested(field.type) or pa.types.is_binary(field.type):
+            continue
+        column = rows[field.name]
+        nulls[field.name] = column.null_count
+        bounds = pc.min_max(column).as_py()
+        if bounds["min"] is None or bounds["min"] != bounds["min"]:
+            continue
+        low[field.name], high[field.name] = bounds["min"], bounds["max"]
+        if pa.types.is_string(field.type) and field.name != sort_by:  # the log stays small
+            low[field.name] = bounds["min"][:_BOUND_CHARS]
+            if len(bounds["max"]) > _BOUND_CHARS:
+                high[field.name] = bounds["max"][:_BOUND_CHARS] + "\U0010ffff"
+    return json.dumps(
+        {"numRecords": rows.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
+    )
 
 
 def epoch_of(name: str) -> int | None:

@@ -24,7 +24,7 @@ def expected(committed: set[str], asked: list[str]) -> dict[str, tuple[int, str]
     return {key: (1 + len(key) % 3, f"e{key}") for key in asked if key in committed}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_in_any_order_it_finds_what_is_committed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -42,7 +42,7 @@ def test_in_any_order_it_finds_what_is_committed(
         patch.setattr("pipeline.committed_rows._WINDOW_ROWS", data.draw(st.sampled_from([2, 99])))
         rows = CommittedRows(tags, ["exit_stage", "etag"])
         for asked in data.draw(
-            st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=8)
+            st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=20)
         ):
             assert rows.of(list(asked)) == expected(committed, list(asked))
 

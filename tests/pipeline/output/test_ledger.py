@@ -1,15 +1,20 @@
 """The ledger on real Delta tables in a folder."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
 
 from pipeline.errors import Reason
 from pipeline.ledger import Ledger, Tally
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
-from pipeline.shards import Shard
+from pipeline.shards import Shard, cut_shards
+from pipeline.table import OutputTable
+from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.tables import tables_in
 
 GMACS = (1.0, 3.0)
@@ -116,3 +121,173 @@ def test_seconds_add_up_over_runs(tmp_path: Path) -> None:
         commit(ledger, shard, number, {key: 1})
         assert ledger.seconds_of_all_runs > seconds
         seconds = ledger.seconds_of_all_runs
+
+
+def image(key: str, etag: str | None = None) -> ImageRecord:
+    return ImageRecord(key, f"file:///{key}", 1, etag)
+
+
+def tagged(images: list[ImageRecord], shard: str) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {"key": i.key, "etag": i.etag, "exit_stage": 1, "shard": shard, "label": str(i.etag)}
+            for i in images
+        ],
+        schema=TAGS_SCHEMA,
+    )
+
+
+def work_off(ledger: Ledger, shards: list[Shard], dead: set[str]) -> list[str]:
+    """Does what there is to do, a commit a shard; images in `dead` cannot be read."""
+    done = []
+    for shard in shards:
+        number, rows = ledger.open(shard)
+        images = [shard.images[row] for row in rows]
+        done += [i.key for i in images]
+        good = [i for i in images if i.key not in dead]
+        letters = [
+            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, "gone", 1, shard.name)
+            for i in images
+            if i.key in dead
+        ]
+        file = ledger.tag_writer.write(tagged(good, shard.name)) if good else None
+        if images:
+            tally = Tally(np.array([len(good), 0]), len(letters))
+            ledger.commit(file, letters, {number: tally})
+    ledger.commit(None, [], {})
+    return done
+
+
+def tables_of(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Key to label and key to reason, by DuckDB; a key that is there twice fails."""
+    found = []
+    for name, column in (("tags", "label"), ("dead_letters", "reason")):
+        pairs = [(r["key"], r[column]) for r in rows_by_duckdb(folder / name)]
+        assert len(pairs) == len(dict(pairs)), f"a key is in {name} twice"
+        found.append(dict(pairs))
+    return found[0], found[1]
+
+
+def version_sweep(folder: Path) -> None:
+    """No version of `tags` that ever was holds a key twice."""
+    newest = DeltaTable(folder / "tags").version()
+    for version in range(newest + 1):
+        keys = DeltaTable(folder / "tags", version=version).to_pyarrow_table()["key"].to_pylist()
+        assert len(keys) == len(set(keys)), f"version {version}"
+
+
+def cut(*images: ImageRecord) -> list[Shard]:
+    return list(cut_shards(images, mean_length=10**9, max_length=3))
+
+
+BEFORE = [image(key, "1") for key in "abcdef"]
+
+
+def test_changed_content_is_tagged_again_and_replaces_its_row(tmp_path: Path) -> None:
+    work_off(ledger_in(tmp_path, 1), cut(*BEFORE), {"b", "c", "f"})
+    # a is new content; b can be read now; c too, though it did not change; d can no more be read.
+    now = [image("a", "2"), image("b", "2"), BEFORE[2], image("d", "2"), *BEFORE[4:]]
+    second = ledger_in(tmp_path, 2)
+    assert work_off(second, cut(*now), {"d"}) == ["a", "b", "d"]
+    tags, letters = tables_of(tmp_path)
+    assert tags == {"a": "2", "b": "2", "e": "1"}
+    assert set(letters) == {"c", "d", "f"}
+    assert second.is_complete
+    assert second.totals.all_runs.num_tagged == 3
+    assert second.totals.all_runs.num_dead_letters == 3
+    assert second.totals.num_skipped == 3
+    version_sweep(tmp_path)
+    assert work_off(ledger_in(tmp_path, 3), cut(*now), set()) == []
+
+
+def test_sources_without_etags_never_count_as_changed(tmp_path: Path) -> None:
+    plain = [image(key) for key in "abc"]
+    work_off(ledger_in(tmp_path, 1), cut(*plain), set())
+    assert work_off(ledger_in(tmp_path, 2), cut(*plain, image("d")), set()) == ["d"]
+
+
+def test_retry_does_the_dead_letters_of_the_reasons_asked_for_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    shards = cut(*BEFORE)
+    work_off(ledger_in(tmp_path, 1), shards, {"b", "f"})
+    other = ledger_in(tmp_path, 2, (Reason.TRUNCATED,))
+    assert other.num_to_retry == 0
+    assert work_off(other, shards, set()) == []
+    retry = ledger_in(tmp_path, 3, (Reason.FETCH_FAILED, Reason.TRUNCATED))
+    assert retry.num_to_retry == 2
+    assert work_off(retry, shards, {"f"}) == ["b", "f"]
+    tags, letters = tables_of(tmp_path)
+    assert set(tags) == set("abcde")
+    assert set(letters) == {"f"}
+    assert retry.is_complete
+    assert retry.totals.num_left == 0
+    assert (retry.totals.num_skipped, retry.totals.all_runs.num_tagged) == (4, 5)
+    third = ledger_in(tmp_path, 4)
+    assert work_off(third, shards, set()) == []
+    assert (third.totals.all_runs.num_tagged, third.totals.all_runs.num_dead_letters) == (5, 1)
+
+
+def test_retry_leaves_images_without_a_result_to_an_ordinary_run(tmp_path: Path) -> None:
+    shards = cut(*BEFORE)
+    work_off(ledger_in(tmp_path, 1), shards[:1], {"b"})
+    retry = ledger_in(tmp_path, 2, tuple(Reason))
+    assert work_off(retry, shards, set()) == ["b"]
+    assert retry.totals.num_left == 3
+    assert retry.is_complete
+    assert work_off(ledger_in(tmp_path, 3), shards, set()) == ["d", "e", "f"]
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("retrying", [False, True])
+def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
+    tmp_path: Path, retrying: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every commit of a run that replaces rows is once the last one before a kill."""
+    now = (
+        BEFORE
+        if retrying
+        else [image("a", "2"), image("b", "2"), *BEFORE[2:4], image("e", "3"), BEFORE[5]]
+    )
+    reasons = (Reason.FETCH_FAILED,) if retrying else None
+    transact = OutputTable._transact
+    for allowed in range(100):
+        folder = tmp_path / f"{allowed}"
+        work_off(ledger_in(folder, 1), cut(*BEFORE), {"b", "c", "f"})
+        ledger = ledger_in(folder, 2, reasons)
+        num_made = 0
+
+        def counted(self: OutputTable, *arguments: Any, _allowed: int = allowed) -> None:
+            nonlocal num_made
+            if num_made == _allowed:
+                raise Killed
+            num_made += 1
+            transact(self, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(OutputTable, "_transact", counted)
+            try:
+                work_off(ledger, cut(*now), {"a"})
+                survived = True
+            except Killed:
+                survived = False
+        tags, letters = tables_of(folder)
+        assert set(tags) | set(letters) == set("abcdef"), "an image is in neither table"
+        # The next command, of either kind, brings everything in order.
+        repaired = ledger_in(folder, 3, reasons if allowed % 2 else None)
+        work_off(repaired, cut(*now), {"a"})
+        final = ledger_in(folder, 4, reasons)
+        work_off(final, cut(*now), {"a"})
+        tags, letters = tables_of(folder)
+        assert not set(tags) & set(letters), "an image is in both tables"
+        assert set(tags) | set(letters) == set("abcdef")
+        assert final.totals.all_runs.num_tagged == len(tags)
+        assert final.totals.all_runs.num_dead_letters == len(letters)
+        version_sweep(folder)
+        if survived:
+            assert allowed >= 4, "the run must have had some steps"
+            return
+    raise AssertionError("no run came to its end")
