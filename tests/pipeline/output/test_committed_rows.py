@@ -1,5 +1,6 @@
 """The join of listing and table, against looking everything up."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,12 @@ def test_a_listing_in_order_reads_each_file_once(
         commit(tags, keys[part::8])  # each file spans all keys
     opened: list[str] = []
     batches = CommittedRows._batches
-    monkeypatch.setattr(
-        CommittedRows,
-        "_batches",
-        lambda self, name, first: opened.append(name) or batches(self, name, first),
-    )
+
+    def counted(self: CommittedRows, name: str, first: str) -> Iterator[pa.Table]:
+        opened.append(name)
+        return batches(self, name, first)
+
+    monkeypatch.setattr(CommittedRows, "_batches", counted)
     rows = CommittedRows(tags, ["exit_stage", "etag"])
     for start in range(0, 4000, 100):
         assert len(rows.of(keys[start : start + 100])) == 100
