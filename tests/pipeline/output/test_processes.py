@@ -21,7 +21,7 @@ from pipeline.storage import open_place
 from pipeline.table import open_delta
 from tests.pipeline.output.fake_run import exit_of, is_dead, listing, work
 
-NUM_IMAGES = 1200
+NUM_IMAGES = 320
 
 
 def start(location: str, pause_s: float = 0.02, lease_s: float = 60) -> "subprocess.Popen[str]":
@@ -148,7 +148,7 @@ def test_of_two_runs_at_once_one_works_and_the_other_says_why_it_does_not(locati
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=140k", "tmpfs", str(folder)]
     if os.getuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("mounting a small disk needs the rights to")
     yield folder
