@@ -66,7 +66,7 @@ def explained(error: BaseException, uri: str) -> OutputFailed:
     """
     text = f"{type(error).__name__} {_line(error)}"
     told = _kind(text) or _line(error)[:300]
-    return OutputFailed(f"out: cannot use {uri}: {told}; what is committed stays")
+    return OutputFailed(f"out: cannot use {uri}: {told}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Endpoint, region and credentials come from the standard AWS chain and are never 
 The store must honour conditional puts (`If-None-Match`), as AWS S3 and its current relatives do.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -37,6 +38,7 @@ _CLIENT = Config(
 @cache
 def _client() -> "S3Client":
     """One client a process; it may be used by several threads."""
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # where it found its credentials
     return boto3.session.Session().client("s3", config=_CLIENT)
 
 
