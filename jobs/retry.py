@@ -45,7 +45,14 @@ def run_retry(job: RetryJob) -> JobResult:
     reasons = tuple(Reason) if job.reason is None else job.reason
     with shown_progress() as listener:
         summary = retry_dead_letters(job.out, reasons, job.max_errors, listener)
-    return JobResult(lines=summary_lines(summary), data=summary.model_dump(mode="json"))
+    num_retried = summary.tagged + summary.dead_letters
+    first = (
+        f"{num_retried:,} dead letters done again: {summary.tagged:,} tagged, "
+        f"{summary.dead_letters:,} failed again"
+    )
+    return JobResult(
+        lines=(first, *summary_lines(summary)[1:]), data=summary.model_dump(mode="json")
+    )
 
 
 command = job_command("retry", RetryJob, run_retry, arguments=("out",))
