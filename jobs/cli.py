@@ -21,6 +21,8 @@ __all__ = ["main", "run"]
 COMMANDS = {
     "demo": ("jobs.demo", "Make a small archive, tag it, report: a first look."),
     "tag": ("jobs.tag", "Tag an archive, or go on where an earlier run stopped."),
+    "retry": ("jobs.retry", "Do the dead letters of an output again."),
+    "status": ("jobs.status", "Tell how far a run is."),
     "report": ("jobs.report_job", "Write the cost report of an output as an HTML page."),
     "train": ("jobs.train", "Train a cascade on labelled pictures."),
     "eval": ("jobs.evaluate", "Accuracy of every exit and the accuracy/cost curve."),

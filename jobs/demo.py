@@ -64,7 +64,7 @@ def run_demo(job: DemoJob) -> JobResult:
     data: dict[str, Any] = {
         "accuracy": accuracy,
         "macs_saved": saved,
-        "report": str(page),
+        "report": page,
         **summary.model_dump(mode="json"),
     }
     exits = " / ".join(f"{count:,}" for count in summary.exits)

@@ -1,6 +1,5 @@
-"""`dvt report`: the cost report of an output folder."""
+"""`dvt report`: the cost report of an output."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -15,9 +14,9 @@ __all__ = ["ReportJob", "command", "run_report"]
 class ReportJob(Job):
     """Writes the cost report of OUT as one HTML page that needs nothing else."""
 
-    out: Annotated[Path, Field(description="output folder of dvt tag")]
+    out: Annotated[str, Field(description="output of dvt tag: a folder or s3://bucket/prefix")]
     html: Annotated[
-        Path | None, Field(description="the page's file; OUT/report.html if not given")
+        str | None, Field(description="the page's file; OUT/report.html if not given")
     ] = None
 
 
@@ -31,7 +30,7 @@ def run_report(job: ReportJob) -> JobResult:
         page = write_report(job.out, job.html)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return JobResult(lines=(f"report: {page}",), data={"report": str(page)})
+    return JobResult(lines=(f"report: {page}",), data={"report": page})
 
 
 command = job_command("report", ReportJob, run_report, arguments=("out",))

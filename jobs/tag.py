@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator
 
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
@@ -18,7 +18,30 @@ from pipeline.sources.opening import InputFormat
 from pipeline.sources.s3 import S3Options
 from pipeline.tagging import tag_archive
 
-__all__ = ["TagJob", "command", "run_tag", "summary_lines"]
+__all__ = ["MaxErrors", "TagJob", "command", "run_tag", "summary_lines"]
+
+
+def _number_or_share(value: object) -> int | float | None:
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return share
+        elif int(text) >= 0:
+            return int(text)
+    except ValueError:
+        pass
+    raise ValueError("must be a number of images or a share such as 1%")
+
+
+MaxErrors = Annotated[
+    int | float | None,
+    BeforeValidator(_number_or_share),
+    Field(description="stop after so many dead letters: N or P%"),
+]
 
 
 class TagJob(Job):
@@ -26,12 +49,12 @@ class TagJob(Job):
 
     INPUT is a folder, a file, a glob, an s3://bucket/prefix, WebDataset tars (also as a range,
     {000..150}.tar), Parquet files, or a list of URIs (.txt, or .csv with a column uri); there may
-    be several. OUT gets Delta tables of tags, dead letters and finished shards, and _SUCCESS when
-    all is done.
+    be several. OUT, a folder or s3://bucket/prefix, gets Delta tables of tags, dead letters and
+    finished shards, and _SUCCESS when all is done.
     """
 
     input: Annotated[tuple[str, ...], Field(min_length=1, description="what to tag")]
-    out: Annotated[Path, Field(description="output folder")]
+    out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = "shapes"
@@ -42,9 +65,7 @@ class TagJob(Job):
     full_depth: Annotated[bool, Field(description="every image through all stages")] = False
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
-    max_errors: Annotated[
-        int | float | None, Field(description="stop after so many dead letters: N or P%")
-    ] = None
+    max_errors: MaxErrors = None
     input_format: Annotated[
         InputFormat, Field(description="auto, files, webdataset or parquet")
     ] = "auto"
@@ -106,23 +127,6 @@ class TagJob(Job):
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
             return values
         return tuple(name.strip() for text in values for name in text.split(",") if name.strip())
-
-    @field_validator("max_errors", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: object) -> int | float | None:
-        if value is None:
-            return None
-        text = str(value).strip()
-        try:
-            if text.endswith("%"):
-                share = float(text[:-1]) / 100
-                if 0 <= share <= 1:
-                    return share
-            elif int(text) >= 0:
-                return int(text)
-        except ValueError:
-            pass
-        raise ValueError("must be a number of images or a share such as 1%")
 
 
 def run_tag(job: TagJob) -> JobResult:

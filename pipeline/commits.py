@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ledger import Tally
 from pipeline.records import DeadLetter
+from pipeline.tally import Tally
 
 __all__ = ["CommitQueue", "Uncommitted"]
 
 _FIRST_INTERVAL_S = 1.0
 _LAST_INTERVAL_S = 30.0
 _SHARE_OF_ELAPSED = 0.05
+# What waits is held in memory, and one file of it is written at a time.
+_MAX_IMAGES = 500_000
 
 
 @dataclass(slots=True)
@@ -70,8 +72,9 @@ class CommitQueue:
         """What to commit now; None if nothing is due, or a batch is still on its way."""
         growing_s = _SHARE_OF_ELAPSED * (now_s - self._started)
         interval_s = min(_LAST_INTERVAL_S, max(_FIRST_INTERVAL_S, growing_s))
-        is_due = at_once or now_s - self._last_s >= interval_s
         batch = self._collected
+        num_images = sum(tally.num_done for tally in batch.tallies.values())
+        is_due = at_once or now_s - self._last_s >= interval_s or num_images >= _MAX_IMAGES
         if self._on_its_way or not is_due or not (batch.tables or batch.letters):
             return None
         self._collected = Uncommitted()

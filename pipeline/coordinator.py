@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
-from pipeline.errors import PipelineError, Reason, TooManyDeadLetters
+from pipeline.errors import FencedOff, OutputFailed, PipelineError, Reason, TooManyDeadLetters
 from pipeline.interrupt import deferred_interrupt
 from pipeline.ledger import Ledger
 from pipeline.progress import Progress, ProgressListener
@@ -109,6 +109,8 @@ class Coordinator:
                     self._check_dead_letters()
                     self._results.write_if_due(at_once=self._scheduler.is_finished)
                     self._listener(self.progress())
+            except (FencedOff, OutputFailed):
+                raise  # nothing more can be committed
             except PipelineError:
                 self._settle()
                 raise

@@ -6,6 +6,8 @@
         ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
         ├── StorageDenied        the storage lets nobody in: credentials, rights, no such bucket
         ├── StorageFailed        the storage kept failing where no single image is at fault
+        ├── OutputFailed         the output cannot be read or written; what is committed stays
+        ├── FencedOff            another run has taken the output over; this one must stop
         └── ImageError           one image cannot be read; becomes a dead letter
 
 Each carries one line for the person who runs the job.
@@ -14,7 +16,9 @@ Each carries one line for the person who runs the job.
 from enum import StrEnum
 
 __all__ = [
+    "FencedOff",
     "ImageError",
+    "OutputFailed",
     "PipelineError",
     "Reason",
     "StorageDenied",
@@ -56,6 +60,14 @@ class StorageDenied(PipelineError):
 
 class StorageFailed(PipelineError):
     """A listing failed again and again; what is listed so far stays done."""
+
+
+class OutputFailed(PipelineError):
+    """The storage of the output refused, or kept failing."""
+
+
+class FencedOff(PipelineError):
+    """A later run has taken the output over, so nothing of this one may be committed any more."""
 
 
 class ImageError(PipelineError):

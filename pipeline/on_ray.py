@@ -3,7 +3,6 @@
 import math
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from pipeline.actors.cascade import CascadeActor
 from pipeline.actors.decode import DecodeActor
 from pipeline.actors.write import WriteActor
 from pipeline.coordinator import Coordinator
+from pipeline.files import FileWriter
 from pipeline.ledger import Ledger
 from pipeline.nodes import this_node
 from pipeline.placement import Plan
@@ -40,7 +40,7 @@ def run_on_ray(
     count = _CountedImages(source)
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        team_of(plan, source, settings.out.resolve() / "tags"),
+        team_of(plan, source, ledger.tag_writer),
         ledger,
         work,
         len(plan.pools[0].cascade.thresholds),
@@ -52,13 +52,15 @@ def run_on_ray(
     coordinator.run()
 
 
-def team_of(plan: Plan, source: Archive, tags: Path, cascade_actor: type = CascadeActor) -> Team:
+def team_of(
+    plan: Plan, source: Archive, writer: FileWriter, cascade_actor: type = CascadeActor
+) -> Team:
     """The actors that a plan asks for; none of them is started yet.
 
     Args:
         plan: of the job.
         source: of the images.
-        tags: folder of the table.
+        writer: of the `tags` table.
         cascade_actor: class of the pools' actors, for tests that need one that fails.
     """
     # Beside the coordinator, because it writes where that commits.
@@ -86,7 +88,7 @@ def team_of(plan: Plan, source: Archive, tags: Path, cascade_actor: type = Casca
             )
             for pool in plan.pools
         ),
-        writer=actor_kind("writer", WriteActor, tags, num_cpus=0, scheduling_strategy=here),
+        writer=actor_kind("writer", WriteActor, writer, num_cpus=0, scheduling_strategy=here),
     )
 
 

@@ -1,32 +1,38 @@
-"""The output folder: what it belongs to, its tables, and the small files beside them.
+"""The output: what it belongs to, its tables, and the small files beside them.
 
 OUT/tags/ dead_letters/ shards/   Delta tables
 OUT/run.json                      identity and circumstances of the last run
 OUT/summary.json                  totals over all runs
 OUT/_SUCCESS                      written last
+OUT/.runs/                        who is writing (`lease.py`)
+
+OUT is a folder or `s3://bucket/prefix`; `storage/` makes them alike.
 """
 
-import fcntl
-import os
-import shutil
+import logging
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.compaction import merge_small_files
 from pipeline.errors import UsageError
+from pipeline.lease import FOLDER, Lease
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
-from pipeline.table import OutputTable
+from pipeline.storage import open_place
+from pipeline.table import OutputTable, open_delta
 
 __all__ = ["Hardware", "ModelIdentity", "Output", "RunFile", "Summary"]
 
+logger = logging.getLogger(__name__)
+
 _TABLES = ("tags", "dead_letters", "shards")
+_SORT_BY = ("key", "key", "shard")
 _FILES = ("run.json", "summary.json", "report.html", "_SUCCESS")
-_LOCK = ".lock"
 # What a run that was killed at its very start may leave behind.
-_OWN_HIDDEN = (_LOCK, *(f".{name}.partial" for name in _FILES))
+_OWN_HIDDEN = (FOLDER + "/", *(f".{name}.partial" for name in _FILES))
 
 
 class ModelIdentity(BaseModel):
@@ -50,7 +56,11 @@ class Hardware(BaseModel):
 
 
 class RunFile(BaseModel):
-    """`run.json`: what makes a run continue an earlier one, and under which circumstances."""
+    """`run.json`: what makes a run continue an earlier one, and under which circumstances.
+
+    Attributes:
+        settings: what was asked for, for `dvt retry`; no credentials are among it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     run: str
@@ -64,6 +74,7 @@ class RunFile(BaseModel):
     versions: dict[str, str]
     hardware: Hardware
     started_at: datetime
+    settings: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _thresholds_fit_exits(self) -> Self:
@@ -93,76 +104,92 @@ class Summary(BaseModel):
 
 
 class Output:
-    """An output folder.
+    """An output.
 
     Args:
-        folder: need not exist yet.
+        location: a folder, or `s3://bucket/prefix`; need not exist yet.
+
+    Raises:
+        UsageError: it is neither.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, location: str | Path) -> None:
+        self.place = open_place(location)
+        self._lease: Lease | None = None
+        self._tables: list[OutputTable] = []
 
     def claim(self, run: RunFile, overwrite: bool) -> None:
         """Makes sure that this run may write here, and says so in `run.json`.
 
         Raises:
-            UsageError: the folder holds something else, another run is at work, or it holds
+            UsageError: the place holds something else, another run is at work, or it holds
                 results of another archive, model, thresholds or number of labels, which must not
                 be mixed with these.
+            OutputFailed: the storage cannot be used.
         """
         self._check_is_own()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
+        if not overwrite:
+            self._check_continues(run)
+        self.place.prepare()
+        self._lease = Lease(self.place, run.run)
         try:
             if overwrite:
-                self._remove_own()
-            earlier = self._earlier_run()
-            if earlier is not None:
-                self._check_continues(earlier, run)
-            self._replace("run.json", run.model_dump_json(indent=1))
+                self._erase(self._lease.epoch)
+            else:
+                self._check_continues(run)  # again, now that nobody else writes
+            self.place.write("run.json", run.model_dump_json(indent=1).encode())
         except BaseException:
             self.release()
             raise
 
     def _check_is_own(self) -> None:
-        if not self.folder.exists():
+        folder = self.place.local_folder
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"out: must be a folder (got a file: {folder})")
+        if self.place.read("run.json") is not None:
             return
-        if not self.folder.is_dir():
-            raise UsageError(f"out: must be a folder (got a file: {self.folder})")
-        strangers = [entry for entry in self.folder.iterdir() if entry.name not in _OWN_HIDDEN]
-        if strangers and not (self.folder / "run.json").is_file():
+        if any(name not in _OWN_HIDDEN for name in self.place.names()):
             raise UsageError(
-                f"out: {self.folder} is not empty and no output of dvt; choose another --out"
+                f"out: {self.place.uri} is not empty and no output of dvt; choose another --out"
             )
 
-    def _lock(self) -> None:
-        """Held until the process ends, however it ends."""
-        self._lock_file = (self.folder / _LOCK).open("w")
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.release()
-            raise UsageError(
-                f"out: another run is writing to {self.folder}; wait for its end, or choose "
-                "another --out"
-            ) from error
+    def _erase(self, epoch: int) -> None:
+        """Removes what a run wrote here, the proof of completion first, and nothing else."""
+        self.place.delete(name for name in reversed(_FILES) if name != "run.json")
+        for name, sort_by in zip(_TABLES, _SORT_BY, strict=True):
+            place = self.place.child(name)
+            delta = open_delta(place)
+            if delta is not None:
+                schema = pa.schema(delta.schema().to_arrow())
+                OutputTable(place, schema, epoch, sort_by).erase()
 
     def release(self) -> None:
         """Lets the next run in."""
-        self._lock_file.close()
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
 
-    def _earlier_run(self) -> RunFile | None:
-        path = self.folder / "run.json"
-        if not path.exists():
+    def run_file(self) -> RunFile | None:
+        """What the last run was; None if there was none.
+
+        Raises:
+            UsageError: it is damaged, or of another version.
+        """
+        content = self.place.read("run.json")
+        if content is None:
             return None
         try:
-            return RunFile.model_validate_json(path.read_bytes())
+            return RunFile.model_validate_json(content)
         except ValidationError as error:
             raise UsageError(
-                f"out: {path} was not written by this version of dvt; choose another --out"
+                f"out: run.json in {self.place.uri} was not written by this version of dvt; "
+                "choose another --out"
             ) from error
 
-    def _check_continues(self, earlier: RunFile, run: RunFile) -> None:
+    def _check_continues(self, run: RunFile) -> None:
+        earlier = self.run_file()
+        if earlier is None:
+            return
         way_out = "choose another --out, or --overwrite to start anew"
         pairs = (
             ("archive", ", ".join(earlier.inputs), ", ".join(run.inputs)),
@@ -178,47 +205,57 @@ class Output:
         for field, before, now in pairs:
             if before != now:
                 raise UsageError(
-                    f"out: {self.folder} holds results of another {field}: {before}, "
+                    f"out: {self.place.uri} holds results of another {field}: {before}, "
                     f"not {now}; {way_out}"
                 )
-
-    def _remove_own(self) -> None:
-        """Deletes what a run wrote here, the proof of completion first, and nothing else."""
-        for name in reversed(_FILES):
-            if name != "run.json":
-                (self.folder / name).unlink(missing_ok=True)
-        for name in _TABLES:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        (self.folder / "run.json").unlink(missing_ok=True)
 
     def tables(
         self, tags_schema: pa.Schema = TAGS_SCHEMA
     ) -> tuple[OutputTable, OutputTable, OutputTable]:
-        """Tags, dead letters and shards.
+        """Tags, dead letters and shards, for the run that claimed the output.
+
+        From here on no earlier run can commit any more; what it left without a commit is removed.
 
         Args:
             tags_schema: with the columns that this job adds to a tag.
+
+        Raises:
+            FencedOff: a later run has the output.
+            UsageError: the tables have other columns.
+            OutputFailed: the storage cannot be used.
         """
+        assert self._lease is not None, "an output is claimed first"
         schemas = (tags_schema, DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA)
-        tags, dead_letters, shards = (
-            OutputTable(self.folder / name, schema)
-            for name, schema in zip(_TABLES, schemas, strict=True)
-        )
+        tags, dead_letters, shards = self._tables = [
+            OutputTable(self.place.child(name), schema, self._lease.epoch, sort_by)
+            for name, schema, sort_by in zip(_TABLES, schemas, _SORT_BY, strict=True)
+        ]
+        num_removed = sum(table.remove_leftovers() for table in self._tables)
+        if num_removed:
+            logger.info("removed %d files of earlier runs that are in no table", num_removed)
         return tags, dead_letters, shards
 
     def reopen(self) -> None:
         """Takes the proof of completion away, before the first new row is committed."""
-        (self.folder / "_SUCCESS").unlink(missing_ok=True)
+        self.place.delete(["_SUCCESS"])
 
-    def complete(self, summary: Summary) -> None:
-        """Writes the totals, and last the proof of completion."""
-        self._replace("summary.json", summary.model_dump_json(indent=1))
-        self._replace("_SUCCESS", "")
+    def merge_files(self) -> None:
+        """Makes few files of many; readers notice nothing."""
+        for table in self._tables:
+            merge_small_files(table)
 
-    def _replace(self, name: str, text: str) -> None:
-        partial = self.folder / f".{name}.partial"
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(self.folder / name)
+    def complete(self, summary: Summary, is_whole: bool = True) -> None:
+        """Writes the totals, and last the proof of completion.
+
+        Args:
+            summary: over all runs.
+            is_whole: every image has a result.
+
+        Raises:
+            FencedOff: a later run has the output.
+        """
+        for table in self._tables:
+            table.check_epoch()
+        self.place.write("summary.json", summary.model_dump_json(indent=1).encode())
+        if is_whole:
+            self.place.write("_SUCCESS", b"")

@@ -3,6 +3,7 @@
 Knows pyarrow; nothing of Ray, files or the model.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,7 @@ DEAD_LETTERS_SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("attempts", pa.int32()),
         ("shard", pa.string()),
+        ("etag", pa.string()),
     ]
 )
 
@@ -155,8 +157,13 @@ class DeadLetter:
     shard: str
 
 
-def dead_letter_table(letters: list[DeadLetter]) -> pa.Table:
-    """Dead letters as rows of `DEAD_LETTERS_SCHEMA`."""
+def dead_letter_table(letters: list[DeadLetter], etag_of_key: Mapping[str, str | None]) -> pa.Table:
+    """Dead letters as rows of `DEAD_LETTERS_SCHEMA`.
+
+    Args:
+        letters: any number.
+        etag_of_key: as the images were listed.
+    """
     rows = [
         {
             "key": letter.key,
@@ -165,6 +172,7 @@ def dead_letter_table(letters: list[DeadLetter]) -> pa.Table:
             "detail": letter.detail,
             "attempts": letter.attempts,
             "shard": letter.shard,
+            "etag": etag_of_key.get(letter.key),
         }
         for letter in letters
     ]

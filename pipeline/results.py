@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline.commits import CommitQueue, Uncommitted
 from pipeline.errors import Reason
-from pipeline.ledger import Ledger, Tally
+from pipeline.files import UnwrittenFile, WrittenFile
+from pipeline.ledger import Ledger
 from pipeline.records import DeadLetter
 from pipeline.scheduling import Origins
-from pipeline.table import WrittenFile
+from pipeline.tally import Tally
 
 __all__ = ["Results", "Write"]
 
@@ -35,7 +36,7 @@ class Write(Protocol):
     def __call__(
         self,
         tables: list[Any],
-        on_written: Callable[[WrittenFile], None],
+        on_written: Callable[[WrittenFile | UnwrittenFile], None],
         on_tables_lost: Callable[[], None],
     ) -> None:
         """Writes one file with the rows of all tables."""
@@ -119,7 +120,7 @@ class Results:
             batch.tables, partial(self._commit, batch), partial(self._on_tables_lost, batch)
         )
 
-    def _commit(self, batch: Uncommitted, file: WrittenFile | None) -> None:
+    def _commit(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile | None) -> None:
         self._writing = None
         self._ledger.commit(file, batch.letters, batch.tallies)
         for table in batch.tables:

@@ -17,7 +17,7 @@ class TagSettings:
 
     Attributes:
         inputs: folders, files, globs, ranges, on this machine or on S3.
-        out: the output folder.
+        out: the output: a folder, or `s3://bucket/prefix`.
         model: a shipped name, a checkpoint folder, or a published file.
         thresholds: one for each exit but the last; None for the model's own.
         full_depth: no early exits.
@@ -37,7 +37,7 @@ class TagSettings:
     """
 
     inputs: tuple[str, ...]
-    out: Path
+    out: str | Path
     model: str
     thresholds: tuple[float, ...] | None = None
     full_depth: bool = False

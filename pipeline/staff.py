@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.actors.cascade import Receipt
+from pipeline.files import UnwrittenFile, WrittenFile
 from pipeline.nodes import DrainingNodes
 from pipeline.scheduling import (
     DECODERS,
@@ -23,7 +24,6 @@ from pipeline.scheduling import (
     Seen,
     Size,
 )
-from pipeline.table import WrittenFile
 from pipeline.team import Crowd, Team
 from pipeline.workers import ActorKind, Worker, Workers
 
@@ -89,7 +89,7 @@ class Staff:
     def write(
         self,
         tables: list[Any],
-        on_written: Callable[[WrittenFile], None],
+        on_written: Callable[[WrittenFile | UnwrittenFile], None],
         on_tables_lost: Callable[[], None],
     ) -> None:
         """Lets the writer write one file; see `results.Write`."""

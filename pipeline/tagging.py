@@ -2,31 +2,32 @@
 
 import itertools
 import time
-import uuid
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 import dvt
-from dvt.checkpoint import model_digest
-from dvt.device import best_device, inference_dtype
+from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
 from pipeline.cluster import running_ray
-from pipeline.errors import UsageError
-from pipeline.ledger import Ledger, Tally
-from pipeline.output import ModelIdentity, Output, RunFile, Summary
-from pipeline.placement import hardware, plan_job
+from pipeline.errors import Reason, UsageError
+from pipeline.ledger import Ledger
+from pipeline.output import Output, RunFile, Summary
+from pipeline.placement import plan_job
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
+from pipeline.run_file import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
+from pipeline.tally import Tally
 
-__all__ = ["tag_archive"]
+__all__ = ["retry_dead_letters", "tag_archive"]
 
 
 def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
@@ -40,6 +41,46 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
         ModelError: the model or its thresholds are unusable.
         PipelineError: it was stopped; what is committed stays, the same call continues.
     """
+    return _run(settings, listener, retry=None)
+
+
+def retry_dead_letters(
+    out: str | Path,
+    reasons: Collection[Reason],
+    max_dead_letters: int | float | None,
+    listener: ProgressListener,
+) -> Summary:
+    """Does dead letters of an output again, with the archive, model and thresholds of its last run.
+
+    Args:
+        out: the output.
+        reasons: which of them.
+        max_dead_letters: as in `TagSettings`; counts those that fail again.
+        listener: told about progress.
+
+    Raises:
+        UsageError: there is no such output, or it cannot be done again.
+        PipelineError: see `tag_archive`.
+    """
+    run = Output(out).run_file()
+    if run is None:
+        raise UsageError(f"out: {out} is no output of dvt (it has no run.json)")
+    asked = {**run.settings, "out": str(out), "max_dead_letters": max_dead_letters}
+    try:
+        settings = TypeAdapter(TagSettings).validate_python(asked)
+    except ValidationError as error:
+        raise UsageError(
+            f"out: run.json in {out} does not say how its job was run ({first_problem(error)}); "
+            "run dvt tag on it once"
+        ) from error
+    settings = replace(settings, thresholds=run.thresholds, full_depth=False)
+    return _run(settings, listener, retry=reasons)
+
+
+def _run(
+    settings: TagSettings, listener: ProgressListener, retry: Collection[Reason] | None
+) -> Summary:
+    output = Output(settings.out)
     source = open_archive(settings.inputs, settings.reading, output=settings.out)
     model = dvt.load_model(settings.model)
     config = model.config
@@ -47,11 +88,10 @@ def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
     thresholds = model.thresholds(full_depth if settings.full_depth else settings.thresholds)
     if next(source.list_images(), None) is None:
         raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}")
-    run = _run_file(settings, source, model, thresholds)
-    output = Output(settings.out)
+    run = new_run_file(settings, source.names, model, thresholds)
     output.claim(run, settings.overwrite)
     try:
-        return _tag(settings, source, model, run, output, listener)
+        return _tag(settings, source, model, run, output, listener, retry)
     finally:
         output.release()
 
@@ -63,11 +103,13 @@ def _tag(
     run: RunFile,
     output: Output,
     listener: ProgressListener,
+    retry: Collection[Reason] | None,
 ) -> Summary:
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
-    ledger = Ledger(*output.tables(pa.schema([*TAGS_SCHEMA, *source.kept])), gmacs, run.run)
+    tables = output.tables(pa.schema([*TAGS_SCHEMA, *source.kept]))
+    ledger = Ledger(*tables, gmacs, run.run, retry)
     work = _work(source, ledger)
     first = next(work, None)
     seconds = 0.0
@@ -84,10 +126,12 @@ def _tag(
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     assert ledger.is_complete, "the coordinator ended with open shards"
+    output.merge_files()
     totals = ledger.totals
     out = str(settings.out)
     output.complete(
-        _summary(totals.all_runs, totals.num_images, 0, gmacs, ledger.seconds_of_all_runs, out)
+        _summary(totals.all_runs, totals.num_images, 0, gmacs, ledger.seconds_of_all_runs, out),
+        is_whole=totals.num_left == 0,
     )
     return _summary(totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out)
 
@@ -98,33 +142,6 @@ def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int
         number, rows = ledger.open(shard)
         if len(rows):
             yield number, rows
-
-
-def _run_file(
-    settings: TagSettings, source: Archive, model: dvt.Cascade, thresholds: tuple[float, ...]
-) -> RunFile:
-    config = model.config
-    device = best_device()
-    names = {"dvt": "dvt-pipeline", "torch": "torch", "ray": "ray", "deltalake": "deltalake"}
-    return RunFile(
-        run=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
-        inputs=source.names,
-        model=ModelIdentity(
-            name=config.name,
-            digest=model_digest(model),
-            num_classes=config.num_classes,
-            grids=tuple(grid.size for grid in config.grids),
-            gmacs_per_exit=dvt.gmacs_per_exit(config),
-        ),
-        thresholds=thresholds[:-1],
-        top_k=settings.top_k,
-        keep_columns=settings.reading.keep_columns,
-        dtype=str(inference_dtype(device)).removeprefix("torch."),
-        batch_size=settings.batch_size,
-        versions={key: version(name) for key, name in names.items()},
-        hardware=hardware(),
-        started_at=datetime.now(UTC).replace(microsecond=0),
-    )
 
 
 def _summary(

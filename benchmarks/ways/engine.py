@@ -27,6 +27,7 @@ from pipeline.placement import plan_job
 from pipeline.pools import parse_pools
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.run_file import new_run_file
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
@@ -75,7 +76,8 @@ def run_engine(
         out: folder for the output, which must not exist.
         pools: as for `dvt tag`; None for one with all stages.
     """
-    config = dvt.load_model(work.cascade).config
+    model = dvt.load_model(work.cascade)
+    config = model.config
     settings = TagSettings(
         inputs=(),
         out=out,
@@ -85,7 +87,7 @@ def run_engine(
     )
     plan = plan_job(settings, config, thresholds, work.dtype)
     output = Output(out)
-    out.mkdir(parents=True)
+    output.claim(new_run_file(settings, (str(work.pixels),), model, thresholds), overwrite=False)
     tables = output.tables()
     ledger = Ledger(*tables, dvt.gmacs_per_exit(config), "benchmark")
     decoder = _start(PixelActor, work)
@@ -94,7 +96,7 @@ def run_engine(
     cascades = [
         _start(CascadeActor, replace(pool.cascade, num_threads=threads)) for pool in plan.pools
     ]
-    writer = _start(WriteActor, out / "tags")
+    writer = _start(WriteActor, ledger.tag_writer)
     _warm_up(decoder, cascades, work)
     ray.get(writer.reset.remote())
     team = Team(
@@ -120,6 +122,7 @@ def run_engine(
     seconds = time.perf_counter() - started
     for actor in (decoder, *cascades, writer):
         ray.kill(actor)
+    output.release()
     tags = tables[0].scan(["key", "label_id", "exit_stage"])
     keys = np.array([int(key) for key in tags["key"].to_pylist()])
     return answered(seconds, keys, tags["label_id"].to_numpy(), tags["exit_stage"].to_numpy())

@@ -1,6 +1,6 @@
 """The cost report: one HTML page that shows what a cascade did with an archive.
 
-Reads an output folder (`tags/`, `dead_letters/`, `shards/`, `run.json`, `summary.json`) and knows
+Reads an output (`tags/`, `dead_letters/`, `shards/`, `run.json`, `summary.json`) and knows
 nothing of models, engines or the command line. Compute is told in MACs, counted from the model's
 configuration; it claims no time saved, because a run does not time itself at full depth.
 """

@@ -1,4 +1,4 @@
-"""Makes `ReportData` from the tables of an output folder.
+"""Makes `ReportData` from the tables of an output.
 
 Every table is read once, as a stream of column-projected batches: an archive may have 100 million
 images. Counts come from the tables; `summary.json` is asked only for what they cannot tell.
@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import DeltaTable
 from pyarrow.dataset import ParquetFragmentScanOptions
 
 from jobs.report.data import Picture, ReportData
@@ -17,27 +16,34 @@ from jobs.report.ranking import RANKED_COLUMNS
 from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import DeadLetterTotals, ShardTotals, TagTotals
+from pipeline.storage import Place, open_place, output_failures
+from pipeline.table import open_delta
 
 __all__ = ["build_report"]
 
 _BATCH_ROWS = 65_536
 
 
-def build_report(out: Path) -> ReportData:
-    """Reads an output folder of `dvt tag`, finished or not.
+def build_report(location: str | Path) -> ReportData:
+    """Reads an output of `dvt tag`, finished or not.
+
+    Args:
+        location: a folder, or `s3://bucket/prefix`.
 
     Raises:
-        ValueError: `out` is not an output of dvt, or its files contradict each other.
+        ValueError: it is not an output of dvt, or its files contradict each other.
+        OutputFailed: it cannot be read.
     """
+    out = open_place(location)
     run = read_run(out)
     tags = TagTotals(num_exits=len(run.model.gmacs_per_exit))
-    for batch in _stream(out / "tags", [*RANKED_COLUMNS, "exit_confidences", "gmacs"]):
+    for batch in _stream(out.child("tags"), [*RANKED_COLUMNS, "exit_confidences", "gmacs"]):
         tags.add(batch)
     dead_letters = DeadLetterTotals()
-    for batch in _stream(out / "dead_letters", ["key", "reason", "detail"]):
+    for batch in _stream(out.child("dead_letters"), ["key", "reason", "detail"]):
         dead_letters.add(batch)
     shards = ShardTotals()
-    for batch in _stream(out / "shards", ["run", "elapsed_s", "num_images"]):
+    for batch in _stream(out.child("shards"), ["run", "elapsed_s", "num_images"]):
         shards.add(batch)
 
     num_settled = tags.num_images + dead_letters.num_images
@@ -76,14 +82,15 @@ def build_report(out: Path) -> ReportData:
     )
 
 
-def _stream(table: Path, columns: list[str]) -> Iterator[pa.Table]:
+def _stream(table: Place, columns: list[str]) -> Iterator[pa.Table]:
     """Batches of a Delta table as small Arrow tables; nothing if there is no such table."""
-    if not DeltaTable.is_deltatable(str(table)):
+    delta = open_delta(table)
+    if delta is None:
         return
-    dataset = DeltaTable(str(table)).to_pyarrow_dataset()
+    dataset = delta.to_pyarrow_dataset()
     missing = [column for column in columns if column not in dataset.schema.names]
     if missing:
-        raise ValueError(f"{table}: not an output of dvt (column {missing[0]} is missing)")
+        raise ValueError(f"{table.uri}: not an output of dvt (column {missing[0]} is missing)")
     scanner = dataset.scanner(
         columns=columns,
         batch_size=_BATCH_ROWS,
@@ -94,9 +101,10 @@ def _stream(table: Path, columns: list[str]) -> Iterator[pa.Table]:
             use_buffered_stream=True, pre_buffer=False
         ),
     )
-    for batch in scanner.to_batches():
-        if batch.num_rows:
-            yield pa.Table.from_batches([batch])
+    with output_failures(table.uri):
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
 
 
 def _with_thumbnails(pictures: tuple[Picture, ...]) -> tuple[Picture, ...]:

@@ -4,7 +4,6 @@ Keys, labels and details are whatever an archive holds. Two defences: everything
 Jinja's autoescape, and `visible` spells out characters that would change how a line reads.
 """
 
-import os
 import unicodedata
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from jobs.report import charts
 from jobs.report.collect import build_report
 from jobs.report.data import ExitFlow, ReportData
 from jobs.report.run_files import archive_name
+from pipeline.storage import open_place
 
 __all__ = ["render_html", "write_report"]
 
@@ -51,31 +51,26 @@ def render_html(data: ReportData) -> str:
     )
 
 
-def write_report(out: Path, html: Path | None = None) -> Path:
-    """Makes the report of an output folder and puts it in place in one step.
+def write_report(out: str | Path, html: str | Path | None = None) -> str:
+    """Makes the report of an output and puts it in place in one step.
 
     Args:
-        out: Output folder of `dvt tag`.
+        out: Output of `dvt tag`: a folder, or `s3://bucket/prefix`.
         html: Where to write; `out/report.html` if None. Its folder is made if it is missing.
 
     Returns:
-        The path written to.
+        Where it was written to.
 
     Raises:
         ValueError: `out` is not an output of dvt.
+        OutputFailed: it cannot be read, or the page not be written.
     """
-    target = html if html is not None else out / "report.html"
+    target = f"{open_place(out).uri}/report.html" if html is None else str(html)
     text = render_html(build_report(out))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    folder, slash, name = target.rpartition("/")
+    place = open_place(folder or slash or ".")
+    place.prepare()
+    place.write(name, text.encode())
     return target
 
 

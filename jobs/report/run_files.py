@@ -1,15 +1,16 @@
-"""Reads `run.json`, `summary.json` and `_SUCCESS` of an output folder.
+"""Reads `run.json`, `summary.json` and `_SUCCESS` of an output.
 
 What is wrong with a file is one `ValueError` line that names the file and the field.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from dvt.config import first_problem
 from pipeline.output import RunFile, Summary
+from pipeline.storage import Place
 
 __all__ = ["archive_name", "read_run", "read_summary"]
 
@@ -23,32 +24,32 @@ def archive_name(run: RunFile) -> str:
     return f"{first} and {more} more" if more else first
 
 
-def _read(path: Path, record: type[_Record]) -> _Record:
+def _parsed(out: Place, name: str, content: bytes, record: type[_Record]) -> _Record:
     try:
-        return record.model_validate_json(path.read_bytes())
+        return record.model_validate_json(content)
     except ValidationError as error:
-        raise ValueError(f"{path}: {first_problem(error)}") from error
+        raise ValueError(f"{out.uri}/{name}: {first_problem(error)}") from error
 
 
-def read_run(out: Path) -> RunFile:
+def read_run(out: Place) -> RunFile:
     """Reads `run.json`.
 
     Raises:
         ValueError: `out` is not an output of dvt, or the file is damaged.
     """
-    path = out / "run.json"
-    if not path.is_file():
-        raise ValueError(f"{out}: not an output of dvt (it has no run.json)")
-    return _read(path, RunFile)
+    content = out.read("run.json")
+    if content is None:
+        raise ValueError(f"{out.uri}: not an output of dvt (it has no run.json)")
+    return _parsed(out, "run.json", content, RunFile)
 
 
-def read_summary(out: Path) -> Summary | None:
+def read_summary(out: Place) -> Summary | None:
     """Reads `summary.json`; None unless `_SUCCESS` says that the output is complete.
 
     Raises:
         ValueError: The file is damaged.
     """
-    path = out / "summary.json"
-    if not ((out / "_SUCCESS").exists() and path.is_file()):
+    content = out.read("summary.json")
+    if content is None or out.read("_SUCCESS") is None:
         return None
-    return _read(path, Summary)
+    return _parsed(out, "summary.json", content, Summary)

@@ -1,10 +1,9 @@
 """The write actor: joins answers into Parquet files, beside the coordinator."""
 
-from pathlib import Path
-
 import pyarrow as pa
 
-from pipeline.table import WrittenFile, write_file
+from pipeline.errors import OutputFailed
+from pipeline.files import FileWriter, UnwrittenFile, WrittenFile
 
 __all__ = ["WriteActor"]
 
@@ -13,15 +12,18 @@ class WriteActor:
     """Writes files of the `tags` table; the coordinator commits them.
 
     Args:
-        folder: of the table.
+        writer: of the table.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, writer: FileWriter) -> None:
+        self._writer = writer
 
     def reset(self) -> None:
         """Answers once the actor is up."""
 
-    def write(self, *tables: pa.Table) -> WrittenFile:
-        """One file with the rows of all tables."""
-        return write_file(self._folder, pa.concat_tables(tables), sort_by="key")
+    def write(self, *tables: pa.Table) -> WrittenFile | UnwrittenFile:
+        """One file with the rows of all tables, or why the storage does not take it."""
+        try:
+            return self._writer.write(pa.concat_tables(tables))
+        except OutputFailed as error:
+            return UnwrittenFile(str(error))

@@ -16,6 +16,7 @@ from pipeline.cluster import running_ray
 from pipeline.ledger import Ledger
 from pipeline.output import Output
 from pipeline.placement import plan_job
+from pipeline.run_file import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import open_archive
@@ -85,8 +86,9 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
     thresholds = model.thresholds(settings.thresholds)
     plan = plan_job(settings, model.config, thresholds, "float32")
     source = open_archive(settings.inputs)
-    settings.out.mkdir(parents=True)
-    ledger = Ledger(*Output(settings.out).tables(), dvt.gmacs_per_exit(model.config), "test")
+    output = Output(settings.out)
+    output.claim(new_run_file(settings, source.names, model, thresholds), overwrite=False)
+    ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "test")
     work = (ledger.open(shard) for shard in cut_shards(source.list_images()))
     with running_ray(max(num_cpus, plan.num_cpus)):
         from pipeline.coordinator import Coordinator
@@ -95,7 +97,7 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
 
         Coordinator(
             Scheduler(plan.limits),
-            team_of(plan, source, settings.out.resolve() / "tags", actor),
+            team_of(plan, source, ledger.tag_writer, actor),
             ledger,
             work,
             model.config.num_stages,
@@ -105,3 +107,4 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
             settings.stalled_s,
         ).run()
     assert ledger.is_complete
+    output.release()

@@ -32,8 +32,8 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    before = {row["key"] for row in rows(out / "tags", "SELECT key FROM t")}
-    files_before = set(committed_files(out / "tags"))
+    answers = "SELECT key, label, exit_stage, confidence FROM t"
+    before = {row["key"]: row for row in rows(out / "tags", answers)}
     assert 0 < len(before) < 5000, "the kill must fall into the middle of the run"
     assert not (out / "_SUCCESS").exists()
 
@@ -41,9 +41,9 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     assert second.code == 0, second.err
     assert second.json["skipped"] == len(before)
     assert second.json["tagged"] == 5000 - len(before)
-    keys = [row["key"] for row in rows(out / "tags", "SELECT key FROM t")]
-    assert len(keys) == len(set(keys)) == 5000
-    assert files_before <= set(committed_files(out / "tags"))
+    after = rows(out / "tags", answers)
+    assert len({row["key"] for row in after}) == len(after) == 5000
+    assert [row for row in after if row["key"] in before and row != before[row["key"]]] == []
     assert (out / "_SUCCESS").exists()
 
 

@@ -152,11 +152,11 @@ def test_time_saved_is_not_claimed(make_output: MakeOutput, tags: pa.Table) -> N
 def test_the_report_is_replaced_in_one_step(make_output: MakeOutput, tags: pa.Table) -> None:
     out = make_output(tags)
     (out / "report.html").write_text("old")
-    assert write_report(out) == out / "report.html"
+    assert write_report(out) == str(out / "report.html")
     html = (out / "report.html").read_text(encoding="utf-8")
     assert html == render_html(build_report(out))
     elsewhere = out.parent / "new" / "page.html"
-    assert write_report(out, elsewhere) == elsewhere
+    assert write_report(out, elsewhere) == str(elsewhere)
     assert [path.name for path in elsewhere.parent.iterdir()] == ["page.html"]
     assert not list(out.glob("*.partial")) + list(out.glob(".*.partial"))
 

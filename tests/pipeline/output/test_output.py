@@ -1,28 +1,17 @@
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
 from pipeline.output import ModelIdentity, Output, RunFile
-
-
-def run_file(**changes: object) -> RunFile:
-    model = ModelIdentity(
-        name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 2.0)
-    )
-    fields: dict[str, object] = {
-        "run": "r",
-        "inputs": ("file:///a",),
-        "model": model,
-        "thresholds": (0.5,),
-        "top_k": 5,
-        "dtype": "float32",
-        "batch_size": 64,
-        "versions": {},
-        "hardware": {"cpu": "c", "num_cpus": 2, "gpus": []},
-        "started_at": "2026-03-12T10:15:00+00:00",
-    }
-    return RunFile.model_validate(fields | changes)
+from pipeline.records import TAGS_SCHEMA
+from tests.command_line import rows
+from tests.pipeline.output.fake_run import run_file
+from tests.pipeline.output.tables import tables_in
 
 
 def claim(folder: Path, run: RunFile, overwrite: bool = False) -> Output:
@@ -64,7 +53,7 @@ def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
         (
             {
                 "model": ModelIdentity(
-                    name="m", digest="d2", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 2.0)
+                    name="m", digest="d2", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 3.0)
                 )
             },
             "model",
@@ -90,15 +79,39 @@ def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: 
 
 
 def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
-    out = claim(tmp_path / "out", run_file())
-    out.tables()
-    (out.folder / "_SUCCESS").touch()
-    claim(out.folder, run_file(inputs=("file:///b",)), overwrite=True)
-    assert not (out.folder / "_SUCCESS").exists()
-    assert not (out.folder / "tags").exists()
+    folder = tmp_path / "out"
+    first = Output(folder)
+    first.claim(run_file(), overwrite=False)
+    tags = first.tables()[0]
+    row = {"key": "a", "exit_stage": 1}
+    tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)
+    first.release()
+    (folder / "_SUCCESS").touch()
+    claim(folder, run_file(inputs=("file:///b",)), overwrite=True)
+    assert not (folder / "_SUCCESS").exists()
+    assert rows(folder / "tags") == []
+    assert not list((folder / "tags").glob("*.parquet"))
 
 
 def test_a_damaged_run_file_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{]")
     with pytest.raises(UsageError, match=r"run\.json"):
         claim(tmp_path, run_file())
+
+
+def test_a_strangers_filter_on_any_column_finds_its_rows(tmp_path: Path) -> None:
+    tags, letters, shards = tables_in(tmp_path, 1)
+    row = {"key": "a", "uri": "u" * 99, "label": "cat", "exit_stage": 2, "gmacs": 1.5, "width": 3}
+    tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)
+    delta = DeltaTable(tmp_path / "tags")
+    for name in ("key", "uri", "label", "exit_stage", "gmacs", "width"):
+        assert delta.to_pyarrow_table(filters=[(name, "=", row[name])]).num_rows == 1, name
+        with duckdb.connect() as connection:
+            content = connection.execute(
+                f"SELECT count(*) FROM read_parquet('{tmp_path}/tags/*.parquet') WHERE {name} = ?",
+                [row[name]],
+            )
+            assert content.fetchall() == [(1,)]
+    assert delta.to_pyarrow_dataset().to_table(filter=pc.field("etag").is_null()).num_rows == 1
+    assert letters.is_empty
+    assert shards.is_empty

@@ -1,0 +1,20 @@
+"""Places of both kinds."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.s3_server import BUCKET, S3Server, s3
+
+__all__ = ["s3"]
+
+
+@pytest.fixture(params=["folder", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place: a folder that is not there yet, or a prefix of a bucket."""
+    if request.param == "folder":
+        return str(tmp_path / "out")
+    server = request.getfixturevalue("s3")
+    assert isinstance(server, S3Server)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}/out"

@@ -1,0 +1,136 @@
+"""A run without Ray, model or pictures: real output, lease, ledger and commits, in any process.
+
+python -m tests.pipeline.output.fake_run OUT NUM_IMAGES PAUSE_S LEASE_S
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+import pipeline.lease
+from pipeline.commits import CommitQueue
+from pipeline.errors import PipelineError, Reason, UsageError
+from pipeline.ledger import Ledger
+from pipeline.output import ModelIdentity, Output, RunFile, Summary
+from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
+from pipeline.shards import Shard, cut_shards
+
+GMACS = (1.0, 3.0)
+_CHUNK = 40
+
+
+def run_file(**changes: object) -> RunFile:
+    """Of a run of this module."""
+    model = ModelIdentity(name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=GMACS)
+    fields: dict[str, object] = {
+        "run": f"r{time.time_ns()}",
+        "inputs": ("file:///a",),
+        "model": model,
+        "thresholds": (0.5,),
+        "top_k": 5,
+        "dtype": "float32",
+        "batch_size": 64,
+        "versions": {},
+        "hardware": {"cpu": "c", "num_cpus": 2, "gpus": []},
+        "started_at": "2026-03-12T10:15:00+00:00",
+    }
+    return RunFile.model_validate(fields | changes)
+
+
+def listing(num_images: int) -> Iterator[ImageRecord]:
+    for number in range(num_images):
+        yield ImageRecord(f"{number:06d}.jpg", f"file:///{number}", 1000 + number, f"e{number}")
+
+
+def is_dead(key: str) -> bool:
+    return int(key[:6]) % 17 == 5
+
+
+def exit_of(key: str) -> int:
+    return 1 + (int(key[:6]) % 4 == 1)
+
+
+def tags(images: list[ImageRecord], shard: Shard) -> pa.Table:
+    rows = [
+        {"key": image.key, "etag": image.etag, "exit_stage": exit_of(image.key), "label": image.key}
+        | {"shard": shard.name}
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, schema=TAGS_SCHEMA)
+
+
+def work(location: str, num_images: int, pause_s: float) -> None:
+    """Does the job.
+
+    Raises:
+        PipelineError: as a real one would.
+    """
+    output = Output(location)
+    output.claim(run_file(), overwrite=False)
+    try:
+        ledger = Ledger(*output.tables(), GMACS, "run")
+        commits = CommitQueue(len(GMACS))
+        output.reopen()
+        print("started", flush=True)
+        for shard in cut_shards(listing(num_images), mean_length=100):
+            number, rows = ledger.open(shard)
+            for start in range(0, len(rows), _CHUNK):
+                images = [shard.images[row] for row in rows[start : start + _CHUNK]]
+                _answer(commits, number, shard, images)
+                batch = commits.take(time.monotonic(), at_once=True)
+                assert batch is not None
+                file = ledger.tag_writer.write(pa.concat_tables(batch.tables))
+                ledger.commit(file, batch.letters, batch.tallies)
+                commits.committed()
+                time.sleep(pause_s)
+        ledger.commit(None, [], {})
+        assert ledger.is_complete
+        output.merge_files()
+        done = ledger.totals.all_runs
+        output.complete(
+            Summary(
+                images=ledger.totals.num_images,
+                tagged=done.num_tagged,
+                dead_letters=done.num_dead_letters,
+                skipped=0,
+                exits=tuple(done.exits.tolist()),
+                gmacs_per_image=1.0,
+                gmacs_full_depth=3.0,
+                seconds=ledger.seconds_of_all_runs,
+                images_per_second=None,
+                out=location,
+            )
+        )
+    finally:
+        output.release()
+
+
+def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageRecord]) -> None:
+    good = [image for image in images if not is_dead(image.key)]
+    exits = np.bincount([exit_of(image.key) - 1 for image in good], minlength=len(GMACS))
+    commits.add_answers(tags(good, shard), {number: exits})
+    letters = [
+        DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
+        for image in images
+        if is_dead(image.key)
+    ]
+    commits.add_letters(number, letters)
+
+
+def main() -> int:
+    location, num_images, pause_s, lease_s = sys.argv[1:]
+    pipeline.lease._LEASE_S = float(lease_s)
+    pipeline.lease._BEAT_S = float(lease_s) / 5
+    try:
+        work(location, int(num_images), float(pause_s))
+    except PipelineError as error:
+        print(f"dvt: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

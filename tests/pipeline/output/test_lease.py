@@ -1,0 +1,116 @@
+"""One run at a time: who lives, who is dead, and how that is found out."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.lease import FOLDER, Lease, Owner, newest_owner
+from pipeline.storage import open_place
+
+
+def test_epochs_count_up_and_a_released_output_is_free_at_once(location: str) -> None:
+    place = open_place(location)
+    for expected in (1, 2, 3):
+        lease = Lease(place, f"run-{expected}")
+        assert lease.epoch == expected
+        lease.release()
+    assert list(place.child(FOLDER).names()) == ["00000003.json"]
+
+
+def test_a_second_run_is_refused_while_the_first_lives(location: str) -> None:
+    place = open_place(location)
+    first = Lease(place, "a")
+    with pytest.raises(UsageError, match=r"another run is writing to .*process \d+ on "):
+        Lease(place, "b")
+    first.release()
+    Lease(place, "b").release()
+
+
+def other_host(location: str, **changes: object) -> Owner:
+    place = open_place(location).child(FOLDER)
+    place.prepare()
+    fields: dict[str, object] = {
+        "epoch": 7,
+        "run": "a",
+        "host": "elsewhere",
+        "machine": "another boot",
+        "pid": 1,
+        "pid_started": "1",
+    }
+    owner = Owner.model_validate(fields | changes)
+    place.write("00000007.json", owner.model_dump_json().encode())
+    return owner
+
+
+def test_a_dead_run_of_another_machine_is_waited_for_as_long_as_a_lease(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.lease._LEASE_S", 2.0)
+    other_host(location)
+    began = time.monotonic()
+    lease = Lease(open_place(location), "b")
+    assert 1.0 <= time.monotonic() - began < 15.0
+    assert lease.epoch == 8
+    lease.release()
+
+
+def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = other_host(location)
+    beats = iter(range(1, 99))
+
+    def sleep(_seconds: float) -> None:
+        other_host(location, beat=next(beats))
+
+    monkeypatch.setattr("pipeline.lease.time.sleep", sleep)
+    with pytest.raises(UsageError, match="process 1 on elsewhere"):
+        Lease(open_place(location), "b")
+    assert newest_owner(open_place(location)) == owner.model_copy(update={"beat": 1})
+
+
+def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None:
+    code = (
+        "import os, signal, sys; from pipeline.lease import Lease; "
+        "from pipeline.storage import open_place; Lease(open_place(sys.argv[1]), 'a'); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, location], check=False)
+    assert killed.returncode == -9
+    owner = newest_owner(open_place(location))
+    assert owner is not None
+    assert not owner.ended
+    began = time.monotonic()
+    lease = Lease(open_place(location), "b")
+    assert lease.epoch == 2
+    assert time.monotonic() - began < 3
+    lease.release()
+
+
+def test_signs_of_life_go_on(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.lease._BEAT_S", 0.05)
+    place = open_place(location)
+    lease = Lease(place, "a")
+    deadline = time.monotonic() + 20
+    beat = 0
+    while beat < 3 and time.monotonic() < deadline:
+        owner = newest_owner(place)
+        assert owner is not None
+        beat = owner.beat
+    assert beat >= 3
+    lease.release()
+
+
+def test_a_first_sign_that_was_cut_off_does_not_lock_the_output_for_ever(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.lease._LEASE_S", 0.5)
+    folder = open_place(location).child(FOLDER)
+    folder.prepare()
+    folder.write("00000004.json", b"{")
+    lease = Lease(open_place(location), "b")
+    assert lease.epoch == 5
+    lease.release()
