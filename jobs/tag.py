@@ -1,15 +1,15 @@
 """`dvt tag`: tags an archive, or goes on where an earlier run on the same output stopped."""
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from pipeline.errors import UsageError
+from jobs.quantities import Gmacs, Share
+from jobs.thresholds import chosen_thresholds
 from pipeline.output import Summary
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
@@ -32,7 +32,13 @@ class TagJob(Job):
     ] = "shapes"
     thresholds: Annotated[
         Path | None,
-        Field(description="JSON file: a list, or an object with a list 'thresholds'"),
+        Field(description="JSON file of dvt calibrate, or with a list of numbers"),
+    ] = None
+    budget: Annotated[
+        Gmacs, Field(description="mean MACs of an image, such as 1.2G; sets the thresholds")
+    ] = None
+    max_drop: Annotated[
+        Share, Field(description="largest loss against full depth, such as 1%, with a proof")
     ] = None
     full_depth: Annotated[bool, Field(description="every image through all stages")] = False
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
@@ -87,14 +93,28 @@ class TagJob(Job):
             pass
         raise ValueError("must be a number of images or a share such as 1%")
 
+    @model_validator(mode="after")
+    def _one_way_to_exit(self) -> Self:
+        ways = {
+            "thresholds": self.thresholds is not None,
+            "budget": self.budget is not None,
+            "max_drop": self.max_drop is not None,
+            "full_depth": self.full_depth,
+        }
+        given = [name for name, is_given in ways.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}: cannot be given together with {given[1]}")
+        return self
+
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
+    thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(
         source=job.input,
         out=job.out,
         model=job.model,
-        thresholds=None if job.thresholds is None else _read_thresholds(job.thresholds),
+        thresholds=thresholds,
         full_depth=job.full_depth,
         batch_size=job.batch_size,
         top_k=job.top_k,
@@ -108,22 +128,7 @@ def run_tag(job: TagJob) -> JobResult:
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)
-    return JobResult(lines=summary_lines(summary), data=summary.model_dump(mode="json"))
-
-
-def _read_thresholds(path: Path) -> tuple[float, ...]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            content = content.get("thresholds")
-        return TypeAdapter(tuple[float, ...]).validate_python(content)
-    except OSError as error:
-        raise UsageError(f"thresholds: cannot read {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise UsageError(
-            f"thresholds: {path} must hold a JSON list of numbers, or an object with one under "
-            "'thresholds'"
-        ) from error
+    return JobResult(lines=(*known, *summary_lines(summary)), data=summary.model_dump(mode="json"))
 
 
 def summary_lines(summary: Summary) -> tuple[str, ...]:

@@ -1,0 +1,229 @@
+"""All thresholds chosen together: the most accurate answers that a mean cost can buy.
+
+The reference's sweep walks a one-parameter family of exit shares. Here every combination on a grid
+is looked at: for two thresholds exhaustively, for more by pairs of neighbours from the sweep's rows
+on (a beam). What the search maximises is the *expected* share of right answers (`smoothing`), for
+the observed one would reward luck. Two rules keep it from being worse than the sweep:
+
+- the sweep's own rows are among the candidates, and what is chosen must have at least the observed
+  accuracy of the sweep at that budget: never worse on the data it was fitted on;
+- it leaves the sweep's row only for an expected gain of at least one standard error of the
+  observed one (the one-standard-error rule): where the sweep is as good, nothing changes.
+
+Shapes: E exits, n images, M candidates.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt.calibration.front import pareto_front, thinned
+from dvt.calibration.grid import pair_totals
+from dvt.calibration.points import exits_taken
+from dvt.calibration.smoothing import expected_values
+from dvt.calibration.sweep import SWEEP_POSITIONS, sweep_thresholds
+from dvt.errors import ModelError
+from dvt.exits import FULL_DEPTH
+
+__all__ = ["JointSearch"]
+
+Floats = NDArray[np.float64]
+
+_LINES = 256  # of each exit, where there is one grid for all
+_BEAM_LINES, _BEAM_WIDTH, _BEAM_ROUNDS = 48, 48, 3
+_SAME = 1 + 1e-9  # sums of costs in another order
+_BISECTIONS = 24
+
+
+class JointSearch:
+    """Candidates for all thresholds together, judged once, asked for any budget.
+
+    Args:
+        confidences_En: largest softmax probability of every image at every exit.
+        right_En: whether each exit's answer is right, or agrees with the last exit.
+        gmacs_per_exit: cumulative cost of leaving at each exit, [E].
+    """
+
+    def __init__(
+        self,
+        confidences_En: NDArray[np.float32],
+        right_En: NDArray[np.bool_],
+        gmacs_per_exit: Sequence[float],
+    ) -> None:
+        self._confidences, self._right = confidences_En, right_En
+        self._costs = np.asarray(gmacs_per_exit, dtype=np.float64)
+        self._expected = expected_values(confidences_En, right_En)
+        rows = [sweep_thresholds(confidences_En, position) for position in SWEEP_POSITIONS]
+        sweep = np.minimum(np.unique(np.array(rows), axis=0), FULL_DEPTH)
+        self._sweep = _Candidates(sweep, *np.array([self._judge(row) for row in sweep]).T)
+        self._all = self._explore().sorted_by_cost()
+
+    def at_budget(self, gmacs: float) -> tuple[float, ...]:
+        """Thresholds with the best expected accuracy at this mean cost, or less.
+
+        Raises:
+            ModelError: not even the first exit can be had for that.
+        """
+        limit = gmacs * _SAME
+        if limit < self._costs[0]:
+            raise ModelError(
+                f"budget: must be at least the first exit's {self._costs[0]:.4g} GMACs "
+                f"(got {gmacs:.4g})"
+            )
+        pool = self._all.first(int(np.searchsorted(self._all.costs, limit, side="right")))
+        swept = self._swept(limit)
+        if swept is None:
+            return pool.row(int(pool.expected.argmax()))
+        eligible = np.flatnonzero(pool.observed >= self._judge(swept)[2])
+        if len(eligible) == 0:
+            return swept
+        chosen = pool.row(int(eligible[pool.expected[eligible].argmax()]))
+        return chosen if self._is_worth_it(chosen, swept) else swept
+
+    def _swept(self, limit: float) -> tuple[float, ...] | None:
+        """The sweep's thresholds for this mean cost, at a position between two if need be."""
+        same = np.flatnonzero((self._sweep.costs <= limit) & (self._sweep.costs * _SAME >= limit))
+        if len(same):
+            return self._sweep.row(int(same[0]))
+        low, high = 0.0, 20.0 * SWEEP_POSITIONS[-1]
+        found: tuple[float, ...] | None = None
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            row = tuple(np.minimum(sweep_thresholds(self._confidences, middle), FULL_DEPTH))
+            if self._judge(row)[0] <= limit:
+                low, found = middle, row
+            else:
+                high = middle
+        return found
+
+    def front(self, most: int) -> list[tuple[float, ...]]:
+        """Thresholds that no others beat in both cost and expected accuracy, cheapest first.
+
+        Args:
+            most: how many at most.
+        """
+        front = pareto_front(self._all.costs, self._all.expected)
+        return [self._all.row(int(index)) for index in thinned(front, most)]
+
+    def _is_worth_it(self, chosen: tuple[float, ...], swept: tuple[float, ...]) -> bool:
+        images = np.arange(self._confidences.shape[1])
+        new, old = exits_taken(self._confidences, chosen), exits_taken(self._confidences, swept)
+        gain = self._expected[new, images].sum() - self._expected[old, images].sum()
+        num_changed = np.count_nonzero(self._right[new, images] != self._right[old, images])
+        return bool(gain >= np.sqrt(num_changed))
+
+    def _judge(self, thresholds: Sequence[float] | Floats) -> tuple[float, float, float]:
+        """Mean cost, expected and observed number of right answers."""
+        images = np.arange(self._confidences.shape[1])
+        exits = exits_taken(self._confidences, thresholds)
+        return (
+            float(self._costs[exits].mean()),
+            float(self._expected[exits, images].sum()),
+            float(self._right[exits, images].sum()),
+        )
+
+    def _explore(self) -> "_Candidates":
+        num_exits = len(self._costs)
+        if num_exits == 1:
+            return self._sweep
+        if num_exits <= 3:
+            return self._grid(self._sweep.thresholds[0], 0, _LINES).joined(self._sweep)
+        pool = starts = self._sweep
+        for _ in range(_BEAM_ROUNDS):
+            for part in self._neighbours(starts):
+                pool = pool.joined(part.best())
+            starts = pool.best(_BEAM_WIDTH)
+        return pool
+
+    def _neighbours(self, starts: "_Candidates") -> Iterator["_Candidates"]:
+        for row in starts.thresholds:
+            for first in range(len(self._costs) - 2):
+                yield self._grid(row, first, _BEAM_LINES)
+
+    def _grid(self, row: Floats, first: int, num_lines: int) -> "_Candidates":
+        """Every pair of lines at exits `first` and `first + 1`, the other thresholds as given."""
+        num_exits, num_images = self._confidences.shape
+        staying = (self._confidences[:first] < row[:first, None]).all(axis=0)
+        before = exits_taken(self._confidences, row)[~staying]
+        fixed = self._yields(before, np.flatnonzero(~staying)).sum(axis=1)
+        images = np.flatnonzero(staying)
+        confidences = self._confidences[:, images]
+        second = first + 1
+        has_second = second < num_exits - 1
+        lines = (
+            self._lines(first, confidences[first], num_lines),
+            self._lines(second, confidences[second], num_lines)
+            if has_second
+            else np.array([-np.inf]),  # the last exit takes all
+        )
+        later = np.full(len(images), num_exits - 1)
+        if has_second:
+            later = second + 1 + exits_taken(confidences[second + 1 :], row[second + 1 :])
+        totals = pair_totals(
+            confidences[[first, second]],
+            lines,
+            self._yields(np.full(len(images), first), images),
+            self._yields(np.full(len(images), second), images),
+            self._yields(later, images),
+        )
+        totals += fixed[:, None, None]
+        cells = np.repeat(row[None], totals[0].size, axis=0)
+        first_of_cell, second_of_cell = np.meshgrid(*lines, indexing="ij")
+        cells[:, first] = first_of_cell.ravel()
+        if has_second:
+            cells[:, second] = second_of_cell.ravel()
+        costs, expected, observed = (total.ravel() for total in totals)
+        return _Candidates(cells, costs / num_images, expected, observed.round())
+
+    def _yields(self, exits: NDArray[np.int64], images: NDArray[np.int64]) -> Floats:
+        """Cost, expected and observed right answers of these images at these exits, [3, n]."""
+        expected, observed = self._expected[exits, images], self._right[exits, images]
+        return np.stack([self._costs[exits], expected, observed.astype(np.float64)])
+
+    def _lines(self, exit_index: int, confidences: NDArray[np.float32], number: int) -> Floats:
+        """Candidate thresholds: even in rank, denser towards the hard images, and the sweep's."""
+        edges = np.array([0.0, FULL_DEPTH])
+        if len(confidences) == 0:
+            return edges
+        ranked, last = np.sort(confidences).astype(np.float64), len(confidences) - 1
+        ranks = (np.linspace(0, last, number // 2), np.geomspace(1, last + 1, number // 2) - 1)
+        chosen = ranked[np.unique(np.concatenate(ranks).astype(np.int64))]
+        return np.unique(np.concatenate([edges, chosen, self._sweep.thresholds[:, exit_index]]))
+
+
+class _Candidates:
+    """M thresholds with their mean cost, and their expected and observed right answers."""
+
+    def __init__(
+        self, thresholds: Floats, costs: Floats, expected: Floats, observed: Floats
+    ) -> None:
+        self.thresholds, self.costs = thresholds, costs
+        self.expected, self.observed = expected, observed
+
+    def row(self, index: int) -> tuple[float, ...]:
+        return tuple(float(value) for value in self.thresholds[index])
+
+    def _at(self, rows: NDArray[np.int64] | slice) -> "_Candidates":
+        return _Candidates(
+            self.thresholds[rows], self.costs[rows], self.expected[rows], self.observed[rows]
+        )
+
+    def first(self, number: int) -> "_Candidates":
+        return self._at(slice(number))
+
+    def sorted_by_cost(self) -> "_Candidates":
+        return self._at(np.argsort(self.costs, kind="stable"))
+
+    def best(self, most: int | None = None) -> "_Candidates":
+        """Those that no others beat in both cost and expected right answers."""
+        front = pareto_front(self.costs, self.expected)
+        return self._at(front if most is None else thinned(front, most))
+
+    def joined(self, other: "_Candidates") -> "_Candidates":
+        return _Candidates(
+            np.concatenate([self.thresholds, other.thresholds]),
+            np.concatenate([self.costs, other.costs]),
+            np.concatenate([self.expected, other.expected]),
+            np.concatenate([self.observed, other.observed]),
+        )
