@@ -15,6 +15,7 @@ from dvt.calibration import (
     certified_thresholds,
     exits_taken,
     fewest_images,
+    good_bet,
     thresholds_for_shares,
 )
 from dvt.exits import FULL_DEPTH
@@ -145,6 +146,9 @@ def _fewest(epsilon: float, delta: float, of: Risk) -> int:
     if of == "agreement":
         return least
     number = least
-    while betting_p_value(np.zeros(number), epsilon) > delta:
+    while True:
+        nothing_lost = np.zeros(number)
+        bet = good_bet(nothing_lost, number, epsilon, delta)
+        if betting_p_value(nothing_lost, epsilon, bet) <= delta:
+            return number
         number = math.ceil(1.01 * number) + 1
-    return number

@@ -8,6 +8,7 @@ from dvt.calibration.bounds import (
     betting_p_value,
     binomial_p_value,
     fewest_images,
+    good_bet,
     most_failures,
 )
 from dvt.calibration.held_out import HELD_OUT, HeldOut
@@ -15,6 +16,7 @@ from dvt.calibration.intervals import clopper_pearson
 from dvt.calibration.joint import JointSearch
 from dvt.calibration.learn_then_test import (
     RISKS,
+    Candidate,
     Certificate,
     Risk,
     candidates_from_safest,
@@ -32,6 +34,7 @@ __all__ = [
     "HELD_OUT",
     "RISKS",
     "SWEEP_POSITIONS",
+    "Candidate",
     "Certificate",
     "HeldOut",
     "JointSearch",
@@ -46,6 +49,7 @@ __all__ = [
     "exit_shares",
     "exits_taken",
     "fewest_images",
+    "good_bet",
     "most_failures",
     "sweep_thresholds",
     "thresholds_for_shares",

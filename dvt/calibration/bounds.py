@@ -1,8 +1,8 @@
 """P-values for "the risk is larger than epsilon", exact or valid for every sample size.
 
 Sources: Angelopoulos et al., Learn then Test (arXiv 2110.01052), for the use of both; Waudby-Smith
-and Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686), section 4
-and its grid of constant bets, for the second.
+and Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686), section 4,
+for the second.
 """
 
 import math
@@ -10,9 +10,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["betting_p_value", "binomial_p_value", "fewest_images", "most_failures"]
+__all__ = ["betting_p_value", "binomial_p_value", "fewest_images", "good_bet", "most_failures"]
 
-_NUM_BETS = 24
+_LARGEST_BET = 0.9  # of the one that a single loss would ruin
 
 
 def binomial_p_value(num_failures: int, num_images: int, epsilon: float) -> float:
@@ -65,24 +65,38 @@ def most_failures(num_images: int, epsilon: float, delta: float) -> int | None:
     return least
 
 
-def betting_p_value(gaps_n: NDArray[np.float64], epsilon: float) -> float:
+def good_bet(
+    gaps_n: NDArray[np.float64] | NDArray[np.int8], num_images: int, epsilon: float, delta: float
+) -> float:
+    """The share to bet on n further values so as to reach the level delta, judged by other values.
+
+    sqrt(2 log(1 / delta) / (n variance)), the source's for a sample of known size. Any bet is valid
+    that does not depend on the values it is laid on; this one is near the best.
+
+    Args:
+        gaps_n: values of the same distribution, none of which will be bet on.
+        num_images: n.
+        epsilon: bound on the mean that is to be shown.
+        delta: level.
+    """
+    # As if one more difference had been seen: a variance of 0 would bet everything on none.
+    variance = (float(np.square(gaps_n - gaps_n.mean()).sum()) + 1) / len(gaps_n)
+    bet = math.sqrt(2 * math.log(1 / delta) / (num_images * variance))
+    return min(bet, _LARGEST_BET / (1 - epsilon))
+
+
+def betting_p_value(
+    gaps_n: NDArray[np.float64] | NDArray[np.int8], epsilon: float, bet: float
+) -> float:
     """P-value for "the mean is larger than epsilon" of independent values in [-1, 1].
 
     A gambler who bets a share on each value being below epsilon gets on average no richer if the
-    mean is larger; a fortune of 20 has then a probability of at most 1/20 (Ville). His capital is
-    spread over several constant shares, since the best one depends on the unknown distribution.
+    mean is larger; a fortune of 20 has then a probability of at most 1/20 (Ville).
 
     Args:
         gaps_n: values in an order that does not depend on them.
         epsilon: above -1 and below 1.
+        bet: at least 0 and below 1 / (1 - epsilon), at which one value of 1 would ruin.
     """
-    # With values rescaled to [0, 1] as in the source these are its bets, all below the one that
-    # could lose everything.
-    bets = np.geomspace(0.01, 0.995, _NUM_BETS) / (1 - epsilon)
-    bets = bets[:, None]
-    log_capital = np.log1p(bets * (epsilon - gaps_n[None, :])).cumsum(axis=1)
-    if log_capital.shape[1] == 0:
-        return 1.0
-    largest = log_capital.max(axis=0)
-    log_mean = largest + np.log(np.exp(log_capital - largest).mean(axis=0))
-    return float(np.exp(-max(0.0, float(log_mean.max()))))
+    log_capital = np.log1p(bet * (epsilon - gaps_n)).cumsum()
+    return float(np.exp(-log_capital.max(initial=0.0)))

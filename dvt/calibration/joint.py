@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration.front import pareto_front, thinned
+from dvt.calibration.candidates import Candidates
 from dvt.calibration.grid import pair_totals
 from dvt.calibration.points import exits_taken
 from dvt.calibration.smoothing import expected_values
@@ -56,8 +56,8 @@ class JointSearch:
         self._expected = expected_values(confidences_En, right_En)
         rows = [sweep_thresholds(confidences_En, position) for position in SWEEP_POSITIONS]
         sweep = np.minimum(np.unique(np.array(rows), axis=0), FULL_DEPTH)
-        self._sweep = _Candidates(sweep, *np.array([self._judge(row) for row in sweep]).T)
-        self._all = self._explore().sorted_by_cost()
+        self._sweep = self._only(*sweep)
+        self._all = self._explore()
 
     def at_budget(self, gmacs: float) -> tuple[float, ...]:
         """Thresholds with the best expected accuracy at this mean cost, or less.
@@ -71,15 +71,25 @@ class JointSearch:
                 f"budget: must be at least the first exit's {self._costs[0]:.4g} GMACs "
                 f"(got {gmacs:.4g})"
             )
-        pool = self._all.first(int(np.searchsorted(self._all.costs, limit, side="right")))
         swept = self._swept(limit)
-        if swept is None:
-            return pool.row(int(pool.expected.argmax()))
-        eligible = np.flatnonzero(pool.observed >= self._judge(swept)[2])
-        if len(eligible) == 0:
+        floor = -np.inf if swept is None else self._judge(swept)[2]
+        chosen = self._all.best_within(limit, floor)
+        if chosen is None:
+            assert swept is not None, "without a floor, all images can leave at the first exit"
             return swept
-        chosen = pool.row(int(eligible[pool.expected[eligible].argmax()]))
-        return chosen if self._is_worth_it(chosen, swept) else swept
+        for first in self._pairs():
+            near = self._grid(np.array(chosen), first, _LINES, is_near=True)
+            chosen = near.joined(self._only(chosen)).best_within(limit, floor) or chosen
+        return chosen if swept is None or self._is_worth_it(chosen, swept) else swept
+
+    def _only(self, *rows: Sequence[float] | Floats) -> Candidates:
+        judged = np.array([self._judge(row) for row in rows])
+        return Candidates(np.array(rows, dtype=np.float64), *judged.T)
+
+    def _pairs(self) -> range:
+        """The first exits of all pairs of neighbours that have thresholds."""
+        num_thresholds = len(self._costs) - 1
+        return range(max(num_thresholds - 1, min(num_thresholds, 1)))
 
     def _swept(self, limit: float) -> tuple[float, ...] | None:
         """The sweep's thresholds for this mean cost, at a position between two if need be."""
@@ -103,8 +113,8 @@ class JointSearch:
         Args:
             most: how many at most.
         """
-        front = pareto_front(self._all.costs, self._all.expected)
-        return [self._all.row(int(index)) for index in thinned(front, most)]
+        best = self._all.best(most)
+        return [best.row(index) for index in range(len(best.costs))]
 
     def _is_worth_it(self, chosen: tuple[float, ...], swept: tuple[float, ...]) -> bool:
         images = np.arange(self._confidences.shape[1])
@@ -123,7 +133,7 @@ class JointSearch:
             float(self._right[exits, images].sum()),
         )
 
-    def _explore(self) -> "_Candidates":
+    def _explore(self) -> Candidates:
         num_exits = len(self._costs)
         if num_exits == 1:
             return self._sweep
@@ -136,13 +146,20 @@ class JointSearch:
             starts = pool.best(_BEAM_WIDTH)
         return pool
 
-    def _neighbours(self, starts: "_Candidates") -> Iterator["_Candidates"]:
+    def _neighbours(self, starts: Candidates) -> Iterator[Candidates]:
         for row in starts.thresholds:
-            for first in range(len(self._costs) - 2):
+            for first in self._pairs():
                 yield self._grid(row, first, _BEAM_LINES)
 
-    def _grid(self, row: Floats, first: int, num_lines: int) -> "_Candidates":
-        """Every pair of lines at exits `first` and `first + 1`, the other thresholds as given."""
+    def _grid(self, row: Floats, first: int, num_lines: int, is_near: bool = False) -> Candidates:
+        """Every pair of lines at exits `first` and `first + 1`, the other thresholds as given.
+
+        Args:
+            row: thresholds.
+            first: exit.
+            num_lines: at either exit.
+            is_near: only close to the given ones, and finer.
+        """
         num_exits, num_images = self._confidences.shape
         staying = (self._confidences[:first] < row[:first, None]).all(axis=0)
         before = exits_taken(self._confidences, row)[~staying]
@@ -152,8 +169,8 @@ class JointSearch:
         second = first + 1
         has_second = second < num_exits - 1
         lines = (
-            self._lines(first, confidences[first], num_lines),
-            self._lines(second, confidences[second], num_lines)
+            self._lines(first, confidences[first], num_lines, row[first] if is_near else None),
+            self._lines(second, confidences[second], num_lines, row[second] if is_near else None)
             if has_second
             else np.array([-np.inf]),  # the last exit takes all
         )
@@ -174,56 +191,27 @@ class JointSearch:
         if has_second:
             cells[:, second] = second_of_cell.ravel()
         costs, expected, observed = (total.ravel() for total in totals)
-        return _Candidates(cells, costs / num_images, expected, observed.round())
+        return Candidates(cells, costs / num_images, expected, observed.round())
 
     def _yields(self, exits: NDArray[np.int64], images: NDArray[np.int64]) -> Floats:
         """Cost, expected and observed right answers of these images at these exits, [3, n]."""
         expected, observed = self._expected[exits, images], self._right[exits, images]
         return np.stack([self._costs[exits], expected, observed.astype(np.float64)])
 
-    def _lines(self, exit_index: int, confidences: NDArray[np.float32], number: int) -> Floats:
+    def _lines(
+        self, exit_index: int, confidences: NDArray[np.float32], number: int, near: float | None
+    ) -> Floats:
         """Candidate thresholds: even in rank, denser towards the hard images, and the sweep's."""
         edges = np.array([0.0, FULL_DEPTH])
         if len(confidences) == 0:
             return edges
         ranked, last = np.sort(confidences).astype(np.float64), len(confidences) - 1
-        ranks = (np.linspace(0, last, number // 2), np.geomspace(1, last + 1, number // 2) - 1)
-        chosen = ranked[np.unique(np.concatenate(ranks).astype(np.int64))]
+        if last < number:
+            return np.unique(np.concatenate([edges, ranked]))
+        if near is not None:
+            centre, reach = np.searchsorted(ranked, near), max(number // 2, last // 64)
+            ranks = np.linspace(centre - reach, centre + reach, number).clip(0, last)
+            return np.unique(np.append(ranked[ranks.astype(np.int64)], near))
+        halves = (np.linspace(0, last, number // 2), np.geomspace(1, last + 1, number // 2) - 1)
+        chosen = ranked[np.concatenate(halves).astype(np.int64)]
         return np.unique(np.concatenate([edges, chosen, self._sweep.thresholds[:, exit_index]]))
-
-
-class _Candidates:
-    """M thresholds with their mean cost, and their expected and observed right answers."""
-
-    def __init__(
-        self, thresholds: Floats, costs: Floats, expected: Floats, observed: Floats
-    ) -> None:
-        self.thresholds, self.costs = thresholds, costs
-        self.expected, self.observed = expected, observed
-
-    def row(self, index: int) -> tuple[float, ...]:
-        return tuple(float(value) for value in self.thresholds[index])
-
-    def _at(self, rows: NDArray[np.int64] | slice) -> "_Candidates":
-        return _Candidates(
-            self.thresholds[rows], self.costs[rows], self.expected[rows], self.observed[rows]
-        )
-
-    def first(self, number: int) -> "_Candidates":
-        return self._at(slice(number))
-
-    def sorted_by_cost(self) -> "_Candidates":
-        return self._at(np.argsort(self.costs, kind="stable"))
-
-    def best(self, most: int | None = None) -> "_Candidates":
-        """Those that no others beat in both cost and expected right answers."""
-        front = pareto_front(self.costs, self.expected)
-        return self._at(front if most is None else thinned(front, most))
-
-    def joined(self, other: "_Candidates") -> "_Candidates":
-        return _Candidates(
-            np.concatenate([self.thresholds, other.thresholds]),
-            np.concatenate([self.costs, other.costs]),
-            np.concatenate([self.expected, other.expected]),
-            np.concatenate([self.observed, other.observed]),
-        )

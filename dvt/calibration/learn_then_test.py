@@ -18,12 +18,19 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration.bounds import betting_p_value, binomial_p_value
+from dvt.calibration.bounds import betting_p_value, binomial_p_value, good_bet
 from dvt.calibration.joint import JointSearch
 from dvt.calibration.points import exits_taken
 from dvt.exits import FULL_DEPTH
 
-__all__ = ["RISKS", "Certificate", "Risk", "candidates_from_safest", "certified_thresholds"]
+__all__ = [
+    "RISKS",
+    "Candidate",
+    "Certificate",
+    "Risk",
+    "candidates_from_safest",
+    "certified_thresholds",
+]
 
 Risk = Literal["agreement", "accuracy"]
 RISKS: tuple[Risk, ...] = get_args(Risk)
@@ -59,18 +66,32 @@ class Certificate:
     num_accepted: int
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Thresholds to be tested, and the losses that the first half had under them, [n]."""
+
+    thresholds: tuple[float, ...]
+    losses: NDArray[np.int8]
+
+
 def candidates_from_safest(
     confidences_En: NDArray[np.float32],
     right_En: NDArray[np.bool_],
     gmacs_per_exit: Sequence[float],
-) -> list[tuple[float, ...]]:
-    """The frozen sequence: the front of cost and expected risk, safest first."""
-    search = JointSearch(confidences_En, right_En, gmacs_per_exit)
-    return search.front(_MOST_CANDIDATES)[::-1]
+) -> list[Candidate]:
+    """The frozen sequence: the front of cost and expected risk, safest first.
+
+    Args:
+        confidences_En: of the first half.
+        right_En: of the first half: agreement with the last exit, or correctness.
+        gmacs_per_exit: cumulative cost of leaving at each exit.
+    """
+    front = JointSearch(confidences_En, right_En, gmacs_per_exit).front(_MOST_CANDIDATES)
+    return [Candidate(row, _losses(confidences_En, right_En, row)) for row in reversed(front)]
 
 
 def certified_thresholds(
-    candidates: Sequence[tuple[float, ...]],
+    candidates: Sequence[Candidate],
     confidences_En: NDArray[np.float32],
     right_En: NDArray[np.bool_],
     of: Risk,
@@ -82,37 +103,47 @@ def certified_thresholds(
     Args:
         candidates: from the safest to the cheapest, found without the images below.
         confidences_En: of the second half.
-        right_En: of the second half: agreement with the last exit for "agreement", which makes
-            the test exact; correctness for "accuracy".
-        of: the risk.
+        right_En: of the second half, of the same kind as the candidates'.
+        of: the risk; "agreement" has an exact test.
         epsilon: above 0 and below 1.
         delta: above 0 and below 1.
     """
     num_exits, num_images = confidences_En.shape
-    images = np.arange(num_images)
     # The betting test looks at the images one by one. A data set may be sorted by class.
     order = np.random.default_rng(0).permutation(num_images)
-    test = _disagreement if of == "agreement" else _lost_accuracy
-    accepted = Certificate(
-        (FULL_DEPTH,) * (num_exits - 1), of, epsilon, delta, num_images, 0.0, 0.0,
-        len(candidates), 0,
-    )  # fmt: skip
-    for number, thresholds in enumerate(candidates, start=1):
-        right = right_En[exits_taken(confidences_En, thresholds), images]
-        losses = right_En[-1].astype(np.float64) - right
-        p_value = test(losses[order], epsilon)
-        if p_value > delta:
+    full_depth = (FULL_DEPTH,) * (num_exits - 1)
+    accepted, observed_risk, p_value, num_accepted = full_depth, 0.0, 0.0, 0
+    for candidate in candidates:
+        losses = _losses(confidences_En, right_En, candidate.thresholds)
+        if of == "agreement":
+            p = binomial_p_value(int(losses.sum()), num_images, epsilon)
+        else:
+            bet = good_bet(candidate.losses, num_images, epsilon, delta)
+            p = betting_p_value(losses[order], epsilon, bet)
+        if p > delta:
             break
-        accepted = Certificate(
-            thresholds, of, epsilon, delta, num_images, float(losses.mean()), p_value,
-            len(candidates), number,
-        )  # fmt: skip
-    return accepted
+        accepted, observed_risk, p_value = candidate.thresholds, float(losses.mean()), p
+        num_accepted += 1
+    return Certificate(
+        thresholds=accepted,
+        of=of,
+        epsilon=epsilon,
+        delta=delta,
+        num_images=num_images,
+        observed_risk=observed_risk,
+        p_value=p_value,
+        num_candidates=len(candidates),
+        num_accepted=num_accepted,
+    )
 
 
-def _disagreement(losses_n: NDArray[np.float64], epsilon: float) -> float:
-    return binomial_p_value(int(losses_n.sum()), len(losses_n), epsilon)
-
-
-def _lost_accuracy(losses_n: NDArray[np.float64], epsilon: float) -> float:
-    return betting_p_value(losses_n, epsilon)
+def _losses(
+    confidences_En: NDArray[np.float32],
+    right_En: NDArray[np.bool_],
+    thresholds: tuple[float, ...],
+) -> NDArray[np.int8]:
+    """What leaving early costs each image: 1 a right answer, 0 nothing, -1 a wrong one, [n]."""
+    images = np.arange(confidences_En.shape[1])
+    right = right_En[exits_taken(confidences_En, thresholds), images]
+    losses: NDArray[np.int8] = right_En[-1].astype(np.int8) - right.astype(np.int8)
+    return losses
