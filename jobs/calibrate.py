@@ -14,7 +14,14 @@ from jobs.calibration import calibrate
 from jobs.calibration_text import calibration_lines
 from jobs.exit_record import record_held_out
 from jobs.held_out import calibrated_model, held_out_path, kept_held_out
-from jobs.labelled import ClassIds, LabelledSource, Sampled, open_labelled, open_pictures
+from jobs.labelled import (
+    ClassIds,
+    LabelledSource,
+    Sampled,
+    check_labels,
+    open_labelled,
+    open_pictures,
+)
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.quantities import Gmacs, Mix, Share
@@ -142,15 +149,16 @@ def _opened(
 ) -> tuple[LabelledSource, ClassIds | None]:
     """The pictures, and how their labels are read; None for pictures without."""
     max_bytes = decode_settings(model.config).max_bytes
-    ids = ClassIds.of_model(model.config.num_classes, model.labels)
     if job.of == "agreement":
         return open_pictures(data, max_bytes), None
-    if job.of == "accuracy":
-        return open_labelled(data, max_bytes), ids
+    ids = ClassIds.of_model(model.config.num_classes, model.labels)
     if "://" not in data:
         labelled = open_labelled(data, max_bytes)
-        if _has_known_label(labelled, ids):
+        if job.of == "accuracy" or _has_known_label(labelled, ids):
+            check_labels(labelled, ids)
             return labelled, ids
+    elif job.of == "accuracy":
+        raise UsageError(f"of: must be agreement for pictures without labels (got {data})")
     return open_pictures(data, max_bytes), None
 
 
