@@ -59,26 +59,27 @@ class Evaluation:
 
     def at_budgets(self) -> list[tuple[float, dict[str, float | None]]]:
         """Each budget, and the accuracy of every curve there; None beyond a curve's ends."""
-        curves = self.curves.items()
         return [
-            (budget, {name: accuracy_at(curve, budget) for name, curve in curves})
+            (budget, {name: self._accuracy_at(name, budget) for name in self.curves})
             for budget in self.budgets
         ]
+
+    def _accuracy_at(self, name: str, budget: float) -> float | None:
+        """Accuracy of a curve at a mean cost; the joint one leaves unspent what buys nothing."""
+        curve = self.curves[name]
+        if name == "joint":
+            budget = min(budget, max(gmacs for gmacs, _ in curve))
+        return accuracy_at(curve, budget)
 
     def joint_gains(self) -> tuple[float, ...]:
         """Accuracy of the joint curve less that of the sweep, at the mean cost of each of its rows.
 
-        Beyond the joint curve's dear end its last point counts, which is cheaper; a row that is
-        cheaper than all of the joint curve's is left out.
+        A row that is cheaper than all of the joint curve is left out.
         """
-        joint = self.curves.get("joint", ())
-        cheapest, dearest = min(joint, default=(0.0, 0.0))[0], max(joint, default=(0.0, 0.0))[0]
-        at_rows = (
-            (accuracy_at(joint, min(point.gmacs, dearest)), point.accuracy)
-            for point in self.fitted
-            if joint and point.gmacs >= cheapest
-        )
-        return tuple(joint - swept for joint, swept in at_rows if joint is not None)
+        if not self.joint:
+            return ()
+        pairs = ((self._accuracy_at("joint", row.gmacs), row.accuracy) for row in self.fitted)
+        return tuple(joint - swept for joint, swept in pairs if joint is not None)
 
     def as_json(self) -> dict[str, Any]:
         """All figures and all points."""

@@ -93,7 +93,7 @@ class JointSearch:
 
     def _swept(self, limit: float) -> tuple[float, ...] | None:
         """The sweep's thresholds for this mean cost, at a position between two if need be."""
-        same = np.flatnonzero((self._sweep.costs <= limit) & (self._sweep.costs * _SAME >= limit))
+        same = np.flatnonzero(np.abs(self._sweep.costs / limit - 1) < 2 * (_SAME - 1))
         if len(same):
             return self._sweep.row(int(same[0]))
         low, high = 0.0, 20.0 * SWEEP_POSITIONS[-1]

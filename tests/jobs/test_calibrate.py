@@ -63,9 +63,10 @@ def test_a_bounded_drop_is_certified_on_the_half_that_was_not_searched(tmp_path:
     assert certificate["p_value"] <= 0.05
     assert certificate["observed_risk"] == pytest.approx(1 - found["held_out"]["agreement"])
     assert found["held_out"]["gmacs"] < 0.3 * COSTS[-1]
-    text = "\n".join(run_calibrate(
-        CalibrateJob(out=tmp_path / "t.json", max_drop="1%", of="agreement")
-    ).lines)  # fmt: skip
+    lines = run_calibrate(
+        CalibrateJob(out=tmp_path / "t.json", max_drop=0.01, of="agreement")
+    ).lines
+    text = "\n".join(lines)
     assert "certified: at most 1 % of the answers differ from full depth's, 95 % sure" in text
     assert "allow " in text
 
