@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 import dvt
 from dvt.calibration import HeldOut, Risk
 from dvt.device import best_device, inference_dtype
-from dvt.fast import make_executor
+from dvt.fast import make_executor, sum_in_one_order
 from jobs.calibration import calibrate
 from jobs.calibration_text import calibration_lines
 from jobs.exit_record import record_held_out
@@ -127,7 +127,8 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
 
 
 def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade, digest: str) -> HeldOut:
-    """What the exits say about the pictures."""
+    """What the exits say about the pictures, computed as `dvt tag` computes it."""
+    sum_in_one_order()
     device = best_device()
     dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
     executor = make_executor(model, device, dtype)
