@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-__all__ = ["Gmacs", "Mix", "Share", "cost_text", "percent"]
+__all__ = ["CountOrShare", "Gmacs", "Mix", "Share", "cost_text", "percent"]
 
 _UNITS = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 _COST = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT])(?:MACs?)?", re.IGNORECASE)
@@ -34,6 +34,22 @@ def _share(value: object) -> float | None:
     return share
 
 
+def _count_or_share(value: object) -> int | float | None:
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return share
+        elif int(text) >= 0:
+            return int(text)
+    except ValueError:
+        pass
+    raise ValueError("must be a number of images or a share such as 1%")
+
+
 def _mix(value: object) -> tuple[float, ...] | None:
     if value is None:
         return None
@@ -49,6 +65,7 @@ def _mix(value: object) -> tuple[float, ...] | None:
 
 Gmacs = Annotated[float | None, BeforeValidator(_gmacs)]
 Share = Annotated[float | None, BeforeValidator(_share)]
+CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
 Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
 
 

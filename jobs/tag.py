@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.quantities import Gmacs, Share
+from jobs.quantities import CountOrShare, Gmacs, Share
 from jobs.thresholds import chosen_thresholds
 from pipeline.output import Summary
 from pipeline.pools import PoolSettings, parse_pools
@@ -44,7 +44,7 @@ class TagJob(Job):
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
     max_errors: Annotated[
-        int | float | None, Field(description="stop after so many dead letters: N or P%")
+        CountOrShare, Field(description="stop after so many dead letters: N or P%")
     ] = None
     overwrite: Annotated[bool, Field(description="remove earlier results in OUT first")] = False
     decoders: Annotated[
@@ -75,23 +75,6 @@ class TagJob(Job):
     @classmethod
     def _pools(cls, value: object) -> object:
         return None if value is None else parse_pools(value)
-
-    @field_validator("max_errors", mode="before")
-    @classmethod
-    def _number_or_share(cls, value: object) -> int | float | None:
-        if value is None:
-            return None
-        text = str(value).strip()
-        try:
-            if text.endswith("%"):
-                share = float(text[:-1]) / 100
-                if 0 <= share <= 1:
-                    return share
-            elif int(text) >= 0:
-                return int(text)
-        except ValueError:
-            pass
-        raise ValueError("must be a number of images or a share such as 1%")
 
     @model_validator(mode="after")
     def _one_way_to_exit(self) -> Self:

@@ -10,11 +10,15 @@ import pytest
 from PIL import Image
 
 import dvt as dvt_package
-from dvt.calibration import HELD_OUT
+from dvt.calibration import HELD_OUT, HeldOut
 from dvt.checkpoint import shipped_models
 from jobs import cli
 from jobs.calibrate import CalibrateJob, run_calibrate
+from jobs.calibration import calibrate
 from jobs.shapes import WrittenArchive, write_shapes
+from jobs.thresholds import chosen_thresholds
+from jobs.thresholds_file import Asked, CalibratedModel
+from pipeline.errors import UsageError
 from tests.command_line import dvt
 
 COSTS = dvt_package.gmacs_per_exit(dvt_package.load_model("shapes").config)
@@ -181,6 +185,25 @@ def test_tag_says_what_to_run_where_a_model_has_no_held_out_exits(
     config = json.loads((own_model / "config.json").read_text())
     (own_model / "config.json").write_text(json.dumps(config | {"name": "another"}))
     assert "is of other weights" in refused(capsys, *tag)
+
+
+def test_another_precision_than_the_calibrated_one_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibrated(tmp_path, budget="4M")
+    content = json.loads((tmp_path / "t.json").read_text()) | {"dtype": "float16"}
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    thresholds, _ = chosen_thresholds("shapes", tmp_path / "t.json", None, None)
+    assert thresholds == tuple(content["thresholds"])
+    assert "found in float16" in caplog.text
+
+
+def test_a_model_with_one_exit_has_nothing_to_choose() -> None:
+    ones = np.ones((1, 9))
+    held_out = HeldOut(ones.astype(np.float32), ones > 0, None, ones[0] > 0, "a", "float32", "some")
+    model = CalibratedModel(name="static", digest="a", gmacs_per_exit=(1.0,))
+    with pytest.raises(UsageError, match="static has one exit"):
+        calibrate(held_out, model, Asked(budget_gmacs=1.0), "agreement")
 
 
 def test_only_one_way_to_choose_thresholds_may_be_given(

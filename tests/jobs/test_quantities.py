@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.quantities import Gmacs, Mix, Share
+from jobs.quantities import CountOrShare, Gmacs, Mix, Share
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,14 @@ def test_shares_are_percents_or_fractions(text: object, share: float | None) -> 
     assert TypeAdapter(Share).validate_python(text) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("text", "limit"), [("0", 0), (12, 12), ("1%", 0.01), ("100 %", 1.0), (None, None)]
+)
+def test_limits_are_counts_or_percents(text: object, limit: float | None) -> None:
+    understood: Any = TypeAdapter(CountOrShare).validate_python(text)
+    assert (understood, type(understood)) == (limit, type(limit))
+
+
 @pytest.mark.parametrize("text", ["60/25/15", [60, 25, 15], "0.6/0.25/0.15"])
 def test_mixes_are_scaled_to_one(text: object) -> None:
     assert TypeAdapter(Mix).validate_python(text) == pytest.approx((0.6, 0.25, 0.15))
@@ -49,6 +57,9 @@ def test_mixes_are_scaled_to_one(text: object) -> None:
         (Share, "100%"),
         (Share, "nan"),
         (Share, "one"),
+        (CountOrShare, "0.5"),
+        (CountOrShare, "-1"),
+        (CountOrShare, "101%"),
         (Mix, "60"),
         (Mix, "0/0"),
         (Mix, "60/-1"),
