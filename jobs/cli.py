@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("jobs.report_job", "Write the cost report of an output as an HTML page."),
     "train": ("jobs.train", "Train a cascade on labelled pictures."),
     "eval": ("jobs.evaluate", "Accuracy of every exit and the accuracy/cost curve."),
+    "calibrate": ("jobs.calibrate", "Thresholds for a budget or a bounded loss, with a proof."),
     "profile": ("jobs.profile", "Time the stages of a cascade on this machine."),
     "simulate": ("jobs.simulate", "Run the scheduler on a simulated cluster, with faults."),
     "shapes": ("jobs.shapes_job", "Write an archive of drawn, labelled pictures."),

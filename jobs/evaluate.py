@@ -27,9 +27,9 @@ class EvalJob(Job):
     WebDataset's layout, Parquet files, or shapes:NUM:SEED; tars and Parquet files also as a folder,
     a glob, or a range {000..012}. Labels are class names, WordNet ids (ImageNet) or class ids.
 
-    The curve is told three times: with the thresholds stored in the checkpoint; with thresholds
-    fitted here by the reference's sweep (on --fit-data, else on each half of the data and judged
-    on the other); and as the checkpoint itself has it.
+    The curve is told four times: with the thresholds stored in the checkpoint; with thresholds
+    fitted here by the reference's sweep, and jointly for the same costs (both on --fit-data, else
+    on each half of the data and judged on the other); and as the checkpoint itself has it.
     """
 
     model: Annotated[

@@ -8,15 +8,18 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.evaluation import Evaluation
+from jobs.quantities import cost_text
 
 __all__ = ["CURVE_TITLES", "evaluation_lines"]
 
 CURVE_TITLES = {
     "stored": "stored thresholds",
     "fitted": "fitted here",
+    "joint": "fitted jointly",
     "checkpoint": "checkpoint's own",
 }
 _WIDTH = 100
+_ROUNDING = 1e-9  # less than any image's share
 
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
@@ -28,7 +31,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     is_known = len(calibration.accuracy_per_exit) == num_exits
     own = calibration.accuracy_per_exit if is_known else (None,) * num_exits
     exits = [
-        (str(number), _cost(gmacs), _percent(accuracy), _percent(own_accuracy))
+        (str(number), cost_text(gmacs), _percent(accuracy), _percent(own_accuracy))
         for number, (gmacs, accuracy, own_accuracy) in enumerate(
             zip(evaluation.gmacs_per_exit, record.accuracy_per_exit, own, strict=True), start=1
         )
@@ -38,15 +41,23 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         shares = " / ".join(f"{count:,}" for count in evaluation.default.exits)
         lines.append(
             f"with its thresholds: {_percent(evaluation.default.accuracy)} at "
-            f"{_cost(evaluation.default.gmacs)}, images per exit {shares}"
+            f"{cost_text(evaluation.default.gmacs)}, images per exit {shares}"
         )
     if evaluation.curves and evaluation.budgets:
         budgets = [
-            (_cost(budget), *(_percent(accuracy) for accuracy in accuracies.values()))
+            (cost_text(budget), *(_percent(accuracy) for accuracy in accuracies.values()))
             for budget, accuracies in evaluation.at_budgets()
         ]
         titles = (CURVE_TITLES[name] for name in evaluation.curves)
         lines += _table(("mean cost", *titles), budgets)
+    if gains := evaluation.joint_gains():
+        at_least, better = (
+            sum(gain > bound for gain in gains) for bound in (-_ROUNDING, _ROUNDING)
+        )
+        lines.append(
+            f"fitted jointly: at least as accurate as the sweep at {at_least} of {len(gains)} "
+            f"costs, more accurate at {better}, by {100 * max(gains):.2f} points at most"
+        )
     if calibration.data:
         lines.append(f"the checkpoint's own figures: {calibration.data}")
     return lines
@@ -54,10 +65,6 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
 
 def _percent(accuracy: float | None) -> str:
     return "–" if accuracy is None else f"{100 * accuracy:.2f} %"
-
-
-def _cost(gmacs: float) -> str:
-    return f"{gmacs:.2f} GMACs" if gmacs >= 0.1 else f"{1000 * gmacs:.4g} MMACs"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -12,11 +12,14 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from dvt.calibration import HeldOut
+from dvt.errors import ModelError
 from dvt.fast import StageExecutor
 from dvt.training import evaluate_exits
 from jobs.labelled import (
     ClassIds,
     DecodedPart,
+    LabelledSource,
     check_labels,
     check_readable,
     decoded_parts,
@@ -25,7 +28,7 @@ from jobs.labelled import (
 from pipeline.placement import decode_settings
 from pipeline.progress import Progress, ProgressListener
 
-__all__ = ["ExitRecord", "judged", "record_exits"]
+__all__ = ["ExitRecord", "judged", "record_exits", "record_held_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +100,101 @@ def record_exits(
     source = open_labelled(data, settings.max_bytes)
     ids = ClassIds.of_model(executor.config.num_classes, names)
     num_images = check_labels(source, ids)
-    started = time.monotonic()
-    confidences, correct, halves = [], [], []
-    num_judged = num_unreadable = 0
-    for batch in _in_batches(decoded_parts(source, settings), batch_size):
-        num_unreadable += batch.num_unreadable
-        if not batch.keys:
-            continue
-        labels = np.array([ids.id_of(label) for label in batch.labels], dtype=np.int64)
-        confident, right = judged(executor, batch.pixels, labels, batch_size)
-        confidences.append(confident)
-        correct.append(right)
-        halves.append(np.array([_is_in_second_half(key) for key in batch.keys]))
-        num_judged += len(labels)
-        elapsed_s = time.monotonic() - started
-        on_progress(Progress(num_images, 0, num_judged, num_unreadable, (), elapsed_s))
+    parts = list(_judged(executor, source, ids, batch_size, on_progress, num_images))
+    num_judged = sum(len(part.in_second_half) for part in parts)
+    num_unreadable = sum(part.num_unreadable for part in parts)
     check_readable(data, num_judged, num_unreadable)
+    answers = np.concatenate([part.answers for part in parts], axis=1)
     return ExitRecord(
-        np.concatenate(confidences, axis=1),
-        np.concatenate(correct, axis=1),
-        np.concatenate(halves),
+        np.concatenate([part.confidences for part in parts], axis=1),
+        answers == np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.in_second_half for part in parts]),
         num_unreadable,
     )
+
+
+def record_held_out(
+    executor: StageExecutor,
+    digest: str,
+    source: LabelledSource,
+    ids: ClassIds | None,
+    data: str,
+    batch_size: int,
+    on_progress: ProgressListener,
+) -> HeldOut:
+    """Judges pictures with or without labels, for a calibration.
+
+    Args:
+        executor: the model on its device, in its precision.
+        digest: of the model.
+        source: of the pictures.
+        ids: finds the classes of their labels; None to look at no label.
+        data: name of the pictures, for the record.
+        batch_size: images per forward pass.
+        on_progress: told after every few batches.
+
+    Raises:
+        UsageError: the data cannot be used, or have a class that the model lacks.
+        ModelError: a confidence is not a number.
+    """
+    parts = list(_judged(executor, source, ids, batch_size, on_progress))
+    num_unreadable = sum(part.num_unreadable for part in parts)
+    check_readable(data, sum(len(part.in_second_half) for part in parts), num_unreadable)
+    confidences = np.concatenate([part.confidences for part in parts], axis=1)
+    if not np.isfinite(confidences).all():
+        raise ModelError("confidence: is not a number; the weights or an image overflow")
+    answers = np.concatenate([part.answers for part in parts], axis=1)
+    labels = np.concatenate([part.labels for part in parts])
+    return HeldOut(
+        confidences=confidences,
+        agrees=answers == answers[-1],
+        correct=None if ids is None else answers == labels,
+        in_second_half=np.concatenate([part.in_second_half for part in parts]),
+        model_digest=digest,
+        dtype=str(executor.dtype).removeprefix("torch."),
+        data=data,
+        num_unreadable=num_unreadable,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _JudgedPart:
+    """Of some images: confidences and answers [E, n], labels (-1 for none) and halves [n]."""
+
+    confidences: NDArray[np.float32]
+    answers: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    in_second_half: NDArray[np.bool_]
+    num_unreadable: int
+
+
+def _judged(
+    executor: StageExecutor,
+    source: LabelledSource,
+    ids: ClassIds | None,
+    batch_size: int,
+    on_progress: ProgressListener,
+    num_images: int | None = None,
+) -> Iterator[_JudgedPart]:
+    started = time.monotonic()
+    num_judged = num_unreadable = 0
+    for batch in _in_batches(decoded_parts(source, decode_settings(executor.config)), batch_size):
+        num_unreadable += batch.num_unreadable
+        labels = [-1 if ids is None else ids.id_of(label) for label in batch.labels]
+        num_exits = executor.config.num_stages
+        scores_EnC = np.empty((num_exits, 0, executor.config.num_classes), np.float32)
+        if batch.keys:
+            scores_EnC = evaluate_exits(executor, batch.pixels, batch_size)
+        yield _JudgedPart(
+            scores_EnC.max(axis=-1),
+            scores_EnC.argmax(axis=-1),
+            np.array(labels, dtype=np.int64),
+            np.array([_is_in_second_half(key) for key in batch.keys], dtype=np.bool_),
+            batch.num_unreadable,
+        )
+        num_judged += len(batch.keys)
+        elapsed_s = time.monotonic() - started
+        on_progress(Progress(num_images, 0, num_judged, num_unreadable, (), elapsed_s))
 
 
 def _is_in_second_half(key: str) -> bool:

@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, Field
 
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.tag import MaxErrors, summary_lines
+from jobs.quantities import CountOrShare
+from jobs.tag import summary_lines
 from pipeline.errors import Reason
 from pipeline.tagging import retry_dead_letters
 
@@ -37,7 +38,9 @@ class RetryJob(Job):
         BeforeValidator(_reasons),
         Field(description="only dead letters of these reasons, such as fetch_failed,truncated"),
     ] = None
-    max_errors: MaxErrors = None
+    max_errors: Annotated[
+        CountOrShare, Field(description="stop after so many dead letters: N or P%")
+    ] = None
 
 
 def run_retry(job: RetryJob) -> JobResult:

@@ -5,22 +5,35 @@ judged on the same data is cross-fitted: thresholds fitted on each half of the i
 the other half, and every image counts once, under thresholds that have not seen it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from dvt.calibration import (
     SWEEP_POSITIONS,
+    JointSearch,
     OperatingPoint,
     evaluate_thresholds,
     sweep_thresholds,
 )
 from jobs.exit_record import ExitRecord
 
-__all__ = ["Curve", "accuracy_at", "budgets_for", "cross_fitted_sweep", "fitted_sweep", "sweep"]
+__all__ = [
+    "Curve",
+    "accuracy_at",
+    "budgets_for",
+    "cross_fitted",
+    "fitted",
+    "joint_rows",
+    "sweep",
+    "sweep_rows",
+]
 
 Curve = Sequence[tuple[float, float]]
 """(GMACs, accuracy) of each point."""
+
+Rows = Sequence[tuple[float, ...]]
+Fit = Callable[[ExitRecord, Sequence[float]], Rows]
 
 # Where the paper tells the accuracy of its cascades on ImageNet (DVT, section 4), GMACs.
 _PAPER_BUDGETS = {
@@ -41,16 +54,29 @@ def sweep(
     ]
 
 
-def fitted_sweep(
-    record: ExitRecord, fitted_on: ExitRecord, gmacs_per_exit: Sequence[float]
+def sweep_rows(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> Rows:
+    """The reference's 59 rows of thresholds, fitted on these images; costs do not matter."""
+    return [sweep_thresholds(record.confidences, position) for position in SWEEP_POSITIONS]
+
+
+def joint_rows(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> Rows:
+    """Thresholds found jointly for the mean costs of the sweep's 59 rows on these images."""
+    search = JointSearch(record.confidences, record.correct, gmacs_per_exit)
+    budgets = sweep(record, sweep_rows(record, gmacs_per_exit), gmacs_per_exit)
+    return [search.at_budget(point.gmacs) for point in budgets]
+
+
+def fitted(
+    fit: Fit, record: ExitRecord, fitted_on: ExitRecord, gmacs_per_exit: Sequence[float]
 ) -> list[OperatingPoint]:
-    """The reference's 59 points, with thresholds fitted on other images than the record's."""
-    rows = [sweep_thresholds(fitted_on.confidences, position) for position in SWEEP_POSITIONS]
-    return sweep(record, rows, gmacs_per_exit)
+    """A curve's 59 points, with thresholds fitted on other images than the record's."""
+    return sweep(record, fit(fitted_on, gmacs_per_exit), gmacs_per_exit)
 
 
-def cross_fitted_sweep(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> list[OperatingPoint]:
-    """The reference's 59 points, with thresholds fitted on the half that they are not judged on.
+def cross_fitted(
+    fit: Fit, record: ExitRecord, gmacs_per_exit: Sequence[float]
+) -> list[OperatingPoint]:
+    """A curve's 59 points, with thresholds fitted on the half that they are not judged on.
 
     Returns:
         Points whose figures are cross-fitted, and whose thresholds are those fitted on all images:
@@ -62,15 +88,12 @@ def cross_fitted_sweep(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> l
         return []
     one, other = halves
     crossed = zip(
-        fitted_sweep(one, other, gmacs_per_exit),
-        fitted_sweep(other, one, gmacs_per_exit),
-        SWEEP_POSITIONS,
+        fitted(fit, one, other, gmacs_per_exit),
+        fitted(fit, other, one, gmacs_per_exit),
+        fit(record, gmacs_per_exit),
         strict=True,
     )
-    return [
-        _pooled((first, second), sweep_thresholds(record.confidences, position))
-        for first, second, position in crossed
-    ]
+    return [_pooled((first, second), tuple(row)) for first, second, row in crossed]
 
 
 def _pooled(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> OperatingPoint:

@@ -1,15 +1,15 @@
 """`dvt tag`: tags an archive, or goes on where an earlier run on the same output stopped."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from pipeline.errors import UsageError
+from jobs.quantities import CountOrShare, Gmacs, Share
+from jobs.thresholds import chosen_thresholds
 from pipeline.output import Summary
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
@@ -18,30 +18,7 @@ from pipeline.sources.opening import InputFormat
 from pipeline.sources.s3 import S3Options
 from pipeline.tagging import tag_archive
 
-__all__ = ["MaxErrors", "TagJob", "command", "run_tag", "summary_lines"]
-
-
-def _number_or_share(value: object) -> int | float | None:
-    if value is None:
-        return None
-    text = str(value).strip()
-    try:
-        if text.endswith("%"):
-            share = float(text[:-1]) / 100
-            if 0 <= share <= 1:
-                return share
-        elif int(text) >= 0:
-            return int(text)
-    except ValueError:
-        pass
-    raise ValueError("must be a number of images or a share such as 1%")
-
-
-MaxErrors = Annotated[
-    int | float | None,
-    BeforeValidator(_number_or_share),
-    Field(description="stop after so many dead letters: N or P%"),
-]
+__all__ = ["TagJob", "command", "run_tag", "summary_lines"]
 
 
 class TagJob(Job):
@@ -60,12 +37,20 @@ class TagJob(Job):
     ] = "shapes"
     thresholds: Annotated[
         Path | None,
-        Field(description="JSON file: a list, or an object with a list 'thresholds'"),
+        Field(description="JSON file of dvt calibrate, or with a list of numbers"),
+    ] = None
+    budget: Annotated[
+        Gmacs, Field(description="mean MACs of an image, such as 1.2G; sets the thresholds")
+    ] = None
+    max_drop: Annotated[
+        Share, Field(description="largest loss against full depth, such as 1%, with a proof")
     ] = None
     full_depth: Annotated[bool, Field(description="every image through all stages")] = False
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
-    max_errors: MaxErrors = None
+    max_errors: Annotated[
+        CountOrShare, Field(description="stop after so many dead letters: N or P%")
+    ] = None
     input_format: Annotated[
         InputFormat, Field(description="auto, files, webdataset or parquet")
     ] = "auto"
@@ -128,14 +113,28 @@ class TagJob(Job):
             return values
         return tuple(name.strip() for text in values for name in text.split(",") if name.strip())
 
+    @model_validator(mode="after")
+    def _one_way_to_exit(self) -> Self:
+        ways = {
+            "thresholds": self.thresholds is not None,
+            "budget": self.budget is not None,
+            "max_drop": self.max_drop is not None,
+            "full_depth": self.full_depth,
+        }
+        given = [name for name, is_given in ways.items() if is_given]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}: cannot be given together with {given[1]}")
+        return self
+
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
+    thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(
         inputs=job.input,
         out=job.out,
         model=job.model,
-        thresholds=None if job.thresholds is None else _read_thresholds(job.thresholds),
+        thresholds=thresholds,
         full_depth=job.full_depth,
         batch_size=job.batch_size,
         top_k=job.top_k,
@@ -157,22 +156,7 @@ def run_tag(job: TagJob) -> JobResult:
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)
-    return JobResult(lines=summary_lines(summary), data=summary.model_dump(mode="json"))
-
-
-def _read_thresholds(path: Path) -> tuple[float, ...]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            content = content.get("thresholds")
-        return TypeAdapter(tuple[float, ...]).validate_python(content)
-    except OSError as error:
-        raise UsageError(f"thresholds: cannot read {path}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise UsageError(
-            f"thresholds: {path} must hold a JSON list of numbers, or an object with one under "
-            "'thresholds'"
-        ) from error
+    return JobResult(lines=(*known, *summary_lines(summary)), data=summary.model_dump(mode="json"))
 
 
 def summary_lines(summary: Summary) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from jobs.labelled.decoding import (
     load_labelled,
 )
 from jobs.labelled.opening import open_labelled
+from jobs.labelled.unlabelled import Sampled, open_pictures
 
 __all__ = [
     "ClassIds",
@@ -33,9 +34,11 @@ __all__ = [
     "LabelledPictures",
     "LabelledSource",
     "Sample",
+    "Sampled",
     "check_labels",
     "check_readable",
     "decoded_parts",
     "load_labelled",
     "open_labelled",
+    "open_pictures",
 ]

@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 import dvt
+import dvt.calibration
 import dvt.fast
 import dvt.training
 
@@ -15,7 +16,7 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, p
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.fast, dvt.training], ids=lambda package: package.__name__
+    "package", [dvt, dvt.calibration, dvt.fast, dvt.training], ids=lambda package: package.__name__
 )
 def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
     own = {
@@ -24,11 +25,12 @@ def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     assert own == set(package.__all__)
-    assert package.__all__ == sorted(package.__all__)
+    constants_first = sorted(package.__all__, key=lambda name: (not name.isupper(), name))
+    assert package.__all__ == constants_first
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.fast, dvt.training], ids=lambda package: package.__name__
+    "package", [dvt, dvt.calibration, dvt.fast, dvt.training], ids=lambda package: package.__name__
 )
 def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
     """`import torch` in an `__init__` would make `dvt.torch` a public name."""

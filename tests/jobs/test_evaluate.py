@@ -49,18 +49,20 @@ def test_a_tar_is_evaluated_with_all_figures_in_one_json_line(tar: Path, tmp_pat
     assert {name: len(curve) for name, curve in figures["curves"].items()} == {
         "stored": 59,
         "fitted": 59,
+        "joint": 59,
         "checkpoint": 59,
     }
     assert figures["checkpoint"]["data"] == "shapes:6000:2"
     assert len(figures["budgets"]) == 6
-    assert set(figures["budgets"][0]) == {"gmacs", "stored", "fitted", "checkpoint"}
+    assert 0 < len(figures["joint_gains"]) <= 59
+    assert set(figures["budgets"][0]) == {"gmacs", "stored", "fitted", "joint", "checkpoint"}
     assert sum(figures["default"]["exits"]) == 90
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 59
+    assert len(rows) == 4 * 59
     assert float(rows[58]["accuracy"]) == figures["curves"]["stored"][58]["accuracy"]
     drawing = (tmp_path / "c.svg").read_text(encoding="utf-8")
-    for title in ("stored thresholds", "fitted here", "checkpoint's own"):
+    for title in ("stored thresholds", "fitted here", "fitted jointly", "checkpoint's own"):
         assert title in drawing
 
 
@@ -145,7 +147,7 @@ def test_a_static_model_has_its_accuracy_and_cost_and_no_curve(
         )
     )
     assert len(done.data["accuracy_per_exit"]) == len(done.data["gmacs_per_exit"]) == 1
-    assert done.data["curves"] == {"stored": [], "fitted": [], "checkpoint": []}
+    assert done.data["curves"] == {"stored": [], "fitted": [], "joint": [], "checkpoint": []}
     assert done.data["budgets"] == []
     assert (tmp_path / "c.csv").read_text() == "curve,position,gmacs,accuracy\n"
 

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
 from jobs.exit_record import ExitRecord
-from jobs.sweeps import accuracy_at, budgets_for, cross_fitted_sweep, fitted_sweep, sweep
+from jobs.sweeps import (
+    accuracy_at,
+    budgets_for,
+    cross_fitted,
+    fitted,
+    joint_rows,
+    sweep,
+    sweep_rows,
+)
 
 Scores = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
@@ -23,7 +31,7 @@ def test_fitted_on_other_data_it_is_the_golden_sweep(
     golden_sweep: dict[str, Any], golden_scores: Scores
 ) -> None:
     fit, judge = record_of(*golden_scores(10)), record_of(*golden_scores(11))
-    points = fitted_sweep(judge, fit, golden_sweep["gmacs_per_exit"])
+    points = fitted(sweep_rows, judge, fit, golden_sweep["gmacs_per_exit"])
     assert len(points) == 59
     for row in golden_sweep["sweep"]:
         point = points[row["p"] - 1]
@@ -38,7 +46,7 @@ def test_cross_fitting_judges_every_image_once_by_the_other_halfs_thresholds(
     record, costs = record_of(*golden_scores(10)), (0.47, 1.46, 3.5)
     one, other = record.halves()
     assert one.num_images + other.num_images == record.num_images == 2000
-    points = cross_fitted_sweep(record, costs)
+    points = cross_fitted(sweep_rows, record, costs)
     for position, point in zip(SWEEP_POSITIONS, points, strict=True):
         assert point.thresholds == sweep_thresholds(record.confidences, position)
         right = spent = 0.0
@@ -55,16 +63,28 @@ def test_cross_fitting_judges_every_image_once_by_the_other_halfs_thresholds(
 def test_fitting_on_the_judged_images_meets_its_budget_too_well(golden_scores: Scores) -> None:
     """What cross-fitting is for: the shares are exact on the images that they were fitted on."""
     record = record_of(*golden_scores(10))
-    same = fitted_sweep(record, record, (0.0, 1.0, 2.0))
-    crossed = cross_fitted_sweep(record, (0.0, 1.0, 2.0))
+    same = fitted(sweep_rows, record, record, (0.0, 1.0, 2.0))
+    crossed = cross_fitted(sweep_rows, record, (0.0, 1.0, 2.0))
     assert [point.exits for point in same] != [point.exits for point in crossed]
     assert [point.thresholds for point in same] == [point.thresholds for point in crossed]
+
+
+def test_the_joint_rows_keep_to_the_sweeps_costs_and_lose_no_accuracy_where_they_were_fitted(
+    golden_scores: Scores,
+) -> None:
+    record, costs = record_of(*golden_scores(10)), (0.47, 1.46, 3.5)
+    swept = fitted(sweep_rows, record, record, costs)
+    found = fitted(joint_rows, record, record, costs)
+    assert len(found) == 59
+    for joint, reference in zip(found, swept, strict=True):
+        assert joint.gmacs <= reference.gmacs * (1 + 1e-9)
+        assert joint.accuracy >= reference.accuracy - 1e-12
 
 
 def test_an_empty_half_gives_no_curve() -> None:
     confidences = np.full((3, 4), 0.5, dtype=np.float32)
     record = ExitRecord(confidences, confidences > 0, np.ones(4, dtype=np.bool_))
-    assert cross_fitted_sweep(record, (1.0, 2.0, 3.0)) == []
+    assert cross_fitted(sweep_rows, record, (1.0, 2.0, 3.0)) == []
 
 
 def test_given_thresholds_are_judged_as_they_are() -> None:

@@ -1,0 +1,79 @@
+"""Amounts as people write them: `1.2G`, `1%`, `60/25/15`. One place for all commands."""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+__all__ = ["CountOrShare", "Gmacs", "Mix", "Share", "cost_text", "percent"]
+
+_UNITS = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+_COST = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT])(?:MACs?)?", re.IGNORECASE)
+
+
+def _gmacs(value: object) -> float | None:
+    if value is None:
+        return None
+    match = _COST.fullmatch(str(value).strip())
+    gmacs = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    if gmacs <= 0:
+        raise ValueError("must be a mean cost per image in MACs, such as 1.2G or 300M")
+    return gmacs
+
+
+def _share(value: object) -> float | None:
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError("must be a share between 0 and 100 %, such as 1%")
+    return share
+
+
+def _count_or_share(value: object) -> int | float | None:
+    if value is None:
+        return None
+    text = str(value).strip()
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return share
+        elif int(text) >= 0:
+            return int(text)
+    except ValueError:
+        pass
+    raise ValueError("must be a number of images or a share such as 1%")
+
+
+def _mix(value: object) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    parts = value if isinstance(value, list | tuple) else str(value).split("/")
+    try:
+        numbers = [float(str(part)) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) < 2 or min(numbers) < 0 or not 0 < sum(numbers) < float("inf"):
+        raise ValueError("must be shares of the images, one for each exit, such as 60/25/15")
+    return tuple(number / sum(numbers) for number in numbers)
+
+
+Gmacs = Annotated[float | None, BeforeValidator(_gmacs)]
+Share = Annotated[float | None, BeforeValidator(_share)]
+CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
+Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
+
+
+def cost_text(gmacs: float) -> str:
+    """A cost for a person; small ones in MMACs."""
+    return f"{gmacs:.2f} GMACs" if gmacs >= 0.1 else f"{1000 * gmacs:.4g} MMACs"
+
+
+def percent(share: float) -> str:
+    """A share for a person, without needless digits."""
+    return f"{100 * share:.4g} %"

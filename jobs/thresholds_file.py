@@ -1,0 +1,123 @@
+"""The file that `dvt calibrate` writes and `dvt tag --thresholds` takes.
+
+Besides the thresholds it holds what was asked for, what was found on which images, and the model
+that this is true of. Thresholds written by hand may be a JSON list, or an object with such a list
+under `thresholds`; nothing is known of them and nothing is checked.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dvt.calibration import Certificate, Risk
+from dvt.config import first_problem
+from pipeline.errors import UsageError
+
+__all__ = ["Asked", "CalibratedModel", "Figures", "ThresholdsFile", "read_thresholds"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Asked(_Part):
+    """One of a mean cost, a bounded risk and given shares of the exits."""
+
+    budget_gmacs: float | None = None
+    max_drop: float | None = None
+    delta: float | None = None
+    exit_mix: tuple[float, ...] | None = None
+
+
+class CalibratedModel(_Part):
+    """The model that the thresholds are for."""
+
+    name: str
+    digest: str
+    gmacs_per_exit: tuple[float, ...]
+
+
+class Figures(_Part):
+    """What thresholds give on some images."""
+
+    num_images: int
+    gmacs: Annotated[float, Field(description="mean cost of an image")]
+    exits: tuple[int, ...]
+    agreement: Annotated[float, Field(description="share answered like the last exit")]
+    accuracy: Annotated[float | None, Field(description="null without labels")]
+    accuracy_full_depth: float | None
+
+
+class ThresholdsFile(_Part):
+    """The file's content.
+
+    `fitted` are figures of the images that the thresholds were chosen on; `held_out` are those to
+    expect: of images that the thresholds have not seen (of each half under the other half's
+    thresholds; with a certificate, of the second half).
+    """
+
+    thresholds: tuple[float, ...]
+    asked: Asked
+    of: Risk
+    model: CalibratedModel
+    data: str
+    dtype: str
+    num_images: int
+    num_unreadable: int
+    fitted: Figures
+    held_out: Figures | None
+    certificate: Certificate | None
+
+    def write(self, path: Path) -> None:
+        """Writes the file, as a whole or not at all.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise UsageError(f"out: cannot write {path}: {error.strerror}") from error
+
+
+def read_thresholds(path: Path) -> "tuple[float, ...] | ThresholdsFile":
+    """Thresholds from a file: bare ones, or with all that `dvt calibrate` knew of them.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict) and "asked" in content:
+            return _calibrated(path, content)
+        if isinstance(content, dict):
+            content = content.get("thresholds")
+        return TypeAdapter(tuple[float, ...]).validate_python(content)
+    except OSError as error:
+        raise UsageError(f"thresholds: cannot read {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise UsageError(
+            f"thresholds: {path} must hold a JSON list of numbers, or an object with one under "
+            "'thresholds'"
+        ) from error
+
+
+def _calibrated(path: Path, content: dict[str, Any]) -> ThresholdsFile:
+    try:
+        file = ThresholdsFile.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise UsageError(
+            f"thresholds: {path} was not written by this version of dvt calibrate: "
+            f"{first_problem(error)}"
+        ) from error
+    if file.certificate is not None and file.certificate.thresholds != file.thresholds:
+        raise UsageError(
+            f"thresholds: {path} was edited: its certificate is of "
+            f"{list(file.certificate.thresholds)} (got {list(file.thresholds)})"
+        )
+    return file

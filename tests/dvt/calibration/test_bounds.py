@@ -1,0 +1,79 @@
+"""P-values are exact where they claim to be, and never too small where they are bounds."""
+
+from fractions import Fraction
+from math import comb
+
+import numpy as np
+import pytest
+
+from dvt.calibration import (
+    betting_p_value,
+    binomial_p_value,
+    fewest_images,
+    good_bet,
+    most_failures,
+)
+
+
+def exact(num_failures: int, num_images: int, epsilon: Fraction) -> Fraction:
+    terms = (
+        comb(num_images, k) * epsilon**k * (1 - epsilon) ** (num_images - k)
+        for k in range(num_failures + 1)
+    )
+    return sum(terms, Fraction(0))
+
+
+@pytest.mark.parametrize("epsilon", [Fraction(1, 1000), Fraction(1, 100), Fraction(2, 5)])
+@pytest.mark.parametrize(
+    ("num_failures", "num_images"), [(0, 1), (0, 300), (4, 1000), (7, 8), (150, 400)]
+)
+def test_the_binomial_tail_is_exact(num_failures: int, num_images: int, epsilon: Fraction) -> None:
+    expected = float(exact(num_failures, num_images, epsilon))
+    assert binomial_p_value(num_failures, num_images, float(epsilon)) == pytest.approx(
+        expected, rel=1e-10
+    )
+
+
+def test_the_binomial_tail_has_its_ends() -> None:
+    assert binomial_p_value(5, 5, 0.3) == 1.0
+    assert binomial_p_value(3, 5, 0.0) == 1.0
+    assert binomial_p_value(3, 5, 1.0) == 0.0
+    assert binomial_p_value(0, 10**6, 0.5) == 0.0
+    assert binomial_p_value(500_000, 10**6, 0.5) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_of_a_thousand_images_four_may_fail_for_one_percent_with_95_percent() -> None:
+    """P[Bin(1000, 0.01) <= 4] = 2.9 %, and 6.6 % for 5: the issue's 0.4 %."""
+    assert most_failures(1000, 0.01, 0.05) == 4
+    assert binomial_p_value(5, 1000, 0.01) > 0.05
+
+
+def test_fewer_than_299_images_prove_nothing_about_one_percent() -> None:
+    """0.99^298 = 5.003 %, 0.99^299 = 4.95 %."""
+    assert fewest_images(0.01, 0.05) == 299
+    assert most_failures(298, 0.01, 0.05) is None
+    assert most_failures(299, 0.01, 0.05) == 0
+
+
+@pytest.mark.parametrize(("plus", "minus"), [(0.02, 0.0), (0.05, 0.03), (0.3, 0.28)])
+def test_the_betting_test_is_wrong_no_more_often_than_its_level(plus: float, minus: float) -> None:
+    """The mean is 2 %, so "larger than 2 %" is just not false; rejecting it is the error."""
+    random, rejected = np.random.default_rng(3), 0
+    for _ in range(400):
+        values = random.choice([1.0, -1.0, 0.0], 1600, p=[plus, minus, 1 - plus - minus])
+        bet = good_bet(values[:800], 800, 0.02, 0.1)
+        rejected += betting_p_value(values[800:], 0.02, bet) <= 0.1
+    # 10 % of 400 are 40; 58 or more have a probability below 0.2 %.
+    assert rejected < 58
+
+
+def test_the_betting_test_finds_a_small_mean_small() -> None:
+    """Nearly as well as the exact test can, where that can be used."""
+    losses = np.zeros(2000)
+    losses[::286] = 1.0  # 7 of them
+    assert binomial_p_value(7, 2000, 0.01) < 0.001
+    assert betting_p_value(losses, 0.01, good_bet(losses, 2000, 0.01, 0.05)) < 0.05
+
+
+def test_a_sample_without_any_value_proves_nothing() -> None:
+    assert betting_p_value(np.empty(0), 0.01, 0.5) == 1.0

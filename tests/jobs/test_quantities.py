@@ -1,0 +1,72 @@
+"""Amounts are understood as people write them, and what is unclear is refused."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from jobs.quantities import CountOrShare, Gmacs, Mix, Share
+
+
+@pytest.mark.parametrize(
+    ("text", "gmacs"),
+    [
+        ("1.2G", 1.2),
+        ("300M", 0.3),
+        (" 300 mmacs ", 0.3),
+        ("2T", 2000.0),
+        (".5g", 0.5),
+        (None, None),
+    ],
+)
+def test_costs_have_a_unit(text: str, gmacs: float) -> None:
+    assert TypeAdapter(Gmacs).validate_python(text) == pytest.approx(gmacs)
+    assert TypeAdapter(Gmacs).validate_python(None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("1%", 0.01), ("0.5 %", 0.005), ("0.02", 0.02), (0.02, 0.02), (None, None)]
+)
+def test_shares_are_percents_or_fractions(text: object, share: float | None) -> None:
+    assert TypeAdapter(Share).validate_python(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [("0", 0), (12, 12), ("1%", 0.01), ("100 %", 1.0), (None, None)]
+)
+def test_limits_are_counts_or_percents(text: object, limit: float | None) -> None:
+    understood: Any = TypeAdapter(CountOrShare).validate_python(text)
+    assert (understood, type(understood)) == (limit, type(limit))
+
+
+@pytest.mark.parametrize("text", ["60/25/15", [60, 25, 15], "0.6/0.25/0.15"])
+def test_mixes_are_scaled_to_one(text: object) -> None:
+    assert TypeAdapter(Mix).validate_python(text) == pytest.approx((0.6, 0.25, 0.15))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (Gmacs, "1.2"),
+        (Gmacs, "0G"),
+        (Gmacs, "-1G"),
+        (Gmacs, "1.2GB"),
+        (Gmacs, "nanG"),
+        (Share, "1"),
+        (Share, "0%"),
+        (Share, "100%"),
+        (Share, "nan"),
+        (Share, "one"),
+        (CountOrShare, "0.5"),
+        (CountOrShare, "-1"),
+        (CountOrShare, "101%"),
+        (Mix, "60"),
+        (Mix, "0/0"),
+        (Mix, "60/-1"),
+        (Mix, "60/nan"),
+        (Mix, "a/b"),
+    ],
+)
+def test_what_is_unclear_is_refused(kind: Any, text: str) -> None:
+    with pytest.raises(ValidationError, match="must be"):
+        TypeAdapter(kind).validate_python(text)
