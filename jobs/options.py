@@ -1,7 +1,8 @@
 """Command-line options made from a job's own fields, so that flags, YAML and checks are one list.
 
-A job is a frozen pydantic model. Every field becomes a flag of the same name (`top_k`: `--top-k`)
-and a key of the file that `--config` names; flags win. What is wrong is told in one line.
+A job is a frozen pydantic model. Every field becomes a flag of the same name (`top_k`: `--top-k`,
+`from_`: `--from`) and a key of the file that `--config` names; flags win. What is wrong is told in
+one line.
 """
 
 import json
@@ -90,7 +91,7 @@ def job_command(
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + name.rstrip("_").replace("_", "-")
     default = (
         ""
         if field.is_required() or field.default in (None, False)
@@ -99,10 +100,13 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     text = (field.description or "") + default
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
-    return click.Option([flag, name], default=None, help=text, metavar=name.upper())
+    return click.Option([flag, name], default=None, help=text, metavar=name.rstrip("_").upper())
 
 
 def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
+    for name in job.model_fields:
+        if name.endswith("_") and name.rstrip("_") in fields:  # Python has words of its own
+            fields[name] = fields.pop(name.rstrip("_"))
     fields |= {key: value for key, value in given.items() if value is not None}
     try:
         return job.model_validate(fields)
