@@ -160,8 +160,9 @@ def _initialise(module: nn.Module) -> None:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, ConvTokenizer):  # comes after its convolutions
-        for conv in module.stem:
-            nn.init.kaiming_normal_(conv.weight)
+        for name, weight in module.stem.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(weight)
         nn.init.kaiming_normal_(module.projection.weight, nonlinearity="linear")
     elif isinstance(module, Stage):
         nn.init.trunc_normal_(module.class_token, std=0.02)

@@ -74,15 +74,18 @@ def run_train(job: TrainJob) -> JobResult:
         torch.set_num_threads(job.threads)
     started = time.perf_counter()
     source = None if job.from_ is None else load_model(job.from_)
+    training = recipe.training
+    if source is not None:  # its stems have their normalisation folded in; a new one would undo it
+        training = training.model_copy(update={"batch_norm": False})
     config = _configuration(job, recipe, source)
     pictures, held_out = _load(job, recipe, config)
     loaded = time.perf_counter()
     logger.info(
         "%d training and %d validation pictures", len(pictures.labels), len(held_out.labels)
     )
-    model = _initial(config, pictures.names, source, recipe.training.seed).to(best_device())
-    digest = training_digest(model, recipe.training, pictures)
-    trainer = Trainer(model, pictures.pixels, pictures.labels, recipe.training)
+    model = _initial(config, pictures.names, source, training.seed).to(best_device())
+    digest = training_digest(model, training, pictures)
+    trainer = Trainer(model, pictures.pixels, pictures.labels, training)
     folder = TrainingFolder(job.out / "training", digest, job.save_every_s)
     if job.overwrite:
         folder.forget()

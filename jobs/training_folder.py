@@ -14,8 +14,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -41,8 +43,8 @@ def training_digest(model: Cascade, recipe: TrainingRecipe, pictures: LabelledPi
         digest.update(settings.model_dump_json(exclude_defaults=True).encode())
     for value in model.state_dict().values():
         digest.update(value.cpu().contiguous().numpy().tobytes())
-    digest.update(pictures.pixels.tobytes())
-    digest.update(pictures.labels.tobytes())
+    digest.update(np.ascontiguousarray(pictures.pixels).data)
+    digest.update(np.ascontiguousarray(pictures.labels).data)
     return digest.hexdigest()
 
 
@@ -74,9 +76,9 @@ class TrainingFolder:
             kept = torch.load(self._state, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return False
-        except Exception as error:
+        except (RuntimeError, ValueError, OSError, EOFError, UnpicklingError) as error:
             raise UsageError(f"out: {self._state} is damaged; --overwrite starts anew") from error
-        if kept.get("format") != _FORMAT or kept.get("digest") != self._digest:
+        if (kept["format"], kept["digest"]) != (_FORMAT, self._digest):
             raise UsageError(
                 f"out: {self.root.parent} holds another training (other model, recipe, data or "
                 "start); choose another folder, or --overwrite it"
@@ -102,17 +104,17 @@ class TrainingFolder:
         content = io.BytesIO()
         torch.save(state, content)
         _replace(self._state, content.getvalue())
-        self._write_curve(trainer.results)
+        if len(trainer.results) > self._num_saved_epochs:
+            self._write_curve(trainer.results)
         self._num_saved_epochs = len(trainer.results)
         self._next_save = time.monotonic() + self._save_every_s
 
     def _write_curve(self, results: Sequence[EpochResult]) -> None:
         lines = [json.dumps(asdict(result)) for result in results]
         _replace(self.root / "curve.jsonl", "".join(f"{line}\n" for line in lines).encode())
-        if results:
-            drawing = _drawn(results)
-            if drawing is not None:
-                _replace(self.root / "curve.svg", drawing)
+        drawing = _drawn(results)
+        if drawing is not None:
+            _replace(self.root / "curve.svg", drawing)
 
     def write_validation(self, pictures: LabelledPictures) -> None:
         """Held-out pictures at the model's size, without loss, as `dvt eval --data` reads them."""

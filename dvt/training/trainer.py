@@ -83,7 +83,7 @@ class Trainer:
         if recipe.drop_path:
             add_drop_path(model, recipe.drop_path, self._generator)
         # Convolutions run faster on weights that lie as their pictures do.
-        model.to(self._device, memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._optimizers = Optimizers(model, recipe)
         self._average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
         self.steps_per_epoch = max(1, len(labels_N) // recipe.batch_size)

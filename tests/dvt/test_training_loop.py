@@ -34,7 +34,7 @@ def train(
     model: dvt.Cascade, data: Data, recipe: TrainingRecipe, results: list[EpochResult] | None = None
 ) -> dvt.Cascade:
     trainer = Trainer(model, *data, recipe)
-    trainer.run(on_epoch=[].append if results is None else results.append)
+    trainer.run(on_epoch=(results if results is not None else []).append)
     return trainer.trained()
 
 

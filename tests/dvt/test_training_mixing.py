@@ -24,7 +24,7 @@ def test_labels_hold_the_shares_of_the_pictures_that_went_in(alphas: dict[str, f
     images, labels = pictures_that_tell_their_class()
     num_changed = 0
     for seed in range(20):
-        mixed, shares = mix(images, labels, 10, TrainingRecipe(**alphas), seeded(seed))
+        mixed, shares = mix(images, labels, 10, TrainingRecipe.model_validate(alphas), seeded(seed))
         torch.testing.assert_close(shares.sum(dim=1), torch.ones(10))
         told = (shares * labels / 10).sum(dim=1)
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), told, rtol=0, atol=1e-5)

@@ -104,7 +104,8 @@ def test_drop_path_leaves_out_branches_of_images_in_training_only(
         before = model(images)[0]
         add_drop_path(model, 0.9, torch.Generator().manual_seed(0))
         assert torch.equal(model(images)[0], before)
-        end = model.train().stages[0].blocks[1].fc2
+        end = model.train().get_submodule("stages.0.blocks.1.fc2")
+        assert isinstance(end, nn.Linear)
         branch = end(torch.ones(2000, 1, end.in_features))
     dropped = (branch == 0).all(dim=-1).squeeze(1)
     assert dropped.float().mean().item() == pytest.approx(0.9, abs=0.03)
