@@ -16,6 +16,7 @@ from dvt.errors import ModelError
 from dvt.exits import TAKES_ALL, confidence, exit_mask, exit_thresholds
 from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage
+from dvt.tokenizers import ConvTokenizer
 
 __all__ = ["Calibration", "Cascade", "Prediction"]
 
@@ -150,10 +151,18 @@ class Cascade(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """DeiT's initialisation: truncated normal weights of deviation 0.02, zero biases."""
+    """DeiT's initialisation: truncated normal weights of deviation 0.02, zero biases.
+
+    Stems have He's, which keeps the scale of what passes through.
+    """
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, ConvTokenizer):  # comes after its convolutions
+        for name, weight in module.stem.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(weight)
+        nn.init.kaiming_normal_(module.projection.weight, nonlinearity="linear")
     elif isinstance(module, Stage):
         nn.init.trunc_normal_(module.class_token, std=0.02)

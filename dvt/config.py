@@ -7,11 +7,27 @@ A `CascadeConfig` determines every shape of the model and every figure of its co
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from dvt.errors import ConfigError
 
-__all__ = ["CascadeConfig", "Preprocess", "TokenGrid", "first_problem", "patch_grid", "t2t_grid"]
+__all__ = [
+    "CascadeConfig",
+    "Preprocess",
+    "StemConv",
+    "TokenGrid",
+    "first_problem",
+    "patch_grid",
+    "t2t_grid",
+]
 
 # The second and third soft split of the T2T tokenizer, whatever the grid (T2T-ViT, section 3.1).
 T2T_LATER_SPLIT = (3, 2, 1)
@@ -39,13 +55,28 @@ class Frozen(BaseModel):
 class TokenGrid(Frozen):
     """The window that turns an image into `size` x `size` tokens.
 
-    For the `patch` tokenizer it is the convolution; for `t2t` the first of three soft splits.
+    For the `patch` tokenizer it is the convolution; for `t2t` the first of three soft splits; for
+    `conv` the convolution behind the stem, over the stem's map.
     """
 
     size: Annotated[int, Field(ge=1, description="tokens per side")]
     kernel: Annotated[int, Field(ge=1, description="window side, pixels")]
     stride: Annotated[int, Field(ge=1, description="step between windows, pixels")]
     padding: Annotated[int, Field(ge=0, description="zeros on each side, pixels")]
+
+
+class StemConv(Frozen):
+    """One convolution of a `conv` tokenizer's stem, padded by (kernel - 1) // 2, then GELU."""
+
+    channels: Annotated[int, Field(ge=1, description="channels it gives")]
+    kernel: Annotated[int, Field(ge=1, description="window side")] = 3
+    stride: Annotated[int, Field(ge=1, description="step between windows")] = 1
+    residual: Annotated[bool, Field(description="its input is added to what it gives")] = False
+
+    @property
+    def padding(self) -> int:
+        """Zeros on each side."""
+        return (self.kernel - 1) // 2
 
 
 class Preprocess(Frozen):
@@ -61,7 +92,7 @@ class CascadeConfig(Frozen):
     """A cascade of `len(grids)` Transformers of one width and depth, coarsest grid first."""
 
     name: str
-    tokenizer: Literal["patch", "t2t"]
+    tokenizer: Literal["patch", "t2t", "conv"]
     image_size: Annotated[int, Field(ge=8, description="side of the input, pixels")] = 224
     grids: Annotated[tuple[TokenGrid, ...], Field(min_length=1)]
     width: Annotated[int, Field(ge=1, description="D, channels of a token")]
@@ -79,7 +110,18 @@ class CascadeConfig(Frozen):
     relation_reuse_ratio: Annotated[int, Field(ge=1)] = 3
     token_width: Annotated[int, Field(ge=1, description="channels inside the T2T tokenizer")] = 64
     random_features: Annotated[int, Field(ge=1, description="m of the token performer")] = 32
+    stems: Annotated[
+        tuple[tuple[StemConv, ...], ...], Field(description="of the `conv` tokenizer, one a stage")
+    ] = ()
     preprocess: Preprocess = Preprocess()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_stems(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Models without stems are written, and have the digest, that they had before stems."""
+        fields: dict[str, Any] = serialise(self)
+        if not self.stems:
+            fields.pop("stems", None)
+        return fields
 
     def with_changes(self, **changes: Any) -> Self:
         """The same with other values of some fields, validated like any other.
@@ -122,11 +164,16 @@ class CascadeConfig(Frozen):
     def split_sides(self, stage: int) -> list[int]:
         """Sides of the token maps inside the tokenizer, after each window operation."""
         grid = self.grids[stage]
-        sides = [_windows(self.image_size, grid.kernel, grid.stride, grid.padding)]
+        windows = [(grid.kernel, grid.stride, grid.padding)]
         if self.tokenizer == "t2t":
-            for _ in range(2):
-                sides.append(_windows(sides[-1], *T2T_LATER_SPLIT))
-        return sides
+            windows += [T2T_LATER_SPLIT] * 2
+        elif self.tokenizer == "conv":
+            stem = [(conv.kernel, conv.stride, conv.padding) for conv in self.stems[stage]]
+            windows = stem + windows
+        sides = [self.image_size]
+        for window in windows:
+            sides.append(_windows(sides[-1], *window))
+        return sides[1:]
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
@@ -148,15 +195,38 @@ class CascadeConfig(Frozen):
                 f"preprocess.resize: must be at least image_size={self.image_size} "
                 f"(got {self.preprocess.resize})"
             )
+        self._check_stems()
         for stage, grid in enumerate(self.grids):
             side = self.split_sides(stage)[-1]
             if side != grid.size:
                 raise ValueError(
                     f"grids.{stage}: kernel {grid.kernel}, stride {grid.stride}, padding "
-                    f"{grid.padding} give {side}x{side} tokens from {self.image_size} px, "
-                    f"not size={grid.size}"
+                    f"{grid.padding} give {side}x{side} tokens from {self.image_size} px"
+                    f"{' behind its stem' if self.stems else ''}, not size={grid.size}"
                 )
         return self
+
+    def _check_stems(self) -> None:
+        wanted = self.num_stages if self.tokenizer == "conv" else 0
+        if len(self.stems) != wanted:
+            raise ValueError(
+                f"stems: must be {wanted} for {self.num_stages} stages with the {self.tokenizer} "
+                f"tokenizer (got {len(self.stems)})"
+            )
+        for stage, stem in enumerate(self.stems):
+            channels = 3
+            for number, conv in enumerate(stem):
+                if conv.residual and (conv.stride, conv.kernel % 2, conv.channels) != (
+                    1,
+                    1,
+                    channels,
+                ):
+                    raise ValueError(
+                        f"stems.{stage}.{number}: residual needs stride 1, an odd kernel and "
+                        f"channels={channels} as before it (got {conv.stride}, {conv.kernel}, "
+                        f"{conv.channels})"
+                    )
+                channels = conv.channels
 
 
 def _windows(side: int, kernel: int, stride: int, padding: int) -> int:

@@ -18,7 +18,7 @@ class StageCost:
     """MACs of one stage for one image, by part.
 
     Attributes:
-        tokenizer: convolution, or soft splits with their performers and the projection.
+        tokenizer: convolutions, or soft splits with their performers and the projection.
         blocks: attention and MLP, the reused channels' share of the MLP included.
         feature_reuse: the small networks over upstream features.
         relation_reuse: the MLP over upstream logits.
@@ -92,6 +92,12 @@ def stage_cost(config: CascadeConfig, stage: int) -> StageCost:
 def _tokenizer_cost(config: CascadeConfig, stage: int) -> int:
     grid = config.grids[stage]
     sides = config.split_sides(stage)
+    if config.tokenizer == "conv":
+        cost, channels = 0, 3
+        for side, conv in zip(sides, config.stems[stage], strict=False):
+            cost += side**2 * channels * conv.kernel**2 * conv.channels
+            channels = conv.channels
+        return cost + sides[-1] ** 2 * channels * grid.kernel**2 * config.width
     if config.tokenizer == "patch":
         return sides[0] ** 2 * 3 * grid.kernel**2 * config.width
     width, features, later_area = (

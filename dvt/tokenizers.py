@@ -1,4 +1,7 @@
-"""From an image to a grid of tokens: one convolution (DeiT), or soft splits (T2T-ViT).
+"""From an image to a grid of tokens: one convolution, soft splits, or a stem of convolutions.
+
+Sources: DeiT; T2T-ViT; Xiao et al., "Early convolutions help Transformers see better" (arXiv
+2106.14881).
 
 Shapes: B images, S pixels a side, g tokens a side, D width, T = 64 channels inside T2T,
 M random features, P = side*side positions of a token map.
@@ -12,11 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dvt.config import T2T_LATER_SPLIT, CascadeConfig, TokenGrid
+from dvt.config import T2T_LATER_SPLIT, CascadeConfig, StemConv, TokenGrid
 
 Split = tuple[int, int, int]  # kernel, stride, padding
 
-__all__ = ["PatchTokenizer", "T2TTokenizer", "TokenPerformer", "make_tokenizer"]
+__all__ = [
+    "ConvTokenizer",
+    "PatchTokenizer",
+    "T2TTokenizer",
+    "TokenPerformer",
+    "make_tokenizer",
+]
 
 
 class PatchTokenizer(nn.Module):
@@ -29,6 +38,33 @@ class PatchTokenizer(nn.Module):
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Images [B, 3, S, S] to tokens [B, g*g, D]."""
         tokens: Tensor = self.projection(images_B3SS)
+        return tokens.flatten(2).transpose(1, 2)
+
+
+class ConvTokenizer(nn.Module):
+    """A stem of convolutions with GELU, then one convolution to D channels.
+
+    Training puts batch normalisation behind the stem's convolutions and folds it into them when
+    it is done (`dvt.training.batch_norm`), so that a checkpoint and inference know none.
+    """
+
+    def __init__(self, stem: tuple[StemConv, ...], grid: TokenGrid, width: int) -> None:
+        super().__init__()
+        channels = [3, *(conv.channels for conv in stem)]
+        self.stem = nn.ModuleList(
+            nn.Conv2d(channels[number], conv.channels, conv.kernel, conv.stride, conv.padding)
+            for number, conv in enumerate(stem)
+        )
+        self.is_residual = [conv.residual for conv in stem]
+        self.projection = nn.Conv2d(channels[-1], width, grid.kernel, grid.stride, grid.padding)
+
+    def forward(self, images_B3SS: Tensor) -> Tensor:
+        """Images [B, 3, S, S] to tokens [B, g*g, D]."""
+        # Channels last is how processors and tensor cores multiply, and how tokens lie.
+        x = images_B3SS.contiguous(memory_format=torch.channels_last)
+        for conv, is_residual in zip(self.stem, self.is_residual, strict=True):
+            x = x + F.gelu(conv(x)) if is_residual else F.gelu(conv(x))
+        tokens: Tensor = self.projection(x)
         return tokens.flatten(2).transpose(1, 2)
 
 
@@ -157,9 +193,13 @@ class T2TTokenizer(nn.Module):
         return tokens_BDgg.flatten(2).transpose(1, 2)
 
 
-def make_tokenizer(config: CascadeConfig, stage: int) -> PatchTokenizer | T2TTokenizer:
+def make_tokenizer(
+    config: CascadeConfig, stage: int
+) -> PatchTokenizer | ConvTokenizer | T2TTokenizer:
     """The tokenizer of one stage (from 0)."""
     grid = config.grids[stage]
+    if config.tokenizer == "conv":
+        return ConvTokenizer(config.stems[stage], grid, config.width)
     if config.tokenizer == "patch":
         return PatchTokenizer(grid, config.width)
     return T2TTokenizer(grid, config.token_width, config.width, config.random_features)

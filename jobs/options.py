@@ -1,7 +1,8 @@
 """Command-line options made from a job's own fields, so that flags, YAML and checks are one list.
 
-A job is a frozen pydantic model. Every field becomes a flag of the same name (`top_k`: `--top-k`)
-and a key of the file that `--config` names; flags win. What is wrong is told in one line.
+A job is a frozen pydantic model. Every field becomes a flag of the same name (`top_k`: `--top-k`,
+`from_`: `--from`) and a key of the file that `--config` names; flags win. What is wrong is told in
+one line.
 """
 
 import json
@@ -91,7 +92,7 @@ def job_command(
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
-    flag = "--" + name.replace("_", "-")
+    flag = "--" + name.rstrip("_").replace("_", "-")
     default = (
         ""
         if field.is_required() or field.default in (None, False, ())
@@ -101,7 +102,11 @@ def _option(name: str, field: FieldInfo) -> click.Option:
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
     return click.Option(
-        [flag, name], default=None, help=text, metavar=name.upper(), multiple=_is_list(field)
+        [flag, name],
+        default=None,
+        help=text,
+        metavar=name.rstrip("_").upper(),
+        multiple=_is_list(field),
     )
 
 
@@ -111,6 +116,9 @@ def _is_list(field: FieldInfo) -> bool:
 
 
 def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
+    for name in job.model_fields:
+        if name.endswith("_") and name.rstrip("_") in fields:  # Python has words of its own
+            fields[name] = fields.pop(name.rstrip("_"))
     fields |= {key: value for key, value in given.items() if value not in (None, ())}
     try:
         return job.model_validate(fields)

@@ -3,25 +3,26 @@
 import logging
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
 from dvt.cascade import Calibration, Cascade
-from dvt.checkpoint import save_model
-from dvt.config import first_problem
+from dvt.checkpoint import load_model, save_model
+from dvt.config import CascadeConfig
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
 from dvt.fast import make_executor
-from dvt.presets import preset
-from dvt.training import EpochResult, TrainingRecipe, train
+from dvt.training import EpochResult, Trainer
 from jobs.exit_record import judged
 from jobs.labelled import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
+from jobs.training_folder import TrainingFolder, training_digest
+from jobs.training_recipe import RecipeFile, read_recipe
 from pipeline.errors import UsageError
+from pipeline.interrupt import deferred_interrupt
 from pipeline.placement import decode_settings
 
 __all__ = ["TrainJob", "calibrate_by_sweep", "command", "run_train"]
@@ -30,73 +31,169 @@ logger = logging.getLogger(__name__)
 
 
 class TrainJob(Job):
-    """Trains a cascade.
+    """Trains a cascade, or goes on where an earlier run of the same command stopped.
 
-    --recipe is a YAML file with `preset`, `data`, `validation_data` and `training` (see
-    jobs/recipes/). The validation data give the thresholds; they are never trained on.
+    --recipe is a YAML file with `preset` or `model`, `data`, `validation_data` or
+    `validation_images`, and `training` (see jobs/recipes/). The validation pictures give the
+    learning curve and the thresholds; they are never trained on.
     """
 
     recipe: Annotated[str, Field(description="YAML file, or the name of a shipped recipe")]
     out: Annotated[Path, Field(description="checkpoint folder to write")]
-
-
-class RecipeFile(Job):
-    """What a recipe file holds."""
-
-    preset: Annotated[str, Field(description="name of a preset")]
-    data: str
-    validation_data: str
-    drop: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    weights: Literal["float32", "float16"] = "float32"
-    training: TrainingRecipe = TrainingRecipe()
+    data: Annotated[str | None, Field(description="labelled pictures, instead of the recipe's")] = (
+        None
+    )
+    validation_data: Annotated[
+        str | None, Field(description="held-out pictures, instead of the recipe's")
+    ] = None
+    from_: Annotated[
+        str | None, Field(description="fine-tune this checkpoint, with the data's classes")
+    ] = None
+    static: Annotated[
+        int | None, Field(description="train the static model of this stage, from 1")
+    ] = None
+    feature_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
+    relation_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
+    epochs: Annotated[int | None, Field(ge=1, description="instead of the recipe's")] = None
+    threads: Annotated[int | None, Field(ge=1, description="of the processor")] = None
+    save_every_s: Annotated[
+        float, Field(gt=0, description="seconds between two states that a kill leaves")
+    ] = 300.0
+    overwrite: Annotated[bool, Field(description="start anew where OUT holds a training")] = False
 
 
 def run_train(job: TrainJob) -> JobResult:
     """Trains, chooses thresholds on the validation data, and writes the checkpoint.
 
     Raises:
-        UsageError: the recipe, or the data it names, cannot be used.
+        UsageError: the recipe, or the data it names, cannot be used; or OUT holds another training.
+        KeyboardInterrupt: interrupted; the state is kept.
     """
-    recipe = _read_recipe(job.recipe)
+    recipe = read_recipe(job.recipe).with_epochs(job.epochs)
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
     started = time.perf_counter()
-    config = preset(recipe.preset)
-    pictures = load_labelled(recipe.data, decode_settings(config))
-    held_out = load_labelled(recipe.validation_data, decode_settings(config), pictures.names)
+    source = None if job.from_ is None else load_model(job.from_)
+    training = recipe.training
+    if source is not None:  # its stems have their normalisation folded in; a new one would undo it
+        training = training.model_copy(update={"batch_norm": False})
+    config = _configuration(job, recipe, source)
+    pictures, held_out = _load(job, recipe, config)
     loaded = time.perf_counter()
     logger.info(
         "%d training and %d validation pictures", len(pictures.labels), len(held_out.labels)
     )
-    if unreadable := pictures.num_unreadable + held_out.num_unreadable:
-        logger.warning("left out %d pictures that cannot be read", unreadable)
-    config = config.with_changes(num_classes=len(pictures.names))
-    torch.manual_seed(recipe.training.seed)
-    model = Cascade(config, labels=pictures.names).to(best_device())
+    model = _initial(config, pictures.names, source, training.seed).to(best_device())
+    digest = training_digest(model, training, pictures)
+    trainer = Trainer(model, pictures.pixels, pictures.labels, training)
+    folder = TrainingFolder(job.out / "training", digest, job.save_every_s)
+    if job.overwrite:
+        folder.forget()
+    elif folder.resume(trainer):
+        logger.info("going on after step %d of %d", trainer.step, trainer.num_steps)
+    if recipe.validation_data is None and job.validation_data is None:
+        folder.write_validation(held_out)
+    _train(trainer, held_out, folder)
+    trained = trainer.trained()
+    trained.calibration = calibrate_by_sweep(
+        trained, held_out, recipe.drop, f"{len(held_out.labels)} validation pictures"
+    )
+    save_model(trained, job.out, getattr(torch, recipe.weights))
+    return _result(job, trained, trainer, loaded - started)
+
+
+def _configuration(job: TrainJob, recipe: RecipeFile, source: Cascade | None) -> CascadeConfig:
+    if source is None:
+        return recipe.configuration(job.static, job.feature_reuse, job.relation_reuse)
+    for name in ("static", "feature_reuse", "relation_reuse"):
+        if getattr(job, name) is not None:
+            raise UsageError(f"{name.replace('_', '-')}: cannot be changed with --from")
+    return source.config
+
+
+def _load(
+    job: TrainJob, recipe: RecipeFile, config: CascadeConfig
+) -> tuple[LabelledPictures, LabelledPictures]:
+    """Training and validation pictures."""
+    data = job.data or recipe.data
+    if data is None:
+        raise UsageError("data: must be given, by --data or in the recipe")
+    # Who brings other training data does not mean the recipe's own validation data.
+    validation = job.validation_data or (recipe.validation_data if job.data is None else None)
+    pictures = load_labelled(data, decode_settings(config))
+    if unreadable := pictures.num_unreadable:
+        logger.warning("left out %d training pictures that cannot be read", unreadable)
+    if validation is not None:
+        held_out = load_labelled(validation, decode_settings(config), pictures.names)
+        if unreadable := held_out.num_unreadable:
+            logger.warning("left out %d validation pictures that cannot be read", unreadable)
+        return pictures, held_out
+    num_held_out = recipe.validation_images
+    if num_held_out is None:
+        num_held_out = max(1, len(pictures.labels) // 10)
+        logger.info("no validation data: holding out every tenth picture")
+    return pictures.split(num_held_out)
+
+
+def _initial(
+    config: CascadeConfig, names: tuple[str, ...], source: Cascade | None, seed: int
+) -> Cascade:
+    """A model for the classes of the data: random, or `source` with random heads."""
+    torch.manual_seed(seed)
+    model = Cascade(config.with_changes(num_classes=len(names)), labels=names)
+    if source is not None:
+        weights = {key: value for key, value in source.state_dict().items() if ".head." not in key}
+        model.load_state_dict(model.state_dict() | weights)
+    return model
+
+
+def _train(trainer: Trainer, held_out: LabelledPictures, folder: TrainingFolder) -> None:
+    num_epochs = trainer.num_steps // trainer.steps_per_epoch
+
+    def judge(model: Cascade) -> tuple[float, ...]:
+        _, correct_En = judged(make_executor(model), held_out.pixels, held_out.labels)
+        return tuple(float(value) for value in correct_En.mean(axis=1))
 
     def log(result: EpochResult) -> None:
         logger.info(
-            "epoch %d of %d: loss %.3f, %.0f s",
+            "epoch %d of %d: loss %.3f, validation %s %%, %.0f s",
             result.epoch,
-            recipe.training.epochs,
+            num_epochs,
             result.loss,
+            " / ".join(f"{100 * accuracy:.2f}" for accuracy in result.accuracy_per_exit),
             result.seconds,
         )
 
-    train(model, pictures.pixels, pictures.labels, recipe.training, log)
-    trained = time.perf_counter()
-    model.calibration = calibrate_by_sweep(model, held_out, recipe.drop, recipe.validation_data)
-    save_model(model, job.out, getattr(torch, recipe.weights))
+    next_line = time.monotonic() + 30
+    with deferred_interrupt() as interrupted:
+
+        def keep() -> None:
+            nonlocal next_line
+            folder.save_if_due(trainer)
+            if interrupted():
+                folder.save(trainer)
+                raise KeyboardInterrupt
+            if time.monotonic() >= next_line:
+                next_line = time.monotonic() + 30
+                logger.info("step %d of %d", trainer.step, trainer.num_steps)
+
+        trainer.run(judge, log, keep)
+
+
+def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float) -> JobResult:
     accuracies = model.calibration.accuracy_per_exit
+    train_seconds = sum(result.seconds for result in trainer.results)
     data: dict[str, Any] = {
         "out": str(job.out),
         "validation_accuracy_per_exit": accuracies,
         "thresholds": model.calibration.thresholds,
-        "gmacs_per_exit": gmacs_per_exit(config),
-        "load_seconds": round(loaded - started, 1),
-        "train_seconds": round(trained - loaded, 1),
+        "gmacs_per_exit": gmacs_per_exit(model.config),
+        "load_seconds": round(load_seconds, 1),
+        "train_seconds": round(train_seconds, 1),
         "threads": torch.get_num_threads(),
     }
     lines = (
-        f"trained in {trained - loaded:.0f} s, after {loaded - started:.0f} s of loading",
+        f"trained for {train_seconds:.0f} s",
         "validation accuracy at the exits: " + " / ".join(f"{100 * a:.2f} %" for a in accuracies),
         f"checkpoint: {job.out}",
     )
@@ -130,21 +227,6 @@ def calibrate_by_sweep(
         threshold_sweep=tuple(point.thresholds for point in points),
         data=name,
     )
-
-
-def _read_recipe(name: str) -> RecipeFile:
-    path = Path(name)
-    shipped = Path(__file__).parent / "recipes" / f"{name}.yaml"
-    if not path.is_file() and shipped.is_file():
-        path = shipped
-    try:
-        return RecipeFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"recipe: no such file or shipped recipe: {name}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"recipe: {path} is not valid YAML") from error
-    except ValidationError as error:
-        raise UsageError(f"recipe: {path}: {first_problem(error)}") from error
 
 
 command = job_command("train", TrainJob, run_train)

@@ -1,6 +1,7 @@
 """Training of cascades: recipe, loss, augmentation and the loop. No data sets, no files."""
 
-from dvt.training.loop import EpochResult, evaluate_exits, train
+from dvt.training.evaluation import evaluate_exits
 from dvt.training.recipe import TrainingRecipe
+from dvt.training.trainer import EpochResult, Trainer
 
-__all__ = ["EpochResult", "TrainingRecipe", "evaluate_exits", "train"]
+__all__ = ["EpochResult", "Trainer", "TrainingRecipe", "evaluate_exits"]

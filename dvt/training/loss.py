@@ -16,7 +16,7 @@ def cascade_loss(
 
     Args:
         logits_per_exit: [B, num_classes] of every exit at full depth.
-        labels_B: class ids [B].
+        labels_B: class ids [B], or shares of the classes [B, num_classes].
         distillation_weight: share of an earlier exit's loss that comes from the last exit's
             answer (temperature 1, no gradient into the teacher; Dynamic Perceiver, section 3.3).
         label_smoothing: mass spread over all classes.

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from itertools import chain
 
 import numpy as np
@@ -71,12 +72,35 @@ class LabelledPictures:
         labels: [N] int64, indices into `names`.
         names: of the classes.
         num_unreadable: pictures that were left out.
+        keys: of the pictures.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
     num_unreadable: int
+    keys: tuple[str, ...] = ()
+
+    def split(self, num_held_out: int) -> tuple["LabelledPictures", "LabelledPictures"]:
+        """All but that many, and these; which ones, the hashes of their keys decide.
+
+        Raises:
+            UsageError: there are not more pictures than that.
+        """
+        if num_held_out >= len(self.labels):
+            raise UsageError(
+                f"validation-images: must be less than the {len(self.labels):,} pictures there are "
+                f"(got {num_held_out:,})"
+            )
+        hashes = [blake2b(key.encode("utf-8", "surrogateescape")).digest() for key in self.keys]
+        is_held_out = np.zeros(len(self.labels), dtype=bool)
+        is_held_out[sorted(range(len(hashes)), key=hashes.__getitem__)[:num_held_out]] = True
+        kept, held_out = (self._rows(np.flatnonzero(rows)) for rows in (~is_held_out, is_held_out))
+        return kept, held_out
+
+    def _rows(self, rows: NDArray[np.int64]) -> "LabelledPictures":
+        keys = tuple(self.keys[row] for row in rows)
+        return LabelledPictures(self.pixels[rows], self.labels[rows], self.names, 0, keys)
 
 
 def decoded_parts(source: LabelledSource, settings: DecodeSettings) -> Iterator[DecodedPart]:
@@ -110,6 +134,7 @@ def load_labelled(
         check_labels(source, ClassIds.of_model(len(names), names))
     parts = deque(decoded_parts(source, settings))
     labels = [label for part in parts for label in part.labels]
+    keys = tuple(key for part in parts for key in part.keys)
     num_unreadable = sum(part.num_unreadable for part in parts)
     check_readable(data, len(labels), num_unreadable)
     known = tuple(names or source.class_names or names_in(labels))
@@ -121,7 +146,7 @@ def load_labelled(
         pixels[done : done + len(part.keys)] = part.pixels
         done += len(part.keys)
     numbers = np.array([ids.id_of(label) for label in labels], dtype=np.int64)
-    return LabelledPictures(pixels, numbers, known, num_unreadable)
+    return LabelledPictures(pixels, numbers, known, num_unreadable, keys)
 
 
 def check_labels(source: LabelledSource, ids: ClassIds) -> int | None:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pipeline.decode import DecodeSettings, decode
 
 from jobs.labelled.base import Label, LabelledSource, Sample
 from jobs.labelled.folder import ClassFolders
 from jobs.labelled.opening import open_labelled
-from pipeline.sources import Source, open_source
-from pipeline.sources.base import Fetcher
+from pipeline.decoding import DecodeSettings, decode
+from pipeline.errors import ImageError
+from pipeline.records import ImageRecord
+from pipeline.sources import Archive, Fetcher, open_archive
 
 __all__ = ["Sampled", "open_pictures"]
 
@@ -26,18 +27,21 @@ class _FetchedPicture:
     """One image of an archive, fetched where it is decoded."""
 
     fetcher: Fetcher
-    uri: str
+    image: ImageRecord
     num_bytes = 0
 
     def pixels(self, settings: DecodeSettings) -> NDArray[np.uint8]:
-        return decode(self.fetcher.fetch(self.uri, settings.max_bytes), settings).pixels
+        (content,) = self.fetcher.fetch_all([self.image], settings.max_bytes)
+        if isinstance(content, ImageError):
+            raise content
+        return decode(content, settings).pixels
 
 
 @dataclass(frozen=True, slots=True)
 class _Archive:
     """Everything that `dvt tag` would tag."""
 
-    source: Source
+    source: Archive
     class_names = None
 
     def labels(self) -> None:
@@ -45,7 +49,7 @@ class _Archive:
 
     def samples(self) -> Iterator[Sample]:
         for image in self.source.list_images():
-            yield Sample(image.key, _NO_LABEL, _FetchedPicture(self.source.fetcher, image.uri))
+            yield Sample(image.key, _NO_LABEL, _FetchedPicture(self.source.fetcher, image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +93,4 @@ def open_pictures(data: str, max_bytes: int) -> LabelledSource:
         if not isinstance(source, ClassFolders):
             return source
         data = str(Path(data).expanduser())
-    return _Archive(open_source(data))
+    return _Archive(open_archive([data]))

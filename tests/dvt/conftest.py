@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
-from dvt.config import CascadeConfig, Preprocess, patch_grid, t2t_grid
+from dvt.config import (
+    CascadeConfig,
+    Preprocess,
+    StemConv,
+    TokenGrid,
+    patch_grid,
+    t2t_grid,
+)
 from dvt.published_names import to_own_names
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -120,6 +127,23 @@ def published_layout(
     return layout
 
 
+_STEM = (StemConv(channels=8, kernel=4, stride=2), StemConv(channels=8, residual=True))
+
+
+def _conv_grid(image_size: int, size: int) -> TokenGrid:
+    """Touching windows over the map of `_STEM`, which has half the side."""
+    return patch_grid(image_size // 2, size)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tiny models: beside other work, threads wait for each other longer than they run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., CascadeConfig]:
     """A whole configuration from what a test cares about; `sides` are its token grids."""
@@ -130,13 +154,14 @@ def tiny_config() -> Callable[..., CascadeConfig]:
         sides: tuple[int, ...] = (2, 3, 4),
         **changes: Any,
     ) -> CascadeConfig:
-        is_patch = tokenizer == "patch"
-        size = image_size or (24 if is_patch else 48)
+        make_grid = {"patch": patch_grid, "t2t": t2t_grid, "conv": _conv_grid}[tokenizer]
+        size = image_size or (48 if tokenizer == "t2t" else 24)
         fields: dict[str, Any] = {
             "name": "tiny",
             "tokenizer": tokenizer,
             "image_size": size,
-            "grids": tuple((patch_grid if is_patch else t2t_grid)(size, side) for side in sides),
+            "grids": tuple(make_grid(size, side) for side in sides),
+            "stems": (_STEM,) * len(sides) if tokenizer == "conv" else (),
             "width": 16,
             "depth": 2,
             "num_heads": 2,

@@ -152,6 +152,14 @@ def _tokens(config: CascadeConfig, grid: TokenGrid, own: Weights, images: Tensor
     if config.tokenizer == "patch":
         weight, bias = own["projection.weight"], own["projection.bias"]
         return F.conv2d(images, weight, bias, grid.stride, grid.padding).flatten(2).transpose(1, 2)
+    if config.tokenizer == "conv":
+        x = images
+        for number, conv in enumerate(config.stems[config.grids.index(grid)]):
+            weight, bias = own[f"stem.{number}.weight"], own[f"stem.{number}.bias"]
+            given = F.gelu(F.conv2d(x, weight, bias, conv.stride, (conv.kernel - 1) // 2))
+            x = x + given if conv.residual else given
+        weight, bias = own["projection.weight"], own["projection.bias"]
+        return F.conv2d(x, weight, bias, grid.stride, grid.padding).flatten(2).transpose(1, 2)
     windows = F.unfold(images, grid.kernel, 1, grid.padding, grid.stride).transpose(1, 2)
     for performer in ("performer1", "performer2"):
         tokens_BPT = _performer(config, _below(own, performer), windows)

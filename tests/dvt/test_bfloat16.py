@@ -13,7 +13,7 @@ from dvt.tokenizers import T2TTokenizer
 FULL_DEPTH = (2.0, 2.0)
 
 
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 @pytest.mark.parametrize("reuse", [True, False])
 def test_confidences_are_float32_and_near_those_of_float32(
     tokenizer: str,

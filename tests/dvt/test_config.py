@@ -84,6 +84,8 @@ def test_a_patch_grid_finer_than_the_pixels_is_refused(size: int) -> None:
         ("t2t", 61, (2, 5)),
         ("t2t", 48, (1, 2, 3)),
         ("t2t", 64, (2, 3, 4, 6)),
+        ("conv", 26, (3,)),
+        ("conv", 40, (2, 3, 4, 6)),
     ],
 )
 def test_any_number_of_stages_on_odd_grids_builds_and_runs(

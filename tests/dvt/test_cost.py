@@ -32,7 +32,7 @@ def test_the_ablations_cost_what_the_paper_says_within_2_percent(
 
 @pytest.mark.parametrize("feature_reuse", [True, False])
 @pytest.mark.parametrize("relation_reuse", [True, False])
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 def test_the_count_equals_what_a_profiler_measures(
     tokenizer: str,
     feature_reuse: bool,

@@ -100,7 +100,10 @@ def test_a_key_that_does_not_fit_is_named(
         (put(widht=3), "widht: Extra inputs are not permitted (got 3)"),
         (put(width=15), "width: must be a multiple of num_heads=2 (got 15)"),
         (put(depth=0), "depth: Input should be greater than or equal to 1 (got 0)"),
-        (put(tokenizer="pixel"), "tokenizer: Input should be 'patch' or 't2t' (got 'pixel')"),
+        (
+            put(tokenizer="pixel"),
+            "tokenizer: Input should be 'patch', 't2t' or 'conv' (got 'pixel')",
+        ),
         (lambda config: config.pop("num_heads"), "num_heads: Field required"),
         (lambda config: config["grids"][1].update(kernel=9), "grids.1: kernel 9"),
         (put(mlp_ratio=float("inf")), "mlp_ratio: "),

@@ -20,7 +20,7 @@ CALIBRATION = dvt.Calibration(
 )
 
 
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 def test_a_model_saved_in_float32_gives_the_same_logits_bit_for_bit(
     tokenizer: str,
     tmp_path: Path,

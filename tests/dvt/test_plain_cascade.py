@@ -30,7 +30,7 @@ def test_the_oracle_equals_the_published_code_within_1e_4(
 
 @pytest.mark.parametrize("feature_reuse", [True, False])
 @pytest.mark.parametrize("relation_reuse", [True, False])
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 @pytest.mark.parametrize("qkv_bias", [True, False])
 def test_logits_and_state_equal_the_oracles_within_1e_4_relative(
     qkv_bias: bool,

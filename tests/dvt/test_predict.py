@@ -11,7 +11,7 @@ import dvt
 from dvt.exits import confidence
 
 
-@pytest.fixture(params=["patch", "t2t"])
+@pytest.fixture(params=["patch", "t2t", "conv"])
 def model(request: pytest.FixtureRequest, tiny_cascade: Callable[..., dvt.Cascade]) -> dvt.Cascade:
     return tiny_cascade(tokenizer=request.param)
 

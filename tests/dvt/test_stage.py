@@ -20,7 +20,7 @@ def stages_of(model: dvt.Cascade) -> list[Any]:
 
 
 @pytest.mark.parametrize(("feature_reuse", "relation_reuse"), SETTINGS)
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 def test_a_stage_alone_with_upstream_state_gives_the_logits_of_the_cascade(
     tokenizer: str,
     feature_reuse: bool,

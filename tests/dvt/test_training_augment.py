@@ -74,3 +74,21 @@ def test_the_same_generator_gives_the_same_pictures(images: Tensor) -> None:
     first, again = augment(images, recipe, seeded()), augment(images, recipe, seeded())
     assert torch.equal(first, again)
     assert not torch.equal(first, augment(images, recipe, seeded(2)))
+
+
+def test_a_shift_moves_whole_pixels_and_mirrors_the_border() -> None:
+    columns = torch.arange(12.0).expand(64, 3, 12, 12) / 12
+    moved = augment(columns, OFF.model_copy(update={"shift": 2}), seeded())
+    offsets = ((moved[:, 0, 0, 4] - columns[:, 0, 0, 4]) * 12).round().int()
+    assert set(offsets.tolist()) == {-2, -1, 0, 1, 2}
+    one = moved[offsets == -2][0, 0, 0] * 12
+    assert one.round().int().tolist() == [2, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_erasing_leaves_a_grey_square_of_at_most_that_side() -> None:
+    white = torch.ones(100, 3, 20, 20)
+    erased = augment(white, OFF.model_copy(update={"erase": 0.4}), seeded())
+    grey = (erased == 0.5).flatten(1).sum(dim=1) / 3
+    assert grey.max() == 64
+    assert grey.min() >= 16, "a quarter of it at a corner"
+    assert ((erased == 0.5) | (erased == 1)).all()

@@ -13,9 +13,11 @@ import dvt
 from dvt.config import CascadeConfig
 from dvt.fast import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
-from dvt.training import EpochResult, TrainingRecipe, evaluate_exits, train
+from dvt.training import EpochResult, Trainer, TrainingRecipe, evaluate_exits
 
 Data = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN = TrainingRecipe(
     epochs=8,
@@ -26,6 +28,14 @@ PLAIN = TrainingRecipe(
     scale_jitter=0.0,
     brightness_jitter=0.0,
 )
+
+
+def train(
+    model: dvt.Cascade, data: Data, recipe: TrainingRecipe, results: list[EpochResult] | None = None
+) -> dvt.Cascade:
+    trainer = Trainer(model, *data, recipe)
+    trainer.run(on_epoch=(results if results is not None else []).append)
+    return trainer.trained()
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +58,10 @@ def fresh(config: CascadeConfig) -> dvt.Cascade:
 
 def test_a_tiny_cascade_memorises_64_pictures(model: dvt.Cascade, data: Data) -> None:
     results: list[EpochResult] = []
-    train(model, *data, PLAIN.model_copy(update={"epochs": 20}), results.append)
+    trained = train(model, data, PLAIN.model_copy(update={"epochs": 20}), results)
     assert results[-1].loss < 0.5 * results[0].loss
-    assert not model.training
-    scores = evaluate_exits(make_executor(model), data[0])
+    assert not trained.training
+    scores = evaluate_exits(make_executor(trained), data[0])
     accuracies = (scores.argmax(axis=2) == data[1]).mean(axis=1)
     assert accuracies.min() > 0.9, "every exit learns"
 
@@ -60,8 +70,7 @@ def test_the_same_seed_gives_the_same_weights(model: dvt.Cascade, data: Data) ->
     recipe = TrainingRecipe(epochs=2, batch_size=16)
     weights = []
     for seed in (3, 3, 4):
-        twin = copy.deepcopy(model)
-        train(twin, *data, recipe.model_copy(update={"seed": seed}))
+        twin = train(copy.deepcopy(model), data, recipe.model_copy(update={"seed": seed}))
         weights.append(torch.cat([value.flatten() for value in twin.state_dict().values()]))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
@@ -96,11 +105,11 @@ def untrained(model: dvt.Cascade, data: Data) -> set[str]:
     the others the gradient is of the size of Adam's epsilon at first.
     """
     before = copy.deepcopy(model.state_dict())
-    train(model, *data, PLAIN.model_copy(update={"epochs": 2}))
+    trained = train(model, data, PLAIN.model_copy(update={"epochs": 2}))
     last = f"blocks.{model.config.depth - 1}.feature_reuse."
     return {
         key
-        for key, value in model.state_dict().items()
+        for key, value in trained.state_dict().items()
         if last not in key and torch.equal(value, before[key])
     }
 
@@ -108,7 +117,7 @@ def untrained(model: dvt.Cascade, data: Data) -> set[str]:
 def test_every_epoch_is_reported_with_the_rate_at_its_end(model: dvt.Cascade, data: Data) -> None:
     results: list[EpochResult] = []
     recipe = PLAIN.model_copy(update={"epochs": 4, "final_learning_rate": 1e-5})
-    train(model, *data, recipe, results.append)
+    train(model, data, recipe, results)
     assert [result.epoch for result in results] == [1, 2, 3, 4]
     rates = [result.learning_rate for result in results]
     assert rates == sorted(rates, reverse=True)
@@ -149,7 +158,7 @@ def test_a_recipe_out_of_range_is_refused(field: dict[str, float]) -> None:
         TrainingRecipe.model_validate(field)
 
 
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 def test_gradients_in_mixed_precision_are_those_of_float32_but_for_rounding(
     tokenizer: str,
     tiny_cascade: Callable[..., dvt.Cascade],
@@ -170,3 +179,38 @@ def test_gradients_in_mixed_precision_are_those_of_float32_but_for_rounding(
         gradients.append(torch.cat([g.flatten() for g in found.values() if g is not None]))
     exact, rounded = gradients
     assert torch.nn.functional.cosine_similarity(exact, rounded, dim=0) > 0.98
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "learning_rate"), [("adamw", 3e-3), ("sgd", 0.03), ("muon", 1e-2)]
+)
+def test_every_optimizer_learns_to_tell_dark_from_light_with_stems(
+    optimizer: str, learning_rate: float, data: Data, tiny_config: Callable[..., CascadeConfig]
+) -> None:
+    """What is kept is the plain model, its batch normalisation folded away."""
+    pixels = (data[0] // 2 + 100 * data[1].astype(np.uint8)[:, None, None, None]).astype(np.uint8)
+    changes = {"optimizer": optimizer, "learning_rate": learning_rate, "ema_decay": 0.8}
+    config = tiny_config("conv", num_classes=2)
+    trained = train(fresh(config), (pixels, data[1]), PLAIN.model_copy(update=changes))
+    scores = evaluate_exits(make_executor(trained), pixels)
+    assert (scores.argmax(axis=2) == data[1]).mean(axis=1).min() > 0.9
+    assert trained.state_dict().keys() == dvt.Cascade(config).state_dict().keys()
+
+
+def test_all_augmentation_at_once_trains(model: dvt.Cascade, data: Data) -> None:
+    recipe = TrainingRecipe(
+        epochs=2,
+        batch_size=16,
+        vertical_flip=True,
+        shift=2,
+        rand_augment=2,
+        erase=0.3,
+        mixup=0.2,
+        cutmix=1.0,
+        mix_until=0.6,
+        drop_path=0.2,
+        label_smoothing=0.1,
+    )
+    results: list[EpochResult] = []
+    train(model, data, recipe, results)
+    assert all(np.isfinite(result.loss) for result in results)

@@ -84,7 +84,7 @@ assert resident() - before > 2.5e9
 
 
 @needs_cuda
-@pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
+@pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
 def test_cuda_graphs_give_the_logits_of_the_model_batch_after_batch(
     tokenizer: str, tiny_cascade: Callable[..., dvt.Cascade], pixels: NDArray[np.uint8]
 ) -> None:

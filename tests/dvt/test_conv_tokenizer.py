@@ -1,0 +1,84 @@
+"""Stems of convolutions: what a configuration may say, and what older files do not see of it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+import dvt
+from dvt.config import CascadeConfig, StemConv, first_problem
+from dvt.cost import stage_cost
+from dvt.presets import PRESETS, preset, static_relative
+
+
+def test_a_stem_is_counted_by_hand(tiny_config: Callable[..., CascadeConfig]) -> None:
+    """24 px: 12*12 * 3*4*4*8, then 12*12 * 8*9*8, then 4*4 windows of 3*3*8 to 16 channels."""
+    config = tiny_config("conv", sides=(4,))
+    assert stage_cost(config, 0).tokenizer == 144 * 384 + 144 * 576 + 16 * 72 * 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"stems": ()},
+            "stems: must be 3 for 3 stages with the conv tokenizer (got 0)",
+        ),
+        (
+            {"tokenizer": "patch"},
+            "stems: must be 0 for 3 stages with the patch tokenizer (got 3)",
+        ),
+        (
+            {"stems": ((StemConv(channels=4, residual=True),),) * 3},
+            "stems.0.0: residual needs stride 1, an odd kernel and channels=3 as before it "
+            "(got 1, 3, 4)",
+        ),
+        (
+            {"stems": ((StemConv(channels=4, stride=5),),) * 3},
+            "grids.0: kernel 6, stride 6, padding 0 give 0x0 tokens from 24 px behind its stem",
+        ),
+        ({"stems": (({"channels": 0},),) * 3}, "stems.0.0.channels: Input should be greater"),
+    ],
+)
+def test_a_stem_that_fits_nothing_is_refused(
+    changes: dict[str, Any], problem: str, tiny_config: Callable[..., CascadeConfig]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        tiny_config("conv", sides=(2, 3, 4)).model_validate(
+            tiny_config("conv", sides=(2, 3, 4)).model_dump() | changes
+        )
+    assert first_problem(caught.value).startswith(problem)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_only_models_with_stems_write_any(name: str) -> None:
+    """Files and digests of the others are those of versions that knew no stems."""
+    config = preset(name)
+    fields = json.loads(config.model_dump_json())
+    assert ("stems" in fields) == (config.tokenizer == "conv")
+    assert CascadeConfig.model_validate(fields) == config
+
+
+def test_the_digest_of_the_shipped_model_is_what_it_was_before_stems() -> None:
+    assert dvt.checkpoint.model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
+
+
+def test_the_stages_of_the_conv_preset_cost_clearly_more_each() -> None:
+    first, second, third = dvt.gmacs_per_exit(preset("dvt_conv_32"))
+    assert second > 3 * first
+    assert third > 2 * second
+
+
+@pytest.mark.parametrize("name", ["dvt_conv_32", "dvt_t2t_vit_12"])
+def test_a_static_relative_is_one_stage_without_what_reuse_costs(name: str) -> None:
+    cascade = preset(name)
+    for stage in (1, 2, 3):
+        static = static_relative(cascade, stage)
+        assert static.num_stages == 1
+        own, alone = stage_cost(cascade, stage - 1), stage_cost(static, 0)
+        assert alone.tokenizer == own.tokenizer
+        assert alone.total < own.total if stage > 1 else alone.total == own.total
+    with pytest.raises(dvt.ConfigError, match=r"static: must be a stage from 1 to 3 .* \(got 4\)"):
+        static_relative(cascade, 4)

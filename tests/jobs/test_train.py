@@ -1,0 +1,216 @@
+"""`dvt train` goes on after kills, fine-tunes, holds pictures out, and names what it cannot use."""
+
+import io
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import dvt
+from dvt.config import CascadeConfig
+from jobs.labelled import load_labelled
+from jobs.train import TrainJob, run_train
+from jobs.training_recipe import read_recipe, shipped_recipes
+from pipeline.errors import UsageError
+from pipeline.placement import decode_settings
+from tests.command_line import DVT
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+NAMES = ("dark", "light")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A recipe for a tiny model, and a Parquet file of 60 dark and light pictures."""
+
+    folder: Path
+    config: CascadeConfig
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "pictures.parquet"
+
+    def recipe(self, **changes: Any) -> Path:
+        training = {"epochs": 5, "batch_size": 8, "optimizer": "muon", "ema_decay": 0.9}
+        fields: dict[str, Any] = {
+            "model": self.config.model_dump(mode="json"),
+            "data": str(self.data),
+            "validation_images": 12,
+            "training": training | {"learning_rate": 0.01, "rand_augment": 1, "drop_path": 0.1},
+        }
+        path = self.folder / "recipe.yaml"
+        path.write_text(yaml.safe_dump(fields | changes), encoding="utf-8")
+        return path
+
+    def train(self, out: str, recipe: dict[str, Any] | None = None, **fields: Any) -> Path:
+        job: dict[str, Any] = {"recipe": str(self.recipe(**recipe or {})), "out": self.folder / out}
+        run_train(TrainJob(**(job | fields)))
+        return self.folder / out
+
+
+@pytest.fixture
+def setting(tmp_path: Path, tiny_config: Callable[..., CascadeConfig]) -> Setting:
+    made = Setting(tmp_path, tiny_config("conv", num_classes=2))
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(60):
+        noise = random.integers(0, 156, (24, 24, 3), dtype=np.uint8) + 100 * (number % 2)
+        content = io.BytesIO()
+        Image.fromarray(noise.astype(np.uint8)).save(content, format="PNG")
+        rows.append(
+            {"key": f"k{number}", "image": content.getvalue(), "label_name": NAMES[number % 2]}
+        )
+    pq.write_table(pa.Table.from_pylist(rows), made.data)
+    return made
+
+
+def curve(out: Path) -> list[dict[str, Any]]:
+    """Without the time that it took."""
+    path = out / "training" / "curve.jsonl"
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
+    setting: Setting,
+) -> None:
+    whole = setting.train("whole")
+    assert len(curve(whole)) == 5
+    out = setting.folder / "stopped"
+    command = [str(DVT), "train", "--recipe", str(setting.recipe()), "--out", str(out)]
+    command += ["--threads", "1", "--save-every-s", "0.001"]
+    for number, (sent, code) in enumerate([(signal.SIGKILL, -9), (signal.SIGINT, 130)]):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 120
+            while len(curve(out)) <= number and time.monotonic() < deadline:
+                time.sleep(0.002)
+            process.send_signal(sent)
+            _, told = process.communicate(timeout=120)
+        assert process.returncode == code, told
+        assert not (out / "config.json").exists(), "half a training is no model"
+    assert "the same command continues" in told
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on after step" in done.stderr
+    assert curve(out) == curve(whole)
+    weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
+    assert all(torch.equal(weights[key], value) for key, value in expected.items())
+
+
+def test_a_trained_model_tells_dark_from_light_and_is_there_to_stay(setting: Setting) -> None:
+    out = setting.train("out")
+    model = dvt.load_model(out)
+    assert model.labels == NAMES
+    assert min(model.calibration.accuracy_per_exit) > 0.9
+    before = (out / "model.safetensors").read_bytes()
+    setting.train("out")
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_held_out_pictures_are_written_as_they_are_and_were_not_trained_on(
+    setting: Setting,
+) -> None:
+    out = setting.train("out", epochs=1)
+    held_out = load_labelled(
+        str(out / "training" / "validation.parquet"), decode_settings(setting.config), NAMES
+    )
+    whole = load_labelled(str(setting.data), decode_settings(setting.config), NAMES)
+    kept, expected = whole.split(12)
+    assert held_out.keys == expected.keys
+    assert np.array_equal(held_out.pixels, expected.pixels)
+    assert np.array_equal(held_out.labels, expected.labels)
+    assert sorted(kept.keys + held_out.keys) == sorted(whole.keys)
+
+
+def test_which_pictures_are_held_out_does_not_depend_on_their_order(setting: Setting) -> None:
+    table = pq.read_table(setting.data)
+    pq.write_table(table.take(list(range(59, -1, -1))), setting.folder / "reversed.parquet")
+    keys = [
+        set(load_labelled(str(path), decode_settings(setting.config), NAMES).split(12)[1].keys)
+        for path in (setting.data, setting.folder / "reversed.parquet")
+    ]
+    assert keys[0] == keys[1]
+
+
+@pytest.mark.parametrize("tokenizer", ["patch", "conv"])
+def test_fine_tuning_keeps_everything_but_the_heads(
+    tokenizer: str, setting: Setting, tiny_cascade: Callable[..., dvt.Cascade]
+) -> None:
+    source = tiny_cascade(tokenizer=tokenizer)
+    dvt.save_model(source, setting.folder / "source")
+    still = {"epochs": 1, "batch_size": 8, "learning_rate": 1e-12, "weight_decay": 0.0}
+    out = setting.train(
+        "out", {"model": None, "training": still}, from_=str(setting.folder / "source")
+    )
+    tuned = dvt.load_model(out)
+    assert tuned.labels == NAMES
+    weights = tuned.state_dict()
+    for key, value in source.state_dict().items():
+        if ".head." in key:
+            assert len(weights[key]) == 2
+        else:
+            torch.testing.assert_close(weights[key], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("reuse", "size"), [({"static": 2}, 1), ({"feature_reuse": False}, 3)])
+def test_static_relatives_and_ablations_train_by_the_same_recipe(
+    reuse: dict[str, Any], size: int, setting: Setting
+) -> None:
+    config = dvt.load_model(setting.train("out", epochs=1, **reuse)).config
+    assert config.num_stages == size
+    assert not config.feature_reuse
+    assert config.relation_reuse == (size == 3)
+    assert config.grids[-1].size == (3 if size == 1 else 4)
+
+
+def test_another_training_in_the_folder_is_kept_unless_told_otherwise(setting: Setting) -> None:
+    out = setting.train("out", epochs=1)
+    with pytest.raises(UsageError, match="holds another training"):
+        setting.train("out", epochs=2)
+    setting.train("out", epochs=2, overwrite=True)
+    assert len(curve(out)) == 2
+    (out / "training" / "state.pt").write_bytes(b"PK half a file")
+    with pytest.raises(UsageError, match=r"state.pt is damaged; --overwrite starts anew"):
+        setting.train("out", epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "fields", "problem"),
+    [
+        ({"data": None}, {}, "data: must be given, by --data or in the recipe"),
+        ({"model": None}, {}, "recipe: must have either preset or model"),
+        ({"preset": "dvt_conv_32"}, {}, "recipe: must have either preset or model"),
+        ({"model": None, "preset": "dvt_none"}, {}, "model: no preset 'dvt_none'"),
+        ({"validation_images": 60}, {}, r"validation-images: must be less than the 60 pictures"),
+        ({}, {"static": 4}, r"static: must be a stage from 1 to 3 of tiny \(got 4\)"),
+        ({}, {"static": 1, "from_": "shapes"}, "static: cannot be changed with --from"),
+        ({"training": {"epoch": 3}}, {}, r"training.epoch: Extra inputs are not permitted"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(
+    recipe: dict[str, Any], fields: dict[str, Any], problem: str, setting: Setting
+) -> None:
+    with pytest.raises(UsageError, match=problem):
+        setting.train("out", recipe, **fields)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_are_valid_and_fit_their_model(name: str) -> None:
+    recipe = read_recipe(name)
+    if name != "finetune":  # whose model comes by --from
+        assert recipe.configuration().num_stages == 3
