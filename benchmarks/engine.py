@@ -55,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=available_cpus(), help="of a lone actor")
     parser.add_argument("--chained-threads", type=int, nargs="+", default=[1])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip", nargs="*", default=[], help="ways whose names begin like this")
     parser.add_argument("--note", help="circumstances, kept with the results")
     parser.add_argument("--out", type=Path, help="keep the results in this file too")
     return parser.parse_args()
@@ -78,6 +79,8 @@ def main() -> None:
             busy.append(busy_share())
             out = Path(folder) / str(turn)
             for name, way in ways(given, work, fewer, executor, out).items():
+                if name.startswith(tuple(given.skip)):
+                    continue
                 stages.append(stage_seconds(work, executor))
                 latest = way()
                 answers.setdefault(name, []).append(latest)

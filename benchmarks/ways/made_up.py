@@ -1,0 +1,114 @@
+"""Actors whose work is made up, for figures about what is around them."""
+
+import time
+
+import numpy as np
+import pyarrow as pa
+import ray
+from numpy.typing import NDArray
+
+import dvt
+from dvt.fast import StageExecutor
+from pipeline.actors.cascade import CascadeActor, Receipt
+from pipeline.actors.decode import DecodedParcel, DecodeReceipt
+from pipeline.cascade_runner import CascadeSettings
+from pipeline.records import TAGS_SCHEMA, ImageRecord
+
+__all__ = ["AnsweringActor", "PixelActor", "SlowActor"]
+
+_SIDE_IN_ARCHIVE = 500
+
+
+class PixelActor:
+    """In place of the decode actor: noise.
+
+    Args:
+        side: of a picture, pixels.
+    """
+
+    def __init__(self, side: int) -> None:
+        self._noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+    def reset(self) -> None:
+        """Answers once the actor is up."""
+
+    @ray.method(num_returns=2)
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
+        """One parcel."""
+        count = len(images)
+        info = pa.table(
+            {
+                "key": pa.array([image.key for image in images], pa.string()),
+                "uri": pa.array([image.uri for image in images], pa.string()),
+                "width": pa.array(np.full(count, _SIDE_IN_ARCHIVE, np.int32)),
+                "height": pa.array(np.full(count, _SIDE_IN_ARCHIVE, np.int32)),
+                "etag": pa.nulls(count, pa.string()),
+                "shard": pa.array([shard] * count, pa.string()),
+            }
+        )
+        pixels = np.repeat(self._noise[None], count, axis=0)
+        return DecodedParcel(pixels, info), DecodeReceipt(list(range(count)), [])
+
+
+class AnsweringActor:
+    """In place of the cascade actor: every image leaves at once, at one of three exits."""
+
+    def __init__(self, settings: CascadeSettings) -> None:
+        self._settings = settings
+
+    def reset(self) -> None:
+        """Answers once the actor is up."""
+
+    @ray.method(num_returns=3)
+    def run(
+        self, parcel: int, rows: NDArray[np.int64], data: DecodedParcel
+    ) -> tuple[pa.Table, None, Receipt]:
+        """Answers for all rows."""
+        count = len(rows)
+        info = data.info.take(rows)
+        exits = 1 + np.minimum(2, np.arange(count) % 5 // 2)
+        ones = pa.array(np.ones(count, np.float32))
+        offsets = pa.array(np.arange(count + 1, dtype=np.int32))
+        labels = pa.array(["circle"] * count, pa.string())
+        columns = {name: info[name] for name in info.column_names} | {
+            "label": labels,
+            "label_id": pa.array(np.zeros(count, np.int32)),
+            "confidence": ones,
+            "top_labels": pa.ListArray.from_arrays(offsets, labels),
+            "top_scores": pa.ListArray.from_arrays(offsets, ones),
+            "exit_stage": pa.array(exits.astype(np.int8)),
+            "exit_confidences": pa.ListArray.from_arrays(offsets, ones),
+            "gmacs": ones,
+        }
+        receipt = Receipt(answered={parcel: (rows, exits)}, failed=[])
+        return pa.table(columns, schema=TAGS_SCHEMA), None, receipt
+
+    @ray.method(num_returns=3)
+    def flush(self) -> tuple[pa.Table, None, Receipt]:
+        """Nothing is ever inside."""
+        return TAGS_SCHEMA.empty_table(), None, Receipt(answered={}, failed=[])
+
+
+class SlowActor(CascadeActor):
+    """The last stage takes many times as long as it does."""
+
+    slowness = 1.0
+
+    @classmethod
+    def slowed(cls, slowness: float) -> type["SlowActor"]:
+        """A class of this slowness, which travels by value."""
+        return type("SlowActor", (cls,), {"slowness": slowness})
+
+    def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
+        executor = super()._make_executor(model)
+        forward, last, slowness = executor._forward, model.config.num_stages - 1, self.slowness
+
+        def slow(stage: int, *arguments: object) -> object:
+            started = time.perf_counter()
+            output = forward(stage, *arguments)  # type: ignore[arg-type]
+            if stage == last:
+                time.sleep((slowness - 1) * (time.perf_counter() - started))
+            return output
+
+        executor._forward = slow  # type: ignore[assignment, method-assign]
+        return executor
