@@ -266,9 +266,19 @@ class CascadeRunner:
                 return answers, failures
             place, images = batch
             if place == self._num_here:
-                self._forwarded.append(self._packed(images))
+                self._pack(place, images)
             else:
                 self._run_or_split(place, images, answers, failures)
+
+    def _pack(self, place: int, images: _Waiting) -> None:
+        """Hands images on; they wait again if there is no memory to bring them into shape."""
+        try:
+            self._forwarded.append(self._packed(images))
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._queue.push(place, images)
+            self._use_less_memory(error)
 
     def _packed(self, images: _Waiting) -> Hard:
         """Brings images into the form in which they travel."""

@@ -20,7 +20,7 @@ _FIRST_INTERVAL_S = 1.0
 _LAST_INTERVAL_S = 30.0
 _SHARE_OF_ELAPSED = 0.05
 # What waits is held in memory, and one file of it is written at a time.
-_MAX_IMAGES = 500_000
+_MAX_IMAGES = 100_000
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class CommitQueue:
     def __init__(self, num_stages: int) -> None:
         self._num_stages = num_stages
         self._collected = Uncommitted()
+        self._num_images = 0
         self._on_its_way = False
         self._started = self._last_s = time.monotonic()
 
@@ -56,15 +57,22 @@ class CommitQueue:
         """Everything that was added is committed."""
         return not (self._on_its_way or self._collected.tables or self._collected.letters)
 
+    @property
+    def is_behind(self) -> bool:
+        """So much waits for the batch on its way that memory would fill up."""
+        return self._num_images > 2 * _MAX_IMAGES
+
     def add_answers(self, table: Any, exits_of_shard: dict[int, NDArray[np.int64]]) -> None:
         """A table of tags, and how many images of which shard left at which exit in it."""
         self._collected.tables.append(table)
         for shard, exits in exits_of_shard.items():
+            self._num_images += int(exits.sum())
             self._tally(shard).add(Tally(exits))
 
     def add_letters(self, shard: int, letters: list[DeadLetter]) -> None:
         """Dead letters of one shard."""
         if letters:
+            self._num_images += len(letters)
             self._collected.letters += letters
             self._tally(shard).num_dead_letters += len(letters)
 
@@ -73,11 +81,12 @@ class CommitQueue:
         growing_s = _SHARE_OF_ELAPSED * (now_s - self._started)
         interval_s = min(_LAST_INTERVAL_S, max(_FIRST_INTERVAL_S, growing_s))
         batch = self._collected
-        num_images = sum(tally.num_done for tally in batch.tallies.values())
-        is_due = at_once or now_s - self._last_s >= interval_s or num_images >= _MAX_IMAGES
+        is_many = self._num_images >= _MAX_IMAGES
+        is_due = at_once or now_s - self._last_s >= interval_s or is_many
         if self._on_its_way or not is_due or not (batch.tables or batch.letters):
             return None
         self._collected = Uncommitted()
+        self._num_images = 0
         self._on_its_way = True
         self._last_s = now_s
         return batch

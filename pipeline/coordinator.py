@@ -47,6 +47,8 @@ __all__ = ["Coordinator"]
 logger = logging.getLogger(__name__)
 
 _SETTLE_S = 20.0
+_LISTING_S = 0.05  # in one turn
+_PATIENCE_PER_IMAGE_S = 5.0  # with a storage that throttles, or files that take long to decode
 
 Rows = NDArray[np.int64]
 
@@ -58,7 +60,8 @@ class Coordinator:
         scheduler: decides.
         team: the actors.
         ledger: accounts and commits.
-        work: (number of an open shard, its rows without a result); consumed as needed.
+        work: (number of an open shard, its rows without a result), or None where the next is not
+            known yet; consumed as needed.
         num_stages: of the cascade.
         max_dead_letters: more of them stop the run; None for no limit.
         count_images: images in the archive, None while unknown.
@@ -71,7 +74,7 @@ class Coordinator:
         scheduler: Scheduler,
         team: Team,
         ledger: Ledger,
-        work: Iterator[tuple[int, Rows]],
+        work: Iterator[tuple[int, Rows] | None],
         num_stages: int,
         max_dead_letters: Callable[[], int | None],
         count_images: Callable[[], int | None],
@@ -135,10 +138,19 @@ class Coordinator:
         return self._scheduler.is_finished and self._results.are_committed
 
     def _take_shards(self) -> None:
-        while self._scheduler.wants_shards:
-            item = next(self._work, None)
-            if item is None:
+        """Not for long: a listing may go through many shards that are finished already."""
+        until_s = time.monotonic() + _LISTING_S
+        while (
+            self._scheduler.wants_shards
+            and not self._results.are_behind
+            and time.monotonic() < until_s
+        ):
+            try:
+                item = next(self._work)
+            except StopIteration:
                 self._scheduler.handle(SourceEnded())
+                return
+            if item is None:
                 return
             self._scheduler.handle(ShardArrived(*item))
 
@@ -175,7 +187,9 @@ class Coordinator:
         decoded, receipt = self._staff.handle(actor).decode.remote(images, source.name)
         self._data_of_parcel[parcel] = decoded
         on_answer = partial(self._on_decoded, call, shard)
-        self._staff.expect(receipt, actor, lambda: _named(parcel, rows), on_answer)
+        patience_s = _PATIENCE_PER_IMAGE_S * len(images)
+        what = partial(_named, parcel, rows)
+        self._staff.expect(receipt, actor, what, on_answer, patience_s=patience_s)
 
     def _expect_answers(
         self,

@@ -10,6 +10,9 @@
         ├── FencedOff            another run has taken the output over; this one must stop
         └── ImageError           one image cannot be read; becomes a dead letter
 
+    RuntimeError
+    └── StartedAnew              an actor is asked for what died with its process
+
 Each carries one line for the person who runs the job.
 """
 
@@ -21,6 +24,7 @@ __all__ = [
     "OutputFailed",
     "PipelineError",
     "Reason",
+    "StartedAnew",
     "StorageDenied",
     "StorageFailed",
     "TooManyDeadLetters",
@@ -68,6 +72,10 @@ class OutputFailed(PipelineError):
 
 class FencedOff(PipelineError):
     """A later run has taken the output over, so nothing of this one may be committed any more."""
+
+
+class StartedAnew(RuntimeError):
+    """An actor came up again and has nothing of what it held; nobody had noticed that it died."""
 
 
 class ImageError(PipelineError):

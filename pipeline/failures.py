@@ -1,6 +1,6 @@
 """What a Ray error says about the actor and about its input.
 
-One function from Ray's exceptions to the four things that can be done about them. The order of the
+One function from Ray's exceptions to the five things that can be done about them. The order of the
 tests matters: a lost input also arrives wrapped in a `RayTaskError`, and would look like a bug in
 the model. Knows Ray's exceptions; decides nothing.
 """
@@ -9,7 +9,14 @@ from enum import Enum, auto
 
 from ray import exceptions
 
-from pipeline.errors import PipelineError
+from pipeline.errors import (
+    FencedOff,
+    OutputFailed,
+    StartedAnew,
+    StorageDenied,
+    StorageFailed,
+    UsageError,
+)
 
 __all__ = ["Loss", "first_line", "loss_of"]
 
@@ -32,6 +39,9 @@ class Loss(Enum):
     RAISED = auto()
 
 
+# Whoever is asked, the answer would be the same.
+_STOPS_THE_RUN = (FencedOff, OutputFailed, StorageDenied, StorageFailed, UsageError)
+
 _NOBODYS_FAULT = (
     exceptions.ObjectStoreFullError,
     exceptions.OutOfDiskError,
@@ -47,8 +57,10 @@ def loss_of(error: Exception) -> Loss:
         PipelineError: the call asked the whole run to stop.
     """
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
-    if isinstance(cause, PipelineError):
+    if isinstance(cause, _STOPS_THE_RUN):
         raise cause
+    if isinstance(cause, StartedAnew):
+        return Loss.ACTOR
     if isinstance(error, exceptions.ObjectLostError):
         return Loss.INPUT
     if isinstance(error, exceptions.ActorUnavailableError):

@@ -30,10 +30,11 @@ class DrainingNodes:
         self._works = True
 
     def names(self) -> frozenset[str]:
-        """Those that are draining now."""
+        """Those that are draining, or did and are gone."""
         if self._works and time.monotonic() - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = time.monotonic()
-            self._known = self._ask()
+            # Names are not used again, and a node is forgotten by Ray the moment it is gone.
+            self._known |= self._ask()
         return self._known
 
     def _ask(self) -> frozenset[str]:

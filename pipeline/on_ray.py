@@ -33,7 +33,7 @@ def run_on_ray(
     source: Archive,
     plan: Plan,
     ledger: Ledger,
-    work: Iterator[tuple[int, NDArray[np.int64]]],
+    work: Iterator[tuple[int, NDArray[np.int64]] | None],
     listener: ProgressListener,
 ) -> None:
     """Starts the actors and works until everything is committed."""

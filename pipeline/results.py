@@ -1,6 +1,6 @@
 """Results between the actors and the tables: counted, written, committed; or lost, and done again.
 
-A table of answers stays with the actors until its commit; here is only where its rows are from.
+A table of answers is a reference until its commit; here is where its rows are from.
 """
 
 import logging
@@ -75,6 +75,11 @@ class Results:
         """All of them."""
         return self._commits.is_empty
 
+    @property
+    def are_behind(self) -> bool:
+        """So many wait for the writer that no more should be taken on."""
+        return self._commits.is_behind
+
     def add_answers(self, table: Any, origins: Origins, exit_stages: Rows) -> None:
         """A table of tags, where its rows are from, and the exit of each."""
         of_shard = {}
@@ -117,8 +122,13 @@ class Results:
             return
         self._writing = batch
         self._hand_to_writer(
-            batch.tables, partial(self._commit, batch), partial(self._on_tables_lost, batch)
+            batch.tables, partial(self._on_written, batch), partial(self._on_tables_lost, batch)
         )
+
+    def _on_written(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile) -> None:
+        """A batch is committed once, however often it was written."""
+        if batch is self._writing:
+            self._commit(batch, file)
 
     def _commit(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile | None) -> None:
         self._writing = None
@@ -129,10 +139,14 @@ class Results:
 
     def _on_tables_lost(self, batch: Uncommitted) -> None:
         """Some tables went with their node before they were written: their images start again."""
+        if batch is not self._writing:
+            return
         there = []
+        # All at once: of those that are lost, each may take a while to say so.
+        ray.wait(batch.tables, num_returns=len(batch.tables), timeout=_PROBE_S)
         for table in batch.tables:
             try:
-                ray.get(table, timeout=_PROBE_S)
+                ray.get(table, timeout=1.0)
             except ray.exceptions.RayError as error:
                 self._do_again(batch, table, str(error).partition("\n")[0])
             else:

@@ -32,6 +32,7 @@ __all__ = ["Staff"]
 logger = logging.getLogger(__name__)
 
 _SIZE_EVERY_S = 5.0
+_FULL = 0.9
 
 
 class Staff:
@@ -81,10 +82,11 @@ class Staff:
         what: Callable[[], str],
         on_answer: Callable[[Any], None],
         on_input_lost: Callable[[], None] | None = None,
+        patience_s: float = 0.0,
     ) -> None:
         """See `Workers.expect`."""
         worker = self._of_number[actor]
-        self._workers.expect(reference, worker, what, on_answer, on_input_lost)
+        self._workers.expect(reference, worker, what, on_answer, on_input_lost, patience_s)
 
     def write(
         self,
@@ -92,7 +94,9 @@ class Staff:
         on_written: Callable[[WrittenFile | UnwrittenFile], None],
         on_tables_lost: Callable[[], None],
     ) -> None:
-        """Lets the writer write one file; see `results.Write`."""
+        """Lets the writer write one file, once it is up; see `results.Write`."""
+        if not self._writer.is_up:
+            return  # `on_writer_up` has it written
         written = self._writer.handle.write.remote(*tables)
         what = f"a file of {len(tables)} tables"
         self._workers.expect(written, self._writer, lambda: what, on_written, on_tables_lost)
@@ -169,7 +173,9 @@ class Staff:
     def can_do_without(self, worker: Worker) -> bool:
         """See `workers.Listener`."""
         others = self._workers.of_kind(worker.kind)
-        return any(other.is_up and other is not worker for other in others)
+        return any(
+            other.is_up and other is not worker and other not in self._leaving for other in others
+        )
 
     def _hire(self, kind: ActorKind) -> None:
         worker = self._workers.start(kind)
@@ -185,7 +191,8 @@ class Staff:
             self._workers.remove(worker)
 
     def _leave_draining_nodes(self) -> None:
-        for worker in self._workers.on_nodes(self._draining.names()):
+        names = self._draining.names()
+        for worker in self._workers.on_nodes(names) if names else ():
             if worker in self._leaving or worker.kind is self._team.writer or not worker.is_up:
                 continue
             logger.warning("the node of %s is about to go: another takes its place", worker)
@@ -213,6 +220,9 @@ class Staff:
         return Seen(
             num_actors=len(staying),
             num_ready=sum(worker.is_up for worker in staying),
+            is_starting=any(worker.is_starting for worker in staying),
+            is_full=load.queue_bytes + load.kept_bytes >= _FULL * self._scheduler.queue_bytes[pool],
+            num_calls=load.num_calls,
             images=load.images_waiting + load.images_held,
             busy_s=busy_s,
             num_done=int(num_done),

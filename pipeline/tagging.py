@@ -15,8 +15,9 @@ import dvt
 from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
 from pipeline.cluster import running_ray
-from pipeline.errors import Reason, UsageError
+from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.ledger import Ledger
+from pipeline.listing import listed_ahead
 from pipeline.output import Output, RunFile, Summary
 from pipeline.placement import plan_job
 from pipeline.progress import ProgressListener
@@ -111,7 +112,7 @@ def _tag(
     tables = output.tables(pa.schema([*TAGS_SCHEMA, *source.kept]))
     ledger = Ledger(*tables, gmacs, run.run, retry)
     work = _work(source, ledger)
-    first = next(work, None)
+    first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
     if first is not None:
         output.reopen()
@@ -125,7 +126,8 @@ def _tag(
             seconds = time.monotonic() - started
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
-    assert ledger.is_complete, "the coordinator ended with open shards"
+    if not ledger.is_complete:
+        raise PipelineError("the run ended with shards that are not finished; run it again")
     output.merge_files()
     totals = ledger.totals
     out = str(settings.out)
@@ -136,12 +138,13 @@ def _tag(
     return _summary(totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out)
 
 
-def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Shards with something left to do; finished ones are only counted."""
-    for shard in cut_shards(source.list_images()):
-        number, rows = ledger.open(shard)
-        if len(rows):
-            yield number, rows
+def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
+    """Shards with what is left to do in them, maybe nothing; None while none is listed."""
+    for shard in listed_ahead(cut_shards(source.list_images())):
+        if shard is None:
+            yield None
+            continue
+        yield ledger.open(shard)
 
 
 def _summary(

@@ -21,10 +21,13 @@ __all__ = ["ActorKind", "Listener", "Worker", "Workers"]
 logger = logging.getLogger(__name__)
 
 _PAUSE_S = 0.2  # longest wait for an answer; progress and commits have their turn this often
-_MAX_FAILURES = 5
+# Finding one image that kills its actor takes about ten losses in a row.
+_MAX_FAILURES = 20
 _MAX_START_S = 600.0
-_DISPENSABLE_START_S = 120.0
+_LATE_S = 120.0
 _RETRY_S = 0.5
+_MAX_RETRY_S = 30.0
+_PATIENT_FAILURES = 8  # in a row that are not slowed down yet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +57,10 @@ class Worker:
         owed: references that it owes, and since when it owes any.
         heard_s: when it answered last, or got its first call after owing nothing.
         down_s: since when it is down; None while it is up.
-        num_failures: how often it died since it was up last; "unavailable" not counted.
+        num_failures: losses since a call was answered last.
         ask_at_s: when to ask again whether it is up; None while an answer is awaited.
+        is_late: it was told that it takes long to come up.
+        is_dead: its handle is of no use any more.
     """
 
     number: int
@@ -68,6 +73,13 @@ class Worker:
     down_s: float | None = field(default_factory=time.monotonic)
     num_failures: int = 0
     ask_at_s: float | None = None
+    is_late: bool = False
+    is_dead: bool = False
+
+    @property
+    def is_starting(self) -> bool:
+        """Not up, and still expected soon."""
+        return not self.is_up and not self.is_late
 
     def __str__(self) -> str:
         return f"{self.kind.name} #{self.number}"
@@ -95,6 +107,7 @@ class _Expected:
     what: Callable[[], str]
     on_answer: Callable[[Any], None]
     on_input_lost: Callable[[], None] | None
+    patience_s: float
 
 
 class Workers:
@@ -111,6 +124,7 @@ class Workers:
         self._workers: dict[int, Worker] = {}
         self._expected: dict[Any, _Expected] = {}
         self._num_started = 0
+        self._turn_ended_s = time.monotonic()
 
     def start(self, kind: ActorKind) -> Worker:
         """A new actor; `on_up` tells when it may get work."""
@@ -143,6 +157,7 @@ class Workers:
         what: Callable[[], str],
         on_answer: Callable[[Any], None],
         on_input_lost: Callable[[], None] | None = None,
+        patience_s: float = 0.0,
     ) -> None:
         """Waits for an answer; it is dropped if the worker is lost before.
 
@@ -152,17 +167,19 @@ class Workers:
             what: names the work, for the log.
             on_answer: gets the answer.
             on_input_lost: told that an object which the call needed is gone, and the call over.
+            patience_s: that this call may take longer than others.
         """
         if not worker.owed:
             worker.heard_s = time.monotonic()
         worker.owed.add(reference)
-        self._expected[reference] = _Expected(worker, what, on_answer, on_input_lost)
+        self._expected[reference] = _Expected(worker, what, on_answer, on_input_lost, patience_s)
 
     def expect_only(self, worker: Worker) -> None:
-        """Drops what all others owe."""
+        """Drops what all others owe, and cares for none of them any more."""
         for other in self._workers.values():
             if other is not worker:
                 self._drop_owed(other)
+        self._workers = {worker.number: worker}
 
     def wait(self) -> None:
         """Takes all answers that are there, or else the first that comes within a moment.
@@ -170,7 +187,14 @@ class Workers:
         Raises:
             PipelineError: an actor that is needed does not come up, or a call asked for a stop.
         """
+        late_s = time.monotonic() - self._turn_ended_s
+        for worker in self._workers.values():  # whatever kept us is no silence of theirs
+            worker.heard_s += late_s
+        self._take_answers()
         self._look_after_all()
+        self._turn_ended_s = time.monotonic()
+
+    def _take_answers(self) -> None:
         references = list(self._expected)
         if not references:  # every worker is down and about to be asked again
             time.sleep(_PAUSE_S)
@@ -191,6 +215,8 @@ class Workers:
             except ray.exceptions.RayError as error:
                 self._take_error(expected, error)
             else:
+                if expected.worker.is_up:  # coming up alone proves nothing
+                    expected.worker.num_failures = 0
                 expected.on_answer(answer)
 
     def _take_error(self, expected: _Expected, error: Exception) -> None:
@@ -207,7 +233,7 @@ class Workers:
 
     def _ask(self, worker: Worker) -> None:
         def up(node: str | None) -> None:
-            worker.down_s, worker.num_failures = None, 0
+            worker.down_s, worker.is_late = None, False
             worker.node, worker.is_up = node, True
             self._listener.on_up(worker)
 
@@ -220,22 +246,25 @@ class Workers:
             if worker.down_s is not None:
                 if worker.ask_at_s is not None and now_s >= worker.ask_at_s:
                     worker.ask_at_s = None
+                    if worker.is_dead:
+                        worker.handle, worker.is_dead = worker.kind.start(), False
                     self._ask(worker)
-                self._give_up_if_late(worker, now_s)
+                self._judge_late(worker, now_s)
             elif worker.owed and now_s - worker.heard_s > self._stalled_s:
-                work = ", ".join(self._expected[reference].what() for reference in worker.owed)
-                why = f"no answer for {self._stalled_s:.0f} s to {work}"
-                self._lose(worker, Loss.RAISED, why)
+                owed = [self._expected[reference] for reference in worker.owed]
+                patience_s = self._stalled_s + max(call.patience_s for call in owed)
+                if now_s - worker.heard_s > patience_s:
+                    work = ", ".join(call.what() for call in owed)
+                    self._lose(worker, Loss.RAISED, f"no answer for {patience_s:.0f} s to {work}")
 
-    def _give_up_if_late(self, worker: Worker, now_s: float) -> None:
+    def _judge_late(self, worker: Worker, now_s: float) -> None:
+        """Who is not needed may take as long as the cluster takes to find room."""
         assert worker.down_s is not None
         down_s = now_s - worker.down_s
-        if down_s <= _DISPENSABLE_START_S:
-            return
-        if self._listener.can_do_without(worker):
+        if down_s > _LATE_S and not worker.is_late:
+            worker.is_late = True
             logger.warning("%s has not come up for %.0f s; going on without it", worker, down_s)
-            self.remove(worker)
-        elif down_s > _MAX_START_S:
+        if down_s > _MAX_START_S and not self._listener.can_do_without(worker):
             raise PipelineError(
                 f"{worker} has not come up for {down_s:.0f} s: the cluster has no room for it, "
                 "or it cannot start"
@@ -248,17 +277,21 @@ class Workers:
         if worker.down_s is None:
             worker.down_s = time.monotonic()
         # "Unavailable" is what a restarting actor answers, for as long as it takes to load.
-        worker.num_failures += loss is not Loss.RESTARTING
-        worker.ask_at_s = time.monotonic() + _RETRY_S
+        worker.num_failures += was_up or loss is not Loss.RESTARTING
+        slowed = max(0, worker.num_failures - _PATIENT_FAILURES)
+        worker.ask_at_s = time.monotonic() + min(_MAX_RETRY_S, _RETRY_S * 2**slowed)
+        worker.is_dead = loss is Loss.ACTOR and not was_up  # restarts by itself, unless it cannot
         self._drop_owed(worker)
         if loss in (Loss.RAISED, Loss.STATE, Loss.INPUT):
             ray.kill(worker.handle, no_restart=False)
         if was_up:
-            self._listener.on_lost(worker, why, counts=loss not in (Loss.STATE, Loss.INPUT))
+            is_at_fault = loss not in (Loss.STATE, Loss.INPUT)
+            is_obstinate = worker.num_failures > _PATIENT_FAILURES
+            self._listener.on_lost(worker, why, counts=is_at_fault or is_obstinate)
         if worker.num_failures > _MAX_FAILURES:
             if not self._listener.can_do_without(worker):
-                raise PipelineError(f"{worker} does not come up again: {why}")
-            logger.warning("%s does not come up again (%s); going on without it", worker, why)
+                raise PipelineError(f"{worker} failed {worker.num_failures} times in a row: {why}")
+            logger.warning("%s failed too often (%s); going on without it", worker, why)
             self.remove(worker)
 
     def _drop_owed(self, worker: Worker) -> None:

@@ -14,6 +14,7 @@ import dvt
 from dvt.fast import EncodedState, StageExecutor, make_executor, sum_in_one_order
 from pipeline.actors.decode import DecodedParcel
 from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure, Hard
+from pipeline.errors import StartedAnew
 from pipeline.records import TAGS_SCHEMA
 
 __all__ = ["CascadeActor", "HardParcel", "Receipt"]
@@ -93,7 +94,7 @@ class CascadeActor:
         self._gmacs = dvt.gmacs_per_exit(model.config)
         self._settings = settings
         self._executor = self._make_executor(model)
-        self._start_anew()
+        self._is_reset = False
 
     def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
         device = torch.device(self._settings.device)
@@ -120,12 +121,23 @@ class CascadeActor:
         )
         self._held: list[_Held] = []
         self._num_tickets = 0
+        self._is_reset = True
+
+    def _check_is_reset(self) -> None:
+        """A process that died while nobody waited for it would otherwise pass for the old one."""
+        if not self._is_reset:
+            raise StartedAnew("it died while no call was under way, with all it held")
 
     @ray.method(num_returns=3)
     def run(
         self, parcel: int, rows: Rows, data: DecodedParcel | HardParcel
     ) -> tuple[pa.Table, HardParcel | None, Receipt]:
-        """Takes rows of a parcel in and returns whatever is answered or goes on by now."""
+        """Takes rows of a parcel in and returns whatever is answered or goes on by now.
+
+        Raises:
+            StartedAnew: `reset` was not called in this process.
+        """
+        self._check_is_reset()
         started = time.perf_counter()
         tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
         self._num_tickets += len(rows)
@@ -135,7 +147,12 @@ class CascadeActor:
 
     @ray.method(num_returns=3)
     def flush(self) -> tuple[pa.Table, HardParcel | None, Receipt]:
-        """Answers or hands on all images that are still inside, in partial batches."""
+        """Answers or hands on all images that are still inside, in partial batches.
+
+        Raises:
+            StartedAnew: `reset` was not called in this process.
+        """
+        self._check_is_reset()
         started = time.perf_counter()
         return self._report(*self._runner.flush(), started)
 

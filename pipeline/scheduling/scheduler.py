@@ -98,6 +98,11 @@ class Scheduler:
         """Of all objects, and of the room kept for pixels that are being decoded."""
         return self._state.budget.total
 
+    @property
+    def queue_bytes(self) -> tuple[int, ...]:
+        """Limit of each pool's queue."""
+        return self._state.limits.queue_bytes
+
     def is_open(self, call: int) -> bool:
         """Whether an answer to this call still counts; one from before a loss does not."""
         return call in self._state.calls

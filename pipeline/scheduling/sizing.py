@@ -3,7 +3,8 @@
 Pure policy, asked from time to time. Two rules, for a pool of n actors:
 
     busy        backlog / HORIZON_S actors would have it done in that time: up to so many, at most
-                twice n at once
+                twice n at once; twice n if its queue is full, because then the backlog is longer
+                than can be seen
     not busy    as many as would be busy for three quarters of their time
 
 *Backlog* of a pool is the time that one actor would need for all images on their way to it: those
@@ -37,6 +38,9 @@ class Seen:
     Attributes:
         num_actors: started, and not about to go.
         num_ready: of those, up.
+        is_starting: some of the others are expected soon.
+        is_full: its queue has hardly any room left.
+        num_calls: in flight.
         images: waiting for it or inside it.
         busy_s: that all its actors worked.
         num_done: images answered or forwarded.
@@ -45,6 +49,9 @@ class Seen:
 
     num_actors: int
     num_ready: int
+    is_starting: bool
+    is_full: bool
+    num_calls: int
     images: int
     busy_s: float
     num_done: int
@@ -53,20 +60,26 @@ class Seen:
 
 @dataclass(slots=True)
 class _Memory:
-    """Decayed sums of a pool."""
+    """Decayed sums of a pool; `ready_s` is the time that its actors had."""
 
     busy_s: float = 0.0
+    ready_s: float = 0.0
     num_done: float = 0.0
     num_forwarded: float = 0.0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: Seen, elapsed_s: float) -> None:
         self.busy_s = _MEMORY * self.busy_s + seen.busy_s
+        self.ready_s = _MEMORY * self.ready_s + seen.num_ready * elapsed_s
         self.num_done = _MEMORY * self.num_done + seen.num_done
         self.num_forwarded = _MEMORY * self.num_forwarded + seen.num_forwarded
 
     @property
     def seconds_per_image(self) -> float:
         return self.busy_s / self.num_done if self.num_done else 0.0
+
+    @property
+    def share_busy(self) -> float:
+        return self.busy_s / self.ready_s if self.ready_s else 0.0
 
     @property
     def share_forwarded(self) -> float:
@@ -98,22 +111,25 @@ class PoolSizer:
         targets = []
         on_their_way = 0.0
         for size, memory, pool in zip(self.sizes, self._memory, seen, strict=True):
-            memory.add(pool)
+            memory.add(pool, elapsed_s)
             images = pool.images + on_their_way
             on_their_way = images * memory.share_forwarded
-            target = _target(pool, images * memory.seconds_per_image, elapsed_s)
+            target = _target(pool, images * memory.seconds_per_image, memory.share_busy)
             targets.append(min(size.most, max(size.fewest, target)))
         return targets
 
 
-def _target(pool: Seen, backlog_s: float, elapsed_s: float) -> int:
+def _target(pool: Seen, backlog_s: float, share_busy: float) -> int:
     now = pool.num_actors
-    if pool.num_ready < now:  # those that start now will change what is seen
+    if pool.is_starting:  # those that start now will change what is seen
+        return now
+    if pool.num_calls and not pool.num_done:  # calls that take longer than from look to look
         return now
     needed = math.ceil(backlog_s / HORIZON_S)
-    share_busy = pool.busy_s / (elapsed_s * max(1, pool.num_ready))
     if share_busy >= _BUSY:
-        return min(2 * now, max(now, needed))
+        if pool.num_ready < now:  # the cluster has no room for more
+            return now
+        return 2 * now if pool.is_full else min(2 * now, max(now, needed))
     if needed >= now:  # little was done, but much is coming
         return now
     return min(now, max(needed, math.ceil(share_busy * pool.num_ready / _WANTED)))

@@ -4,9 +4,12 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
@@ -21,7 +24,7 @@ from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import open_archive
 
-__all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "run_with"]
+__all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "Slow", "run_with"]
 
 MARKER = "DVT_TEST_MARKER"
 _ROOM_BYTES = 200 * 2**20
@@ -66,6 +69,13 @@ class Hangs(_Faulty):
         time.sleep(3600)
 
 
+class Slow(_Faulty):
+    """Every batch takes a second."""
+
+    def _look_at(self, images: Tensor) -> None:
+        time.sleep(1.0)
+
+
 class HasLittleMemory(_Faulty):
     """What a batch of more than eight would need is refused by the system."""
 
@@ -80,8 +90,20 @@ class HasLittleMemory(_Faulty):
             resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
-def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4) -> None:
-    """A whole job, its cascade actors of another class."""
+def run_with(
+    actor: type[CascadeActor],
+    settings: TagSettings,
+    num_cpus: int = 4,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """A whole job, its cascade actors of another class.
+
+    Args:
+        actor: the class.
+        settings: of the job.
+        num_cpus: at least.
+        goes_on: the listing pauses in the middle of each shard until this is true.
+    """
     model = dvt.load_model(settings.model)
     thresholds = model.thresholds(settings.thresholds)
     plan = plan_job(settings, model.config, thresholds, "float32")
@@ -89,7 +111,15 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
     output = Output(settings.out)
     output.claim(new_run_file(settings, source.names, model, thresholds), overwrite=False)
     ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "test")
-    work = (ledger.open(shard) for shard in cut_shards(source.list_images()))
+
+    def work() -> Iterator[tuple[int, NDArray[np.int64]] | None]:
+        for shard in cut_shards(source.list_images()):
+            number, rows = ledger.open(shard)
+            yield number, rows[: len(rows) // 2]
+            while not goes_on():
+                yield None
+            yield number, rows[len(rows) // 2 :]
+
     with running_ray(max(num_cpus, plan.num_cpus)):
         from pipeline.coordinator import Coordinator
         from pipeline.on_ray import team_of
@@ -99,7 +129,7 @@ def run_with(actor: type[CascadeActor], settings: TagSettings, num_cpus: int = 4
             Scheduler(plan.limits),
             team_of(plan, source, ledger.tag_writer, actor),
             ledger,
-            work,
+            work(),
             model.config.num_stages,
             lambda: None,
             lambda: None,

@@ -1,16 +1,28 @@
 """The rows of the architecture's table that begin inside an actor, made to happen for real."""
 
 import logging
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from jobs.shapes import write_shapes
+from pipeline.actors.cascade import CascadeActor
 from pipeline.pools import parse_pools
 from pipeline.settings import TagSettings
 from tests.command_line import rows
-from tests.failures.faulty import MARKER, Hangs, HasLittleMemory, Kills, Raises, run_with
+from tests.failures.cluster import kill, pids_of
+from tests.failures.faulty import (
+    MARKER,
+    Hangs,
+    HasLittleMemory,
+    Kills,
+    Raises,
+    Slow,
+    run_with,
+)
 
 NUM_IMAGES = 200
 
@@ -92,4 +104,42 @@ def test_a_batch_too_large_for_memory_is_halved_and_everything_is_answered(
 ) -> None:
     run_with(HasLittleMemory, settings(archive, tmp_path / "out", "1 | 2-3"))
     assert rows(tmp_path / "out" / "dead_letters") == []
+    assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
+
+
+def test_an_actor_that_dies_while_nobody_waits_for_it_is_missed(
+    archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds images that wait for company and owes nothing; Ray brings it up again, empty."""
+    killed: list[int] = []
+    paused_s: list[float] = []
+
+    def goes_on() -> bool:
+        paused_s.append(time.monotonic())
+        if time.monotonic() - paused_s[0] < 12:
+            return False
+        if not killed:
+            (pid,) = pids_of("ray::CascadeActor")
+            assert kill(pid)
+            killed.append(pid)
+        others = [pid for pid in pids_of("ray::CascadeActor") if pid not in killed]
+        return bool(others) and time.monotonic() - paused_s[0] > 20
+
+    with caplog.at_level(logging.INFO):
+        run_with(CascadeActor, settings(archive, tmp_path / "out", "1-3"), goes_on=goes_on)
+    assert killed
+    assert "it died while no call was under way" in caplog.text
+    assert rows(tmp_path / "out" / "dead_letters") == []
+    assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
+
+
+def test_a_pool_grows_with_its_backlog_without_stopping(
+    archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second a batch: the queue is full of images, and the pool doubles."""
+    job = settings(archive, tmp_path / "out", "1 actors=1-2 threads=1 | 2-3 threads=1")
+    job = replace(job, batch_size=8, memory_budget_bytes=700_000)
+    with caplog.at_level(logging.INFO):
+        run_with(Slow, job)
+    assert "pool 1: 2 actors instead of 1" in caplog.text
     assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])

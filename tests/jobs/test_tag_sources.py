@@ -13,6 +13,7 @@ import pytest
 from jobs.shapes import WrittenArchive
 from tests.command_line import Finished, dvt, rows
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.messy_archive import MessyFile, messy_files
 from tests.s3 import TestStore
 
 pytestmark = pytest.mark.timeout(900)  # up to four runs a test, each with a Ray of its own
@@ -55,13 +56,40 @@ def tar_of(files: dict[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
+def messy_by_number() -> dict[str, MessyFile]:
+    """Keys that stay apart without their endings, as those of a tar's samples must."""
+    files = messy_files()
+    return {
+        f"messy/{number:03d}-{Path(name).name.replace('.', '-')}.bin": files[name]
+        for number, name in enumerate(sorted(files))
+    }
+
+
 def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
-    damaged_archive: WrittenArchive, s3: TestStore, tmp_path: Path
+    archive_5000: WrittenArchive,
+    damaged_archive: WrittenArchive,
+    s3: TestStore,
+    tmp_path: Path,
 ) -> None:
-    files = contents(damaged_archive)
-    finished(dvt("tag", damaged_archive.images, "--out", tmp_path / "folder"))
+    """5,000 good pictures, damaged ones, and more than a hundred kinds of messy files."""
+    messy = messy_by_number()
+    assert len(messy) > 100
+    files = contents(archive_5000)
+    files |= {f"damaged/{name}": content for name, content in contents(damaged_archive).items()}
+    files |= {name: file.content for name, file in messy.items()}
+    folder = tmp_path / "all"
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    finished(dvt("tag", folder, "--out", tmp_path / "folder"))
     expected = results(tmp_path / "folder")
     assert set(expected) == set(files)
+    wrong = {}
+    for name, file in messy.items():
+        got = expected[name] if isinstance(expected[name], str) else expected[name][-2:]
+        if got != file.expected:
+            wrong[name] = (got, file.expected)
+    assert not wrong
 
     bucket = s3.new_bucket()
     s3.put(bucket, {f"all/{name}": content for name, content in files.items()})
@@ -91,7 +119,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     assert {name: got.get(key_of[name]) for name in names} == expected
 
     table = pa.table({"key": names, "image": list(files.values()), "label": names})
-    pq.write_table(table, tmp_path / "all.parquet", row_group_size=40)
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=400)
     arguments = ("tag", tmp_path / "all.parquet", "--out", tmp_path / "parquet")
     finished(dvt(*arguments, "--keep-columns", "label"))
     assert results(tmp_path / "parquet") == expected

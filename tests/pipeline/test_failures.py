@@ -3,7 +3,7 @@
 import pytest
 from ray import exceptions
 
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import PipelineError, StartedAnew, StorageDenied
 from pipeline.failures import Loss, first_line, loss_of
 
 
@@ -27,6 +27,8 @@ LOST = exceptions.ObjectLostError("00" * 28, None, "")
         (raised_by_a_call(exceptions.ObjectStoreFullError("full")), Loss.STATE),
         (raised_by_a_call(exceptions.OutOfDiskError("full")), Loss.STATE),
         (raised_by_a_call(ValueError("what a bug does")), Loss.RAISED),
+        (raised_by_a_call(StartedAnew("it died unnoticed")), Loss.ACTOR),
+        (raised_by_a_call(PipelineError("the child does not start")), Loss.RAISED),
         (exceptions.RaySystemError(RuntimeError("x")), Loss.RAISED),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),
@@ -36,8 +38,8 @@ def test_every_error_says_what_is_lost(error: Exception, loss: Loss) -> None:
 
 
 def test_what_must_stop_the_run_passes_through_a_call() -> None:
-    with pytest.raises(PipelineError, match="credentials are refused"):
-        loss_of(raised_by_a_call(UsageError("credentials are refused")))
+    with pytest.raises(StorageDenied, match="credentials are refused"):
+        loss_of(raised_by_a_call(StorageDenied("credentials are refused")))
 
 
 def test_the_log_gets_one_line() -> None:

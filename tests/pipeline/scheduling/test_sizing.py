@@ -4,9 +4,19 @@ from pipeline.scheduling import PoolSizer, Seen, Size
 
 
 def seen(
-    actors: int, images: int, busy_s: float, done: int, forwarded: int = 0, ready: int | None = None
+    actors: int,
+    images: int,
+    busy_s: float,
+    done: int,
+    forwarded: int = 0,
+    ready: int | None = None,
+    *,
+    is_starting: bool = False,
+    is_full: bool = False,
+    calls: int = 0,
 ) -> Seen:
-    return Seen(actors, actors if ready is None else ready, images, busy_s, done, forwarded)
+    up = actors if ready is None else ready
+    return Seen(actors, up, is_starting, is_full, calls, images, busy_s, done, forwarded)
 
 
 def test_a_busy_pool_gets_as_many_actors_as_do_its_backlog_in_half_a_minute() -> None:
@@ -35,8 +45,24 @@ def test_an_idle_pool_shrinks_to_what_would_be_busy() -> None:
 
 
 def test_nothing_changes_while_actors_are_starting() -> None:
-    waiting = [seen(4, 100_000, busy_s=10.0, done=100, ready=2)]
+    waiting = [seen(4, 100_000, busy_s=10.0, done=100, ready=2, is_starting=True)]
     assert PoolSizer((Size(1, 8),)).targets(waiting, 5.0) == [4]
+
+
+def test_a_busy_pool_with_a_full_queue_doubles_however_short_the_queue_is() -> None:
+    """7,000 images of 2 ms are 14 s of work, but behind a full queue lies the whole archive."""
+    full = seen(2, 7000, busy_s=10.0, done=5000, is_full=True)
+    assert PoolSizer((Size(1, 8),)).targets([full], 5.0) == [4]
+
+
+def test_a_pool_whose_calls_take_longer_than_a_look_is_not_taken_for_idle() -> None:
+    sizer = PoolSizer((Size(1, 8),))
+    assert sizer.targets([seen(4, 500, busy_s=0.0, done=0, calls=8)], 5.0) == [4]
+
+
+def test_where_the_cluster_has_no_room_no_more_are_asked_for() -> None:
+    late = [seen(4, 100_000, busy_s=15.0, done=100, ready=3)]
+    assert PoolSizer((Size(1, 8),)).targets(late, 5.0) == [4]
 
 
 def test_a_pool_follows_its_backlog_up_and_down_and_comes_to_rest() -> None:
