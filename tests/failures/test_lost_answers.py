@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
 from pipeline.actors.write import WriteActor
 from pipeline.cluster import running_ray
 from pipeline.failures import Loss, loss_of
 from pipeline.ledger import Ledger
+from pipeline.nodes import this_node
 from pipeline.output import Output
 from pipeline.records import TAGS_SCHEMA, ImageRecord
 from pipeline.results import Results
@@ -67,7 +69,9 @@ def test_their_images_start_again_and_all_others_are_committed(
             doomed = make.remote(0, NUM_IMAGES // 2)
             ray.wait([doomed], fetch_local=False)
             safe = ray.put(tags(NUM_IMAGES // 2, NUM_IMAGES))
-            writer: Any = ray.remote(WriteActor).options(num_cpus=0).remote(ledger.tag_writer)
+            here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
+            remote: Any = ray.remote(WriteActor).options(num_cpus=0, scheduling_strategy=here)
+            writer = remote.remote(ledger.tag_writer)
             ray.get(writer.reset.remote())
 
             def write(
