@@ -40,6 +40,9 @@ def running_ray(num_cpus: int) -> Iterator[None]:
             num_cpus=num_cpus,
             include_dashboard=False,
             logging_level=logging.WARNING,
+            # What is released leaves the store within this time, in which no budget counts it; by
+            # default that is a second's worth of pixels and states.
+            _system_config={"free_objects_period_milliseconds": 100},
         )
     try:
         yield
