@@ -103,4 +103,4 @@ class FinishedShards:
 def _matrix(lists: pa.ChunkedArray, length: int) -> NDArray[np.int64]:
     """Lists of one length as rows."""
     values = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.astype(np.int64).reshape(len(lists), length)
+    return np.asarray(values, dtype=np.int64).reshape(len(lists), length)
