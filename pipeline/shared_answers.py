@@ -6,6 +6,7 @@ answer some 60 bytes. Rows are put beside the coordinator and go the way of all 
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,14 +34,20 @@ class SharedAnswers:
         labels: of the classes.
         kept: columns that are passed through to the tags.
         duplicates: who waits for whom.
+        put: hands a table over, to be written later.
     """
 
     def __init__(
-        self, labels: Sequence[str], kept: pa.Schema, duplicates: Duplicates | None = None
+        self,
+        labels: Sequence[str],
+        kept: pa.Schema,
+        duplicates: Duplicates | None = None,
+        put: Callable[[pa.Table], Any] = ray.put,
     ) -> None:
         self._labels = labels
         self._kept = kept
         self._duplicates = duplicates or Duplicates()
+        self._put = put
 
     def join(self, ledger: Ledger, results: Results, list_again: ListAgain) -> None:
         """Takes up its work in a run."""
@@ -96,7 +103,7 @@ class SharedAnswers:
             exit_stages.append(np.full(len(chosen), answers.exit_stage))
         images = np.array([image for image, _ in shared])[np.concatenate(places)]
         self._results.add_answers(
-            ray.put(pa.concat_tables(tables)),
+            self._put(pa.concat_tables(tables)),
             Origins(images[:, 0], images[:, 1]),
             np.concatenate(exit_stages),
             are_copies=True,

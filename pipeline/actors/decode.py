@@ -109,6 +109,8 @@ def _noting_digests(
 ) -> Iterator[bytes | ImageError]:
     """Hashes what passes by; the place of an image that has no bytes stays empty."""
     for content in contents:
-        has_failed = isinstance(content, ImageError)
-        digests.append(b"" if has_failed else blake2b(content, digest_size=16).digest())
+        if isinstance(content, ImageError):
+            digests.append(b"")
+        else:
+            digests.append(blake2b(content, digest_size=16).digest())
         yield content

@@ -40,8 +40,9 @@ def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
 
 def test_limits_of_a_picture_reach_the_decoders() -> None:
     config = load_model("shapes").config
-    limits = {"max_pixels": 10, "max_bytes": 20, "decode_seconds": 1.5}
-    settings = replace(TagSettings(("a",), "b", "shapes"), **limits)
+    settings = replace(
+        TagSettings(("a",), "b", "shapes"), max_pixels=10, max_bytes=20, decode_seconds=1.5
+    )
     thresholds = (0.5,) * config.num_stages
     decode = plan_job(settings, config, thresholds, "float32").decode
     assert (decode.max_pixels, decode.max_bytes, decode.time_limit_s) == (10, 20, 1.5)
