@@ -5,10 +5,25 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-__all__ = ["CountOrShare", "Gmacs", "Mix", "Share", "cost_text", "percent"]
+__all__ = [
+    "Bytes",
+    "CountOrShare",
+    "Gmacs",
+    "Mix",
+    "Pixels",
+    "Share",
+    "cost_text",
+    "percent",
+]
 
 _UNITS = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
 _COST = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT])(?:MACs?)?", re.IGNORECASE)
+
+
+_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]I?|)B?", re.IGNORECASE)
+_PIXELS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]?)(?:P|PIXELS)?", re.IGNORECASE)
+_MOST = 2**40
 
 
 def _gmacs(value: object) -> float | None:
@@ -50,6 +65,22 @@ def _count_or_share(value: object) -> int | float | None:
     raise ValueError("must be a number of images or a share such as 1%")
 
 
+def _bytes(value: object) -> int:
+    return _amount(value, _SIZE, "a size such as 256MiB or 1.5GB, at most 1024GiB")
+
+
+def _pixels(value: object) -> int:
+    return _amount(value, _PIXELS, "a number of pixels such as 200M")
+
+
+def _amount(value: object, pattern: re.Pattern[str], what: str) -> int:
+    match = pattern.fullmatch(str(value).strip())
+    amount = round(float(match[1]) * _BYTES[match[2].upper()]) if match else 0
+    if not 1 <= amount <= _MOST:
+        raise ValueError(f"must be {what}")
+    return amount
+
+
 def _mix(value: object) -> tuple[float, ...] | None:
     if value is None:
         return None
@@ -66,6 +97,8 @@ def _mix(value: object) -> tuple[float, ...] | None:
 Gmacs = Annotated[float | None, BeforeValidator(_gmacs)]
 Share = Annotated[float | None, BeforeValidator(_share)]
 CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+Pixels = Annotated[int, BeforeValidator(_pixels)]
 Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
 
 

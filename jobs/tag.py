@@ -8,8 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.quantities import CountOrShare, Gmacs, Share
+from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Share
 from jobs.thresholds import chosen_thresholds
+from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.output import Summary
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
@@ -66,6 +67,19 @@ class TagJob(Job):
     requester_pays: Annotated[
         bool, Field(description="agree to pay for S3 requests and traffic")
     ] = False
+    dedupe: Annotated[
+        bool, Field(description="compute images with identical bytes once, see docs/sources.md")
+    ] = False
+    max_pixels: Annotated[
+        Pixels, Field(description="pictures with more are dead letters, such as 200M")
+    ] = PILLOW_MAX_PIXELS
+    max_bytes: Annotated[
+        Bytes, Field(description="longer files are dead letters, such as 256MiB")
+    ] = MAX_BYTES
+    decode_seconds: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="time to decode one picture in"),
+    ] = TIME_LIMIT_S
     overwrite: Annotated[bool, Field(description="remove earlier results in OUT first")] = False
     decoders: Annotated[
         int | None, Field(ge=1, description="decode processes; chosen from the cores if not given")
@@ -153,6 +167,10 @@ def run_tag(job: TagJob) -> JobResult:
             S3Options(job.requester_pays),
         ),
         decode=job.decode,
+        dedupe=job.dedupe,
+        max_pixels=job.max_pixels,
+        max_bytes=job.max_bytes,
+        decode_seconds=job.decode_seconds,
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)

@@ -41,6 +41,7 @@ class CascadeSettings:
         dtype: "float32" or "bfloat16".
         stages: first and last, from 1; None for all.
         state_format: of what hard images carry to another actor.
+        shares_answers: they are told to the coordinator too, for copies of the images.
     """
 
     model: str
@@ -52,6 +53,7 @@ class CascadeSettings:
     dtype: str
     stages: tuple[int, int] | None = None
     state_format: StateFormat = "float32"
+    shares_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

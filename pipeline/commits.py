@@ -8,9 +8,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.records import DeadLetter
 from pipeline.tally import Tally
 
@@ -62,12 +59,12 @@ class CommitQueue:
         """So much waits for the batch on its way that memory would fill up."""
         return self._num_images > 2 * _MAX_IMAGES
 
-    def add_answers(self, table: Any, exits_of_shard: dict[int, NDArray[np.int64]]) -> None:
+    def add_answers(self, table: Any, tally_of_shard: dict[int, Tally]) -> None:
         """A table of tags, and how many images of which shard left at which exit in it."""
         self._collected.tables.append(table)
-        for shard, exits in exits_of_shard.items():
-            self._num_images += int(exits.sum())
-            self._tally(shard).add(Tally(exits))
+        for shard, tally in tally_of_shard.items():
+            self._num_images += tally.num_tagged
+            self._tally(shard).add(tally)
 
     def add_letters(self, shard: int, letters: list[DeadLetter]) -> None:
         """Dead letters of one shard."""

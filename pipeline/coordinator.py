@@ -39,6 +39,7 @@ from pipeline.scheduling import (
     ShardArrived,
     SourceEnded,
 )
+from pipeline.shared_answers import SharedAnswers
 from pipeline.staff import Staff
 from pipeline.team import Team
 
@@ -67,6 +68,7 @@ class Coordinator:
         count_images: images in the archive, None while unknown.
         listener: told about progress.
         stalled_s: an actor that owes an answer and says nothing for so long is started anew.
+        sharing: of answers among images with identical bytes; None if each is computed.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Coordinator:
         count_images: Callable[[], int | None],
         listener: ProgressListener,
         stalled_s: float = 300.0,
+        sharing: SharedAnswers | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._ledger = ledger
@@ -89,6 +92,9 @@ class Coordinator:
         self._listener = listener
         self._staff = Staff(scheduler, team, stalled_s, lambda: self._results.write_again())
         self._results = Results(ledger, num_stages, self._staff.write, self._list_again)
+        self._sharing = sharing
+        if sharing is not None:
+            sharing.join(ledger, self._results, self._list_again)
         self._data_of_parcel: dict[int, Any] = {}
         self._hard_of_call: dict[int, Any] = {}
         self._started = time.monotonic()
@@ -178,6 +184,10 @@ class Coordinator:
                 detail = f"its actor died {attempts} times while it held this image"
                 origins = Origins(np.array([shard]), np.array([row]))
                 self._results.bury(origins, reason, detail, attempts)
+                if self._sharing is not None and pool == DECODERS:
+                    self._sharing.unread(origins)
+                elif self._sharing is not None:
+                    self._sharing.failed(origins, reason, detail, attempts)
             case Retire(actor):
                 self._staff.retire(actor)
 
@@ -186,7 +196,7 @@ class Coordinator:
         images = [source.images[row] for row in rows.tolist()]
         decoded, receipt = self._staff.handle(actor).decode.remote(images, source.name)
         self._data_of_parcel[parcel] = decoded
-        on_answer = partial(self._on_decoded, call, shard)
+        on_answer = partial(self._on_decoded, call, shard, rows)
         patience_s = _PATIENCE_PER_IMAGE_S * len(images)
         what = partial(_named, parcel, rows)
         self._staff.expect(receipt, actor, what, on_answer, patience_s=patience_s)
@@ -207,9 +217,12 @@ class Coordinator:
         logger.warning("images of parcel %d start again from their source", parcel)
         self._scheduler.handle(ObjectLost(parcel, call))
 
-    def _on_decoded(self, call: int, shard: int, receipt: DecodeReceipt) -> None:
+    def _on_decoded(self, call: int, shard: int, rows: Rows, receipt: DecodeReceipt) -> None:
         self._results.add_letters(shard, receipt.dead_letters)
-        self._scheduler.handle(ParcelDecoded(call, np.array(receipt.decoded_rows, dtype=np.int64)))
+        decoded, over = np.array(receipt.decoded_rows, dtype=np.int64), _NO_ROWS
+        if self._sharing is not None:
+            over = self._sharing.decoded(shard, rows, receipt.decoded_rows, receipt.digests)
+        self._scheduler.handle(ParcelDecoded(call, decoded, over))
 
     def _on_answers(self, call: int, actor: int, table: Any, hard: Any, receipt: Receipt) -> None:
         assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
@@ -223,9 +236,14 @@ class Coordinator:
             )
             exit_stages = np.concatenate([stages for _, stages in receipt.answered.values()])
             self._results.add_answers(table, joined, exit_stages)
+            if self._sharing is not None:
+                answers = (answer for parcel in finished for answer in receipt.answers[parcel])
+                self._sharing.answered(joined, answers)
         for parcel, row, detail in receipt.failed:
             of_image = self._scheduler.origins(parcel, np.array([row]))
             self._results.bury(of_image, Reason.MODEL_FAILED, detail, attempts=1)
+            if self._sharing is not None:
+                self._sharing.failed(of_image, Reason.MODEL_FAILED, detail, attempts=1)
             finished[parcel] = np.append(finished.get(parcel, _NO_ROWS), row)
         forwarded = None
         if receipt.pieces:

@@ -84,9 +84,9 @@ class Ledger:
         self._num_opened = 0
         num_stages = len(gmacs_per_exit)
         self._finished = FinishedShards(
-            shards.scan(["shard", "exits", "num_dead_letters"]), num_stages
+            shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
         )
-        self._tag_rows = CommittedRows(tags, ["exit_stage", "etag"])
+        self._tag_rows = CommittedRows(tags, ["exit_stage", "etag", "gmacs"])
         self._letter_rows = CommittedRows(dead_letters, ["reason", "etag"])
         self._letters_to_retry = self._keys_to_retry()
         # Rows that this run found to be out of date, and shards whose row must go before others.
@@ -167,6 +167,7 @@ class Ledger:
             tag, letter = tags.get(key), letters.get(key)
             if tag is not None and self._is_current(tag[1], image.etag):
                 entry.done.exits[tag[0] - 1] += 1
+                entry.done.copies[tag[0] - 1] += tag[2] == 0
                 if letter is not None:
                     self._late_letters.add(key)
             elif letter is not None and self._stays_dead(letter, image.etag):
@@ -260,7 +261,8 @@ class Ledger:
             "num_tagged": done.num_tagged,
             "num_dead_letters": done.num_dead_letters,
             "exits": done.exits.tolist(),
-            "gmacs": float(done.exits @ self._gmacs),
+            "gmacs": done.gmacs(self._gmacs),
+            "copies": done.copies.tolist(),
             "run": self._run,
         }
 

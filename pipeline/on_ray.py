@@ -1,6 +1,5 @@
 """The part of a job that runs on Ray; imported inside `running_ray`."""
 
-import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,10 +9,12 @@ import ray
 from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import dvt
 from pipeline.actors.cascade import CascadeActor
 from pipeline.actors.decode import DecodeActor
 from pipeline.actors.write import WriteActor
 from pipeline.coordinator import Coordinator
+from pipeline.error_limit import allowed_dead_letters
 from pipeline.files import FileWriter
 from pipeline.ledger import Ledger
 from pipeline.nodes import this_node
@@ -21,7 +22,9 @@ from pipeline.placement import Plan
 from pipeline.progress import ProgressListener
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
+from pipeline.shared_answers import SharedAnswers
 from pipeline.sources import Archive
+from pipeline.tag_rows import label_names
 from pipeline.team import Crowd, Team
 from pipeline.workers import ActorKind
 
@@ -31,23 +34,27 @@ __all__ = ["actor_kind", "run_on_ray", "team_of"]
 def run_on_ray(
     settings: TagSettings,
     source: Archive,
+    model: dvt.Cascade,
     plan: Plan,
     ledger: Ledger,
     work: Iterator[tuple[int, NDArray[np.int64]] | None],
     listener: ProgressListener,
 ) -> None:
     """Starts the actors and works until everything is committed."""
-    count = _CountedImages(source)
+    count = _CountedImages(source, work, ledger)
     coordinator = Coordinator(
         Scheduler(plan.limits),
         team_of(plan, source, ledger.tag_writer),
         ledger,
-        work,
+        count.while_listing(),
         len(plan.pools[0].cascade.thresholds),
-        lambda: _allowed_dead_letters(settings.max_dead_letters, count()),
+        lambda: allowed_dead_letters(
+            settings.max_dead_letters, count(), count.num_listed, count.is_uncountable
+        ),
         count,
         listener,
         settings.stalled_s,
+        SharedAnswers(label_names(model), source.kept) if settings.dedupe else None,
     )
     coordinator.run()
 
@@ -68,7 +75,13 @@ def team_of(
     return Team(
         decoders=Crowd(
             actor_kind(
-                "decoder", DecodeActor, source.fetcher, plan.decode, source.kept, num_cpus=1
+                "decoder",
+                DecodeActor,
+                source.fetcher,
+                plan.decode,
+                source.kept,
+                plan.dedupe,
+                num_cpus=1,
             ),
             plan.num_decoders,
             plan.num_decoders,
@@ -100,22 +113,41 @@ def actor_kind(name: str, actor: type, *arguments: object, **options: object) ->
 
 
 class _CountedImages:
-    """Counts the archive beside the work, for the time to go and for shares of it."""
+    """Counts the archive beside the work, for the time to go and for shares of it.
 
-    def __init__(self, source: Archive) -> None:
+    Args:
+        source: counts itself, unless that would cost as much as reading it.
+        work: gone through to the end by whoever works; then all images are listed.
+        ledger: counts what is listed.
+    """
+
+    def __init__(
+        self, source: Archive, work: Iterator[tuple[int, NDArray[np.int64]]], ledger: Ledger
+    ) -> None:
         self._source = source
+        self._work = work
+        self._ledger = ledger
         self._total: int | None = None
+        self.is_uncountable = False
         threading.Thread(target=self._count, daemon=True, name="count-images").start()
 
     def _count(self) -> None:
-        self._total = self._source.count_images()
+        total = self._source.count_images()
+        if total is None:
+            self.is_uncountable = True
+        else:
+            self._total = total
 
     def __call__(self) -> int | None:
+        """How many there are; None while unknown."""
         return self._total
 
+    @property
+    def num_listed(self) -> int:
+        """How many have been seen so far."""
+        return self._ledger.totals.num_images
 
-def _allowed_dead_letters(limit: int | float | None, num_images: int | None) -> int | None:
-    """The limit as a number of images; a share means nothing before the archive is counted."""
-    if limit is None or isinstance(limit, int):
-        return limit
-    return None if num_images is None else math.floor(limit * num_images + 1e-9)
+    def while_listing(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The work; behind its end, what was listed is the whole."""
+        yield from self._work
+        self._total = self.num_listed

@@ -3,7 +3,7 @@
 import math
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -55,6 +55,7 @@ class Plan:
     pools: tuple[PoolPlan, ...]
     limits: Limits
     num_decoders: int
+    dedupe: bool = False
 
     @property
     def num_cpus(self) -> int:
@@ -97,6 +98,7 @@ def plan_job(
                 dtype=own_dtype,
                 stages=pool.stages,
                 state_format=state_format,
+                shares_answers=settings.dedupe,
             ),
         )
         for pool, device, own_dtype in zip(pools, devices, dtypes, strict=True)
@@ -104,7 +106,12 @@ def plan_job(
     # Actors on a GPU leave the processor to the decoders, except for a core that feeds the GPU.
     taken = sum(plan.fewest * plan.cascade.num_threads for plan in plans)
     return Plan(
-        decode=decode_settings(config, settings.decode),
+        decode=replace(
+            decode_settings(config, settings.decode),
+            max_pixels=settings.max_pixels,
+            max_bytes=settings.max_bytes,
+            time_limit_s=settings.decode_seconds,
+        ),
         pools=plans,
         limits=Limits(
             parcel_length=pools[0].batch_size or settings.batch_size,
@@ -115,6 +122,7 @@ def plan_job(
             ),
         ),
         num_decoders=settings.num_decoders or max(1, num_cpus - taken),
+        dedupe=settings.dedupe,
     )
 
 

@@ -3,7 +3,7 @@
 Knows pyarrow; nothing of Ray, files or the model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "TarMember",
     "Unreadable",
     "dead_letter_table",
+    "info_table",
 ]
 
 TAGS_SCHEMA = pa.schema(
@@ -35,6 +36,17 @@ TAGS_SCHEMA = pa.schema(
         ("exit_stage", pa.int8()),
         ("exit_confidences", pa.list_(pa.float32())),
         ("gmacs", pa.float32()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("etag", pa.string()),
+        ("shard", pa.string()),
+    ]
+)
+
+_INFO_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("etag", pa.string()),
@@ -64,6 +76,7 @@ SHARDS_SCHEMA = pa.schema(
         ("num_dead_letters", pa.int64()),
         ("exits", pa.list_(pa.int64())),
         ("gmacs", pa.float64()),
+        ("copies", pa.list_(pa.int64())),
         ("run", pa.string()),
         ("elapsed_s", pa.float64()),
     ]
@@ -155,6 +168,28 @@ class DeadLetter:
     detail: str
     attempts: int
     shard: str
+
+
+def info_table(images: Iterable[tuple[ImageRecord, str, int, int]], kept: pa.Schema) -> pa.Table:
+    """What tags need besides the answers: `_INFO_SCHEMA`, and the columns that are passed through.
+
+    Args:
+        images: with shard, width and height.
+        kept: schema of what the records carry.
+    """
+    rows = [
+        {
+            "key": image.key,
+            "uri": image.uri,
+            "width": width,
+            "height": height,
+            "etag": image.etag,
+            "shard": shard,
+            **dict(zip(kept.names, image.kept, strict=True)),
+        }
+        for image, shard, width, height in images
+    ]
+    return pa.Table.from_pylist(rows, schema=pa.schema([*_INFO_SCHEMA, *kept]))
 
 
 def dead_letter_table(letters: list[DeadLetter], etag_of_key: Mapping[str, str | None]) -> pa.Table:

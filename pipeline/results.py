@@ -6,6 +6,7 @@ A table of answers is a reference until its commit; here is where its rows are f
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,6 +44,14 @@ class Write(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What a table of tags holds, shard by shard."""
+
+    rows_of_shard: dict[int, Rows]
+    tally_of_shard: dict[int, Tally]
+
+
 class Results:
     """What has been answered or has failed in this run.
 
@@ -67,8 +76,7 @@ class Results:
         self._list_again = list_again
         self._commits = CommitQueue(num_stages)
         self._writing: Uncommitted | None = None
-        # Shard -> rows and exit stages, of each table of tags that is not committed yet.
-        self._origins_of_table: dict[Any, dict[int, tuple[Rows, Rows]]] = {}
+        self._contents_of_table: dict[Any, _Contents] = {}  # of those that are not committed yet
 
     @property
     def are_committed(self) -> bool:
@@ -80,16 +88,19 @@ class Results:
         """So many wait for the writer that no more should be taken on."""
         return self._commits.is_behind
 
-    def add_answers(self, table: Any, origins: Origins, exit_stages: Rows) -> None:
-        """A table of tags, where its rows are from, and the exit of each."""
-        of_shard = {}
+    def add_answers(
+        self, table: Any, origins: Origins, exit_stages: Rows, are_copies: bool = False
+    ) -> None:
+        """A table of tags, where its rows are from, their exits, and whether they cost nothing."""
+        rows_of_shard, tallies = {}, {}
         for shard in np.unique(origins.shards).tolist():
             here = origins.shards == shard
-            of_shard[shard] = (origins.rows[here], exit_stages[here])
-        exits = {shard: self._exits(stages) for shard, (_, stages) in of_shard.items()}
-        self.answered.exits += sum(exits.values())
-        self._origins_of_table[table] = of_shard
-        self._commits.add_answers(table, exits)
+            rows_of_shard[shard] = origins.rows[here]
+            exits = np.bincount(exit_stages[here] - 1, minlength=self._num_stages)
+            tallies[shard] = Tally(exits, copies=exits.copy() if are_copies else exits * 0)
+            self.answered.add(tallies[shard])
+        self._contents_of_table[table] = _Contents(rows_of_shard, tallies)
+        self._commits.add_answers(table, tallies)
 
     def bury(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
         """One image that failed for good."""
@@ -134,7 +145,7 @@ class Results:
         self._writing = None
         self._ledger.commit(file, batch.letters, batch.tallies)
         for table in batch.tables:
-            del self._origins_of_table[table]
+            del self._contents_of_table[table]
         self._commits.committed()
 
     def _on_tables_lost(self, batch: Uncommitted) -> None:
@@ -155,14 +166,12 @@ class Results:
         self._write(batch)
 
     def _do_again(self, batch: Uncommitted, table: Any, why: str) -> None:
-        of_shard = self._origins_of_table.pop(table)
-        num_images = sum(len(rows) for rows, _ in of_shard.values())
+        contents = self._contents_of_table.pop(table)
+        num_images = sum(len(rows) for rows in contents.rows_of_shard.values())
         logger.warning("lost %d answers before their commit; done again (%s)", num_images, why)
-        for shard, (rows, exit_stages) in of_shard.items():
-            exits = self._exits(exit_stages)
-            batch.tallies[shard].add(Tally(-exits))
-            self.answered.exits -= exits
+        for shard, rows in contents.rows_of_shard.items():
+            tally = contents.tally_of_shard[shard]
+            taken_back = Tally(-tally.exits, copies=-tally.copies)
+            batch.tallies[shard].add(taken_back)
+            self.answered.add(taken_back)
             self._list_again(shard, np.sort(rows))
-
-    def _exits(self, exit_stages: Rows) -> Rows:
-        return np.bincount(exit_stages - 1, minlength=self._num_stages)

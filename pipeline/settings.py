@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from dvt.fast import StateFormat
+from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.pools import PoolSettings
 from pipeline.sources import SourceOptions
 
@@ -28,6 +29,10 @@ class TagSettings:
         overwrite: remove earlier results first.
         num_decoders: decode actors; None lets the machine decide.
         decode: `exact`, within a grey level of the plain way, or `fast`.
+        dedupe: compute images with identical bytes once.
+        max_pixels: pictures that declare more are not decoded.
+        max_bytes: files that are longer are not read.
+        decode_seconds: for one picture; a decoder that takes longer is ended.
         memory_budget_bytes: of pixels and states in flight.
         pools: None for one actor with all stages.
         state_format: of what hard images carry from pool to pool; None for the precision that the
@@ -47,6 +52,10 @@ class TagSettings:
     overwrite: bool = False
     num_decoders: int | None = None
     decode: Literal["exact", "fast"] = "exact"
+    dedupe: bool = False
+    max_pixels: int = PILLOW_MAX_PIXELS
+    max_bytes: int = MAX_BYTES
+    decode_seconds: float = TIME_LIMIT_S
     memory_budget_bytes: int = 2**30
     pools: tuple[PoolSettings, ...] | None = None
     state_format: StateFormat | None = None

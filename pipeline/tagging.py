@@ -122,7 +122,7 @@ def _tag(
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray
 
-            run_on_ray(settings, source, plan, ledger, work, listener)
+            run_on_ray(settings, source, model, plan, ledger, work, listener)
             seconds = time.monotonic() - started
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
@@ -155,7 +155,7 @@ def _summary(
     seconds: float,
     out: str,
 ) -> Summary:
-    spent = float(tally.exits @ np.array(gmacs))
+    spent = tally.gmacs(np.array(gmacs))
     return Summary(
         images=num_images,
         tagged=tally.num_tagged,

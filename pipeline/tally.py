@@ -1,6 +1,6 @@
 """Counts of results, and the finished shards of earlier runs in little memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,16 @@ class Tally:
     Attributes:
         exits: images answered at each exit.
         num_dead_letters: images that failed for good.
+        copies: of the images at each exit, those that share the answer of another and cost nothing.
     """
 
     exits: NDArray[np.int64]
     num_dead_letters: int = 0
+    copies: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.copies):
+            self.copies = np.zeros_like(self.exits)
 
     @classmethod
     def zero(cls, num_stages: int) -> "Tally":
@@ -36,9 +42,14 @@ class Tally:
         """Images with a result of either kind."""
         return self.num_tagged + self.num_dead_letters
 
+    def gmacs(self, gmacs_per_exit: NDArray[np.float64]) -> float:
+        """What was spent on these images."""
+        return float((self.exits - self.copies) @ gmacs_per_exit)
+
     def add(self, other: "Tally") -> None:
         """Adds results in place."""
         self.exits += other.exits
+        self.copies += other.copies
         self.num_dead_letters += other.num_dead_letters
 
 
@@ -62,19 +73,19 @@ class Totals:
 
 
 class FinishedShards:
-    """Rows of the `shards` table by name: about 50 bytes a shard, 50 MB for a billion images.
+    """Rows of the `shards` table by name: about 75 bytes a shard, 75 MB for a billion images.
 
     Args:
-        rows: with `shard`, `exits`, `num_dead_letters`.
+        rows: with `shard`, `exits`, `num_dead_letters`, `copies`.
         num_stages: of the cascade.
     """
 
     def __init__(self, rows: pa.Table, num_stages: int) -> None:
         names = np.array(rows["shard"].to_numpy(zero_copy_only=False), dtype=np.bytes_)
         order = np.argsort(names, kind="stable")
-        exits = rows["exits"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         self._names = names[order]
-        self._exits = exits.astype(np.int64).reshape(len(names), num_stages)[order]
+        self._exits = _matrix(rows["exits"], num_stages)[order]
+        self._copies = _matrix(rows["copies"], num_stages)[order]
         self._num_dead_letters = rows["num_dead_letters"].to_numpy()[order]
 
     def get(self, name: str) -> Tally | None:
@@ -82,4 +93,14 @@ class FinishedShards:
         place = int(np.searchsorted(self._names, name.encode()))
         if place == len(self._names) or self._names[place] != name.encode():
             return None
-        return Tally(self._exits[place].copy(), int(self._num_dead_letters[place]))
+        return Tally(
+            self._exits[place].copy(),
+            int(self._num_dead_letters[place]),
+            self._copies[place].copy(),
+        )
+
+
+def _matrix(lists: pa.ChunkedArray, length: int) -> NDArray[np.int64]:
+    """Lists of one length as rows."""
+    values = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(values, dtype=np.int64).reshape(len(lists), length)

@@ -59,6 +59,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.faults: Counter[str] = Counter()
         self.payers: Counter[str | None] = Counter()  # who pays, as the requests say
         self.denial: str | None = None  # a code; nobody is let in while there is one
+        self.denied_paths: set[str] = set()  # /bucket/key of objects that nobody may read
         self._denied_after: tuple[int, str] | None = None
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -100,8 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.payers[self.headers.get("x-amz-request-payer")] += 1
         fault = self.server.draw()
-        if self.server.denial is not None or fault in _ERRORS:
-            status, code = _ERRORS.get(fault or "", (403, self.server.denial))
+        denial = self.server.denial
+        if urlsplit(self.path).path in self.server.denied_paths:
+            denial = "AccessDenied"
+        if denial is not None or fault in _ERRORS:
+            status, code = _ERRORS.get(fault or "", (403, denial))
             text = f"<Error><Code>{code}</Code><Message>Reduce your rate.</Message></Error>"
             self._answer(status, [("Content-Type", "application/xml")], text.encode())
         elif fault == "reset":

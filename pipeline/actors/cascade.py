@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from pipeline.actors.decode import DecodedParcel
 from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure, Hard
 from pipeline.errors import StartedAnew
 from pipeline.records import TAGS_SCHEMA
+from pipeline.tag_rows import label_names, packed_answers, tag_rows
 
 __all__ = ["CascadeActor", "HardParcel", "Receipt"]
 
@@ -55,6 +56,7 @@ class Receipt:
         pieces: (parcel, rows) of what goes on, in the order of its rows.
         forwarded_bytes: size of that.
         busy_s: seconds that the call took.
+        answers: parcel -> the answer of each answered row (`packed_answers`), if they are shared.
     """
 
     answered: dict[int, tuple[Rows, Rows]]
@@ -62,6 +64,7 @@ class Receipt:
     pieces: tuple[tuple[int, Rows], ...] = ()
     forwarded_bytes: int = 0
     busy_s: float = 0.0
+    answers: dict[int, list[bytes]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,7 +93,7 @@ class CascadeActor:
         sum_in_one_order()
         torch.set_num_threads(settings.num_threads)
         model = dvt.load_model(settings.model)
-        self._labels = model.labels or tuple(str(n) for n in range(model.config.num_classes))
+        self._labels = label_names(model)
         self._gmacs = dvt.gmacs_per_exit(model.config)
         self._settings = settings
         self._executor = self._make_executor(model)
@@ -161,11 +164,16 @@ class CascadeActor:
     ) -> tuple[pa.Table, HardParcel | None, Receipt]:
         tables: list[pa.Table] = []
         answered: dict[int, list[tuple[Rows, int]]] = {}
+        shared: dict[int, list[bytes]] = {}
         for answer in answers:
             info, pieces = self._take_out(answer.tickets)
+            packed = packed_answers(answer, info) if self._settings.shares_answers else []
             for parcel, rows in pieces:
                 answered.setdefault(parcel, []).append((rows, answer.exit_stage))
-            tables.append(self._tags(answer, info))
+                shared.setdefault(parcel, []).extend(packed[: len(rows)])
+                packed = packed[len(rows) :]
+            gmacs = self._gmacs[answer.exit_stage - 1]
+            tables.append(tag_rows(answer, info, self._labels, gmacs))
         failed = []
         for failure in failures:
             _, ((parcel, rows),) = self._take_out(np.array([failure.ticket]))
@@ -185,6 +193,7 @@ class CascadeActor:
             pieces=going_on,
             forwarded_bytes=0 if hard is None else hard.num_bytes,
             busy_s=time.perf_counter() - started,
+            answers=shared if self._settings.shares_answers else {},
         )
         return _joined(tables), hard, receipt
 
@@ -220,43 +229,9 @@ class CascadeActor:
             pieces.append((held.parcel, rows))
         return pa.concat_tables(infos), pieces
 
-    def _tags(self, answer: Answers, info: pa.Table) -> pa.Table:
-        """Rows of the `tags` table for one batch's answers."""
-        num_rows, num_labels = answer.top_label_ids.shape
-        labels = np.array(self._labels, dtype=object)[answer.top_label_ids]
-        columns = {
-            "key": info["key"],
-            "uri": info["uri"],
-            "label": pa.array(labels[:, 0], pa.string()),
-            "label_id": pa.array(answer.top_label_ids[:, 0], pa.int32()),
-            "confidence": pa.array(answer.top_scores[:, 0]),
-            "top_labels": _lists(pa.array(labels.ravel(), pa.string()), num_rows, num_labels),
-            "top_scores": _lists(pa.array(answer.top_scores.ravel()), num_rows, num_labels),
-            "exit_stage": pa.array(np.full(num_rows, answer.exit_stage, dtype=np.int8)),
-            "exit_confidences": _lists(
-                pa.array(answer.exit_confidences.ravel()), num_rows, answer.exit_stage
-            ),
-            "gmacs": pa.array(
-                np.full(num_rows, self._gmacs[answer.exit_stage - 1], dtype=np.float32)
-            ),
-            "width": info["width"],
-            "height": info["height"],
-            "etag": info["etag"],
-            "shard": info["shard"],
-        }
-        kept = [field for field in info.schema if field.name not in columns]
-        columns |= {field.name: info[field.name] for field in kept}
-        return pa.table(columns, schema=pa.schema([*TAGS_SCHEMA, *kept]))
-
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables) if tables else TAGS_SCHEMA.empty_table()
-
-
-def _lists(values: pa.Array, num_rows: int, length: int) -> pa.Array:
-    """A list column in which every row has the same number of values."""
-    offsets = pa.array(np.arange(0, (num_rows + 1) * length, length or 1, dtype=np.int32))
-    return pa.ListArray.from_arrays(offsets, values)
 
 
 def _runs(values: Rows) -> Iterator[slice]:

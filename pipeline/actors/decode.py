@@ -1,6 +1,8 @@
 """The decode actor: fetches and decodes one parcel a call."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
-from pipeline.records import DeadLetter, ImageRecord
+from pipeline.records import DeadLetter, ImageRecord, info_table
 from pipeline.sources.base import NOTHING_KEPT, Fetcher
 
 __all__ = ["DecodeActor", "DecodeReceipt", "DecodedParcel"]
@@ -31,10 +33,17 @@ class DecodedParcel:
 
 @dataclass(frozen=True, slots=True)
 class DecodeReceipt:
-    """The light part: positions of the images that have pixels, and what befell the others."""
+    """The light part of the answer.
+
+    Attributes:
+        decoded_rows: positions of the images that have pixels.
+        dead_letters: what befell the others.
+        digests: of the bytes of those that have pixels; empty if copies do not matter.
+    """
 
     decoded_rows: list[int]
     dead_letters: list[DeadLetter]
+    digests: list[bytes] = field(default_factory=list)
 
 
 class DecodeActor:
@@ -44,6 +53,7 @@ class DecodeActor:
         fetcher: gets bytes.
         settings: what the model wants.
         kept: columns that are passed through to the tags.
+        digests: tell which images have the same bytes.
         child: module of the process that decodes.
     """
 
@@ -52,13 +62,14 @@ class DecodeActor:
         fetcher: Fetcher,
         settings: DecodeSettings,
         kept: pa.Schema = NOTHING_KEPT,
+        digests: bool = False,
         child: str = "pipeline.decoding.child",
     ) -> None:
         self._fetcher = fetcher
         self._kept = kept
         self._settings = settings
         self._decoder = IsolatedDecoder(settings, child)
-        self._info_schema = pa.schema([*_INFO_SCHEMA, *kept])
+        self._digests = digests
 
     def reset(self) -> str:
         """Answers, with the node's name, once the actor is up."""
@@ -72,9 +83,12 @@ class DecodeActor:
             StorageDenied: no image can be had.
         """
         contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
+        digests: list[bytes] = []
+        if self._digests:
+            contents = _noting_digests(contents, digests)
         pixels, outcomes = self._decoder.decode_all(contents, len(images))
         decoded_rows: list[int] = []
-        info: list[dict[str, object]] = []
+        info: list[tuple[ImageRecord, str, int, int]] = []
         dead_letters: list[DeadLetter] = []
         for row, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
             if isinstance(outcome, ImageError):
@@ -83,28 +97,20 @@ class DecodeActor:
                 )
                 continue
             decoded_rows.append(row)
-            info.append(
-                {
-                    "key": image.key,
-                    "uri": image.uri,
-                    "width": outcome[0],
-                    "height": outcome[1],
-                    "etag": image.etag,
-                    "shard": shard,
-                    **dict(zip(self._kept.names, image.kept, strict=True)),
-                }
-            )
-        parcel = DecodedParcel(pixels, pa.Table.from_pylist(info, schema=self._info_schema))
-        return parcel, DecodeReceipt(decoded_rows, dead_letters)
+            info.append((image, shard, *outcome))
+        parcel = DecodedParcel(pixels, info_table(info, self._kept))
+        if digests:
+            digests = [digests[row] for row in decoded_rows]
+        return parcel, DecodeReceipt(decoded_rows, dead_letters, digests)
 
 
-_INFO_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("uri", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("etag", pa.string()),
-        ("shard", pa.string()),
-    ]
-)
+def _noting_digests(
+    contents: Iterator[bytes | ImageError], digests: list[bytes]
+) -> Iterator[bytes | ImageError]:
+    """Hashes what passes by; the place of an image that has no bytes stays empty."""
+    for content in contents:
+        if isinstance(content, ImageError):
+            digests.append(b"")
+        else:
+            digests.append(blake2b(content, digest_size=16).digest())
+        yield content

@@ -6,9 +6,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PILLOW_MAX_PIXELS", "DecodeMode", "DecodeSettings", "Decoded"]
+__all__ = [
+    "MAX_BYTES",
+    "PILLOW_MAX_PIXELS",
+    "TIME_LIMIT_S",
+    "DecodeMode",
+    "DecodeSettings",
+    "Decoded",
+]
 
 PILLOW_MAX_PIXELS = 178_956_970  # where Pillow itself gives up
+MAX_BYTES = 256 * 2**20
+TIME_LIMIT_S = 30.0
 
 DecodeMode = Literal["exact", "fast"]
 """`exact`: within one grey level of the plain way. `fast`: large pictures are shrunk by cruder
@@ -35,8 +44,8 @@ class DecodeSettings:
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mode: DecodeMode = "exact"
     max_pixels: int = PILLOW_MAX_PIXELS
-    max_bytes: int = 256 * 2**20
-    time_limit_s: float = 30.0
+    max_bytes: int = MAX_BYTES
+    time_limit_s: float = TIME_LIMIT_S
     memory_limit_bytes: int = 4 * 2**30
 
 

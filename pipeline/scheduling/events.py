@@ -5,7 +5,7 @@ share one numbering with all others. Rows are positions in a shard's list of ima
 is named, and positions in a parcel's data where a parcel is named.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,10 +106,12 @@ class ParcelDecoded:
         call: its number.
         decoded: positions, in the rows that were to be decoded, of those that have pixels;
             ascending. They are the parcel's rows 0, 1, 2, … from now on. All others are over.
+        over: of these new rows, those that are over as well, though they have pixels.
     """
 
     call: int
     decoded: Rows
+    over: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)

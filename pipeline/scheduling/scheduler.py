@@ -16,7 +16,8 @@ until its last image is over or has gone on, because until then they are kept fo
                     that were lost `max_attempts` times. After a preemption nothing is counted
     ActorDraining   it gets no new work, hands over what it holds, and retires
     ActorRemoved    its number is forgotten; what it held goes to others
-    ParcelDecoded   it waits for an actor of the first pool; images without pixels are over
+    ParcelDecoded   it waits for an actor of the first pool; images without pixels are over, and
+                    copies of others, which share their answers
     CallFinished    answered images are over; forwarded ones become a parcel of the next pool; a
                     parcel without open images is released
     ObjectLost      its images start again from their source, unless they are inside an actor
@@ -134,8 +135,8 @@ class Scheduler:
         match event:
             case CallFinished(call, answered, forwarded):
                 self._call_finished(call, answered, forwarded)
-            case ParcelDecoded(call, decoded):
-                self._parcel_decoded(call, decoded)
+            case ParcelDecoded(call, decoded, over):
+                self._parcel_decoded(call, decoded, over)
             case ShardArrived(shard, rows):
                 state.list_rows(shard, rows)
             case SourceEnded():
@@ -185,7 +186,7 @@ class Scheduler:
         if actor.node is not None:
             crew.forget_node(actor.node)
 
-    def _parcel_decoded(self, call: int, decoded: Rows) -> None:
+    def _parcel_decoded(self, call: int, decoded: Rows, over: Rows) -> None:
         state = self._state
         actor, part = state.end_call(call)
         assert part is not None, f"call {call} is no decode"
@@ -203,7 +204,11 @@ class Scheduler:
         state.crews[0].num_parts += 1
         parcel.pool, parcel.node, parcel.has_data = 0, actor.node, True
         state.set_bytes(parcel, len(decoded) * state.limits.pools[0].bytes_per_image)
-        state.wait(part)
+        part.close(over)
+        if part.num_open:
+            state.wait(part)
+        else:
+            state.drop(part)
 
     def _call_finished(
         self, call: int, answered: dict[int, Rows], forwarded: Forwarded | None

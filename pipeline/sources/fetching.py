@@ -23,7 +23,8 @@ __all__ = ["ArchiveFetcher", "Stores"]
 # What is read ahead. A disk needs little, and memory that was used a moment ago is quicker.
 _WINDOW_BYTES, _LOCAL_WINDOW_BYTES = 64 * 2**20, 8 * 2**20
 _LOCAL_THREADS = 4
-# With nothing read yet, so many denials mean that nothing can be; later, rights may lack in places.
+# After so many denials on end, others are tried, to learn whether rights lack in places or at all:
+# with nothing read yet, and later.
 _DENIED_AT_FIRST = 8
 _DENIED_LATER = 1000
 
@@ -95,9 +96,9 @@ class ArchiveFetcher:
         """See `Fetcher.fetch_all`; some 64 MiB and one image are held besides the caller's."""
         # Denials wait until something is read, since they might yet be the storage's, not theirs.
         held: list[ImageError] = []
-        for result in self._results(images, max_bytes):
+        for image, result in zip(images, self._results(images, max_bytes), strict=True):
             if isinstance(result, ObjectDenied):
-                self._count_denied(result)
+                self._count_denied(result, image)
                 if not self._has_read:
                     held.append(result)
                     continue
@@ -112,14 +113,19 @@ class ArchiveFetcher:
             yield result
         yield from held
 
-    def _count_denied(self, denied: ObjectDenied) -> None:
+    def _count_denied(self, denied: ObjectDenied, image: ImageRecord) -> None:
         self._num_denied += 1
         limit = _DENIED_LATER if self._has_read else _DENIED_AT_FIRST
-        if self._num_denied >= limit:
+        if self._num_denied < limit:
+            return
+        folder = _folder_of(image)
+        if not self._stores.s3.may_read_some_of(folder):
             raise StorageDenied(
-                f"storage: {denied.detail} to {self._num_denied} images on end; may these "
-                "credentials read the archive?"
+                f"storage: {denied.detail} to {self._num_denied} images on end, and to all others "
+                f"that were tried in {folder}; may these credentials read the archive?"
             )
+        self._has_read = True
+        self._num_denied = 0
 
     def _results(
         self, images: Sequence[ImageRecord], max_bytes: int
@@ -203,3 +209,10 @@ class ArchiveFetcher:
             else:
                 results.append(ImageError(Reason.TRUNCATED, "the tar ends within it"))
         return results
+
+
+def _folder_of(image: ImageRecord) -> str:
+    """The folder of an S3 archive that an image is from, as far as its key tells."""
+    uri = image.uri if image.container is None else image.container.partition("#")[0]
+    is_below = uri.endswith("/" + image.key)
+    return uri.removesuffix(image.key) if is_below else uri[: uri.rindex("/") + 1]

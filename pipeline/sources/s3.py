@@ -29,6 +29,7 @@ __all__ = ["NUM_CONNECTIONS", "S3Objects", "S3Options", "split_uri"]
 NUM_CONNECTIONS = 32
 _PIECE_BYTES = 2**18
 _SINGLE_PART_MD5 = 32
+_NUM_TRIED = 32
 
 T = TypeVar("T")
 
@@ -171,6 +172,33 @@ class S3Objects:
             raise ImageError(Reason.FETCH_FAILED, "changed since it was listed")
         file = RangeFile(partial(self.read_range, uri, status.etag), status.size_bytes)
         return cast(BinaryIO, file)
+
+    def may_read_some_of(self, folder: str) -> bool:
+        """Whether any of some objects below a folder can be read; also if that cannot be told.
+
+        Args:
+            folder: s3://bucket/ or s3://bucket/any/folder/.
+        """
+        bucket, prefix = split_uri(folder)
+        try:
+            answer: Any = self.ask(
+                folder,
+                lambda client, more: client.list_objects_v2(Bucket=bucket, Prefix=prefix, **more),
+            )
+        except ObjectDenied:
+            return False
+        except ImageError:
+            return True
+        keys = [entry["Key"] for entry in answer.get("Contents", ()) if entry["Size"]]
+        for key in keys[:: len(keys) // _NUM_TRIED + 1]:
+            try:
+                self.read_range(f"s3://{bucket}/{key}", None, 0, 1)
+            except ObjectDenied:
+                continue
+            except ImageError:
+                pass
+            return True
+        return False
 
     def ask(self, uri: str, attempt: Callable[["S3Client", dict[str, Any]], T]) -> T:
         """One request with its retries.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.quantities import CountOrShare, Gmacs, Mix, Share
+from jobs.quantities import Bytes, CountOrShare, Gmacs, Mix, Pixels, Share
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,22 @@ def test_limits_are_counts_or_percents(text: object, limit: float | None) -> Non
     assert (understood, type(understood)) == (limit, type(limit))
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "amount"),
+    [
+        (Bytes, "256MiB", 2**28),
+        (Bytes, "1.5 GB", 1_500_000_000),
+        (Bytes, "300k", 300_000),
+        (Bytes, 77, 77),
+        (Pixels, "200M", 200_000_000),
+        (Pixels, "0.5G", 500_000_000),
+        (Pixels, 1000, 1000),
+    ],
+)
+def test_sizes_have_decimal_and_binary_units(kind: Any, text: object, amount: int) -> None:
+    assert TypeAdapter(kind).validate_python(text) == amount
+
+
 @pytest.mark.parametrize("text", ["60/25/15", [60, 25, 15], "0.6/0.25/0.15"])
 def test_mixes_are_scaled_to_one(text: object) -> None:
     assert TypeAdapter(Mix).validate_python(text) == pytest.approx((0.6, 0.25, 0.15))
@@ -60,6 +76,12 @@ def test_mixes_are_scaled_to_one(text: object) -> None:
         (CountOrShare, "0.5"),
         (CountOrShare, "-1"),
         (CountOrShare, "101%"),
+        (Bytes, "0"),
+        (Bytes, "much"),
+        (Bytes, "2000GiB"),
+        (Bytes, "1TiB"),
+        (Pixels, "-1M"),
+        (Pixels, "10MiB"),
         (Mix, "60"),
         (Mix, "0/0"),
         (Mix, "60/-1"),

@@ -17,6 +17,7 @@ from pipeline.ledger import Ledger
 from pipeline.output import ModelIdentity, Output, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.shards import Shard, cut_shards
+from pipeline.tally import Tally
 
 GMACS = (1.0, 3.0)
 _CHUNK = 40
@@ -111,7 +112,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
 def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageRecord]) -> None:
     good = [image for image in images if not is_dead(image.key)]
     exits = np.bincount([exit_of(image.key) - 1 for image in good], minlength=len(GMACS))
-    commits.add_answers(tags(good, shard), {number: exits})
+    commits.add_answers(tags(good, shard), {number: Tally(exits)})
     letters = [
         DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
         for image in images

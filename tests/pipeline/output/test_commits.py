@@ -3,11 +3,12 @@
 import numpy as np
 
 from pipeline.commits import CommitQueue
+from pipeline.tally import Tally
 
 
 def queue_with(num_images: int) -> CommitQueue:
     queue = CommitQueue(1)
-    queue.add_answers("a table", {0: np.array([num_images])})
+    queue.add_answers("a table", {0: Tally(np.array([num_images]))})
     return queue
 
 
@@ -22,7 +23,7 @@ def test_the_pace_slows_down_to_half_a_minute_and_no_further() -> None:
     queue = CommitQueue(1)
     taken_s = []
     for tenth in range(36_000):
-        queue.add_answers("a table", {0: np.array([1])})
+        queue.add_answers("a table", {0: Tally(np.array([1]))})
         if queue.take(queue._started + tenth / 10, at_once=False) is not None:
             queue.committed()
             taken_s.append(tenth / 10)
@@ -40,7 +41,7 @@ def test_many_images_do_not_wait_for_the_clock() -> None:
 def test_one_batch_is_on_its_way_at_a_time() -> None:
     queue = queue_with(3)
     assert queue.take(queue._started, at_once=True) is not None
-    queue.add_answers("another", {0: np.array([1])})
+    queue.add_answers("another", {0: Tally(np.array([1]))})
     assert queue.take(queue._started, at_once=True) is None
     queue.committed()
     assert queue.take(queue._started, at_once=True) is not None

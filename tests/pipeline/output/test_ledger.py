@@ -25,9 +25,15 @@ def shard_of(*keys: str) -> Shard:
     return Shard(name, tuple(ImageRecord(key, f"file:///{key}", 1) for key in keys))
 
 
-def tags(shard: Shard, exit_of_key: dict[str, int]) -> pa.Table:
+def tags(shard: Shard, exit_of_key: dict[str, int], copies: str = "") -> pa.Table:
     rows = [
-        {"key": key, "exit_stage": stage, "shard": shard.name, "label": "x"}
+        {
+            "key": key,
+            "exit_stage": stage,
+            "shard": shard.name,
+            "label": "x",
+            "gmacs": 0.0 if key in copies else GMACS[stage - 1],
+        }
         for key, stage in exit_of_key.items()
     ]
     return pa.Table.from_pylist(rows, schema=TAGS_SCHEMA)
@@ -76,6 +82,28 @@ def test_in_an_unfinished_shard_only_keys_without_a_result_are_left(tmp_path: Pa
         (row,) = connection.read_parquet(f"{tmp_path}/shards/*.parquet").fetchall()
     assert row[3:7] == (4, 3, 1, [2, 1])
     assert row[7] == 2 * 1.0 + 1 * 3.0
+
+
+def test_copies_cost_nothing_in_the_sums_of_this_and_later_runs(tmp_path: Path) -> None:
+    gmacs = np.array(GMACS)
+    shard = shard_of("a", "b", "c")
+    first = ledger_in(tmp_path)
+    number, _ = first.open(shard)
+    file = first.tag_writer.write(tags(shard, {"a": 2, "b": 2}, copies="b"))
+    tally = Tally(np.array([0, 2]), copies=np.array([0, 1]))
+    first.commit(file, [], {number: tally})
+    assert first.totals.this_run.gmacs(gmacs) == 3.0
+    second = ledger_in(tmp_path, 2)
+    number, rows = second.open(shard)
+    assert rows.tolist() == [2]
+    assert second.totals.all_runs.gmacs(gmacs) == 3.0
+    commit(second, shard, number, {"c": 1})
+    with duckdb.connect() as connection:
+        shards = connection.read_parquet(f"{tmp_path}/shards/*.parquet")
+        assert shards.select("exits, gmacs, copies").fetchall() == [([1, 2], 4.0, [0, 1])]
+    third = ledger_in(tmp_path, 3)
+    third.open(shard)
+    assert third.totals.all_runs.gmacs(gmacs) == 4.0
 
 
 def test_a_crash_between_the_last_tag_and_its_shard_row_is_made_good(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class World:
     ) -> None:
         self.random = random.Random(seed)
         self.limits, self.fault_rate = limits, fault_rate
+        self.copy_rate = self.random.choice([0.0, 0.2, 1.0])  # answered when they are decoded
         self.scheduler = Scheduler(limits)
         self.shards = [np.arange(self.random.randint(1, 50)) for _ in range(num_shards)]
         everything = [(s, row) for s, rows in enumerate(self.shards) for row in rows.tolist()]
@@ -208,7 +209,10 @@ class World:
             dead = [image for row, image in enumerate(images) if row not in set(good)]
             self.results.update(dead)
             self.images[action.parcel] = [images[row] for row in good]
-            self.scheduler.handle(ParcelDecoded(action.call, np.array(good, dtype=np.int64)))
+            copies = [n for n in range(len(good)) if self.random.random() < self.copy_rate]
+            self.results.update(images[good[n]] for n in copies)
+            decoded, over = (np.array(rows, dtype=np.int64) for rows in (good, copies))
+            self.scheduler.handle(ParcelDecoded(action.call, decoded, over))
             return
         if isinstance(action, Run) and action.parcel in self.lost:
             self.scheduler.handle(ObjectLost(action.parcel, action.call))

@@ -113,6 +113,23 @@ def test_an_image_that_cannot_be_decoded_leaves_the_parcel_and_the_origins_show_
     assert scheduler.bytes_in_flight == 20
 
 
+def test_copies_of_others_are_over_once_they_are_decoded() -> None:
+    scheduler = started()
+    scheduler.handle(ShardArrived(7, np.arange(8)))
+    scheduler.handle(ShardArrived(8, np.arange(8)))
+    first, second = scheduler.next_actions()
+    assert isinstance(first, Decode)
+    assert isinstance(second, Decode)
+    scheduler.handle(ParcelDecoded(first.call, np.array([1, 4, 5]), np.array([0, 2])))
+    scheduler.handle(ParcelDecoded(second.call, np.array([3, 6]), np.array([0, 1])))
+    release, run = scheduler.next_actions()
+    assert isinstance(release, Release)
+    assert isinstance(run, Run)
+    assert run.rows.tolist() == [1]
+    assert scheduler.origins(run.parcel, run.rows).rows.tolist() == [4]
+    assert scheduler.bytes_in_flight == 30, "all that was decoded is kept"
+
+
 def test_a_partial_batch_runs_only_when_nothing_upstream_can_fill_it() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(0, np.arange(16)))

@@ -95,6 +95,52 @@ def test_access_denied_to_one_object_is_its_own_and_to_all_stops_the_job(
         assert all("access denied" in str(error) for error in later)
 
 
+def test_objects_that_are_denied_among_others_are_dead_letters_even_if_they_come_first(
+    s3: TestStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a run whose only new objects nobody may read: it must come to an end."""
+    bucket = s3.new_bucket()
+    s3.put(bucket, {f"in/{n:04}.jpg": b"x" for n in range(60)})
+    with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        archive = open_archive([f"s3://{bucket}/in"])
+        new = list(archive.list_images())[:40]
+        proxy.denied_paths = {f"/{bucket}/in/{image.key}" for image in new}
+        for _ in range(2):
+            errors = list(archive.fetcher.fetch_all(new, 2**24))
+            assert len(errors) == 40
+            assert all("access denied" in str(error) for error in errors)
+
+
+def test_objects_that_may_be_listed_but_not_read_stop_the_job(
+    s3: TestStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, {f"{n:03}.jpg": b"x" for n in range(60)})
+    with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        archive = open_archive([f"s3://{bucket}/"])
+        images = list(archive.list_images())
+        proxy.denied_paths = {f"/{bucket}/{image.key}" for image in images}
+        with pytest.raises(StorageDenied, match="all others that were tried in s3://"):
+            list(archive.fetcher.fetch_all(images, 2**24))
+
+
+def test_rights_that_are_taken_away_in_the_middle_stop_the_job_after_a_thousand_images(
+    s3: TestStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, {"a.jpg": b"x"})
+    with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        archive = open_archive([f"s3://{bucket}/"])
+        images = list(archive.list_images())
+        assert list(archive.fetcher.fetch_all(images, 2**24)) == [b"x"]
+        proxy.denial = "AccessDenied"
+        with pytest.raises(StorageDenied, match="to 1000 images on end"):
+            list(archive.fetcher.fetch_all(images * 1200, 2**24))
+
+
 def test_an_etag_that_is_no_digest_is_taken_for_what_it_is(s3: TestStore) -> None:
     """Objects of several parts have one with a dash, encrypted ones look like MD5 and are none."""
     bucket = s3.new_bucket()

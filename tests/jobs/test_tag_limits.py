@@ -1,0 +1,69 @@
+"""What is too much for one picture, and how many may fail, are for a person to say."""
+
+import io
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dvt import load_model
+from jobs import cli
+from pipeline.placement import decode_settings, plan_job
+from pipeline.settings import TagSettings
+from tests.command_line import dvt, rows
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
+    tmp_path: Path,
+) -> None:
+    """12 of 20 pictures have more pixels than allowed, and only half of them may fail."""
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for number in range(20):
+            stream = io.BytesIO()
+            size = (64, 64) if number < 8 else (64, 65)
+            Image.new("RGB", size, (number, 9, 9)).save(stream, "PNG")
+            entry = tarfile.TarInfo(f"{number:02}.png")
+            entry.size = stream.tell()
+            archive.addfile(entry, io.BytesIO(stream.getvalue()))
+    limits = ("--max-pixels", "4096", "--max-errors", "50%")
+    done = dvt("tag", tmp_path / "a.tar", "--out", tmp_path / "out", *limits)
+    assert done.code == 3, done.err
+    assert done.err.strip().splitlines()[-1].startswith("dvt: max-errors: 12 images failed, at")
+    letters = rows(tmp_path / "out" / "dead_letters")
+    assert {letter["reason"] for letter in letters} == {"too_large"}
+    assert len(letters) == 12
+
+
+def test_limits_of_a_picture_reach_the_decoders() -> None:
+    config = load_model("shapes").config
+    settings = replace(
+        TagSettings(("a",), "b", "shapes"), max_pixels=10, max_bytes=20, decode_seconds=1.5
+    )
+    thresholds = (0.5,) * config.num_stages
+    decode = plan_job(settings, config, thresholds, "float32").decode
+    assert (decode.max_pixels, decode.max_bytes, decode.time_limit_s) == (10, 20, 1.5)
+    usual = plan_job(TagSettings(("a",), "b", "shapes"), config, thresholds, "float32").decode
+    assert usual == decode_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("--max-pixels", "many", "a number of pixels such as 200M"),
+        ("--max-bytes", "0", "a size such as 256MiB"),
+        ("--decode-seconds", "0", "greater than 0"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str, value: str, allowed: str
+) -> None:
+    code = cli.run(["tag", str(tmp_path), "--out", str(tmp_path / "o"), flag, value])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert len(lines) == 1
+    assert flag.removeprefix("--").replace("-", "_") in lines[0]
+    assert allowed in lines[0]
