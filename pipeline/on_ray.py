@@ -122,7 +122,7 @@ class _CountedImages:
     """
 
     def __init__(
-        self, source: Archive, work: Iterator[tuple[int, NDArray[np.int64]]], ledger: Ledger
+        self, source: Archive, work: Iterator[tuple[int, NDArray[np.int64]] | None], ledger: Ledger
     ) -> None:
         self._source = source
         self._work = work
@@ -147,7 +147,7 @@ class _CountedImages:
         """How many have been seen so far."""
         return self._ledger.totals.num_images
 
-    def while_listing(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    def while_listing(self) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
         """The work; behind its end, what was listed is the whole."""
         yield from self._work
         self._total = self.num_listed

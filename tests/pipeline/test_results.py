@@ -74,9 +74,9 @@ def test_what_waits_for_a_slow_writer_is_bounded() -> None:
 
 def test_many_images_are_committed_before_their_time() -> None:
     commits = CommitQueue(1)
-    commits.add_answers("a", {0: np.array([99_999])})
+    commits.add_answers("a", {0: Tally(np.array([99_999]))})
     assert commits.take(0.0, at_once=False) is None
-    commits.add_answers("b", {0: np.array([1])})
+    commits.add_answers("b", {0: Tally(np.array([1]))})
     batch = commits.take(0.0, at_once=False)
     assert batch is not None
     assert batch.tables == ["a", "b"]
