@@ -101,13 +101,14 @@ class World:
                 else:
                     self.scheduler.handle(ShardArrived(arrived, self.shards[arrived]))
                     arrived += 1
-            for action in self.scheduler.next_actions():
+            actions = self.scheduler.next_actions()
+            for action in actions:
                 self._take(action)
             self._check_bytes()
             if self.todo:
                 self._step()
                 self._disturb()
-            else:
+            elif not actions:  # an actor that retired may have made room for another
                 assert self.scheduler.is_finished, "deadlock: nothing to do, yet not finished"
         assert not self.images, "a parcel was never released"
         assert self.scheduler.bytes_in_flight == 0
