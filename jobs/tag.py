@@ -140,6 +140,15 @@ class TagJob(Job):
             raise ValueError(f"{given[0]}: cannot be given together with {given[1]}")
         return self
 
+    @model_validator(mode="after")
+    def _decoding_is_not_taken_for_a_stall(self) -> Self:
+        if self.decode_seconds > self.stalled_s:
+            raise ValueError(
+                f"decode_seconds: must be at most stalled_s, {self.stalled_s:g} "
+                f"(got {self.decode_seconds:g})"
+            )
+        return self
+
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""

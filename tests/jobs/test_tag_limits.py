@@ -56,6 +56,7 @@ def test_limits_of_a_picture_reach_the_decoders() -> None:
         ("--max-pixels", "many", "a number of pixels such as 200M"),
         ("--max-bytes", "0", "a size such as 256MiB"),
         ("--decode-seconds", "0", "greater than 0"),
+        ("--decode-seconds", "301", "at most stalled_s, 300"),
     ],
 )
 def test_a_limit_that_is_none_is_refused_in_one_line(
