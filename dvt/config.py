@@ -42,6 +42,8 @@ def first_problem(error: ValidationError) -> str:
         return message
     if problem["type"] == "missing":  # its input is everything around the field
         return f"{field}: {message}"
+    if message.endswith(")") and "(got " in message:  # it says so itself
+        return f"{field}: {message}"
     received = repr(problem["input"])
     if len(received) > 100:
         received = received[:100] + "…"

@@ -14,6 +14,8 @@ from importlib.metadata import version
 
 import click
 
+from pipeline.interrupt import interrupt_on_term
+
 __all__ = ["main", "run"]
 
 # Name -> its module and what it does. A module has a `command`; it is imported only when that is
@@ -59,6 +61,7 @@ def dvt() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    interrupt_on_term()
     code = run(sys.argv[1:])
     logging.shutdown()
     with contextlib.suppress(BrokenPipeError):

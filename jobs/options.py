@@ -82,6 +82,8 @@ def job_command(
             datefmt="%H:%M:%S",
             force=True,
         )
+        # Which credentials were found, and where, is of no interest to who gave them.
+        logging.getLogger("botocore").setLevel(logging.WARNING)
         result = run(_filled(job, fields, given))
         print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout)
         if as_json:

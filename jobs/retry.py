@@ -53,8 +53,10 @@ def run_retry(job: RetryJob) -> JobResult:
         f"{num_retried:,} dead letters done again: {summary.tagged:,} tagged, "
         f"{summary.dead_letters:,} failed again"
     )
+    left = summary.images - summary.tagged - summary.dead_letters - summary.skipped
+    more = (f"{left:,} images have no result yet: run dvt tag again",) if left else ()
     return JobResult(
-        lines=(first, *summary_lines(summary)[1:]), data=summary.model_dump(mode="json")
+        lines=(first, *more, *summary_lines(summary)[1:]), data=summary.model_dump(mode="json")
     )
 
 

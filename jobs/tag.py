@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from dvt.fast import StateFormat
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Share
+from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Share, cost_text
 from jobs.thresholds import chosen_thresholds
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.output import Summary
@@ -18,6 +18,8 @@ from pipeline.sources import SourceOptions
 from pipeline.sources.opening import InputFormat
 from pipeline.sources.s3 import S3Options
 from pipeline.tagging import tag_archive
+
+_TOLERATED = 1.1
 
 __all__ = ["TagJob", "command", "run_tag", "summary_lines"]
 
@@ -183,7 +185,20 @@ def run_tag(job: TagJob) -> JobResult:
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)
-    return JobResult(lines=(*known, *summary_lines(summary)), data=summary.model_dump(mode="json"))
+    lines = (*known, *summary_lines(summary), *_over_budget(job, summary))
+    return JobResult(lines=lines, data=summary.model_dump(mode="json"))
+
+
+def _over_budget(job: TagJob, summary: Summary) -> tuple[str, ...]:
+    """What to say where these pictures were harder than those that set the thresholds."""
+    spent = summary.gmacs_per_image
+    if job.budget is None or spent is None or spent <= _TOLERATED * job.budget:
+        return ()
+    return (
+        f"asked for {cost_text(job.budget)} an image, spent {cost_text(spent)}: these pictures are "
+        "harder than the held-out ones that the thresholds are from; to keep to a budget, run "
+        "dvt calibrate --data on a sample of them",
+    )
 
 
 def summary_lines(summary: Summary) -> tuple[str, ...]:

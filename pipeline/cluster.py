@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.interrupt import interrupt_on_term
+
 __all__ = ["running_ray"]
 
 
@@ -44,6 +46,7 @@ def running_ray(num_cpus: int) -> Iterator[None]:
             # default that is a second's worth of pixels and states.
             _system_config={"free_objects_period_milliseconds": 100},
         )
+    interrupt_on_term()  # Ray's own handler aborts with a native trace
     try:
         yield
     finally:

@@ -88,7 +88,9 @@ def _run(
     full_depth = [FULL_DEPTH] * (config.num_stages - 1)
     thresholds = model.thresholds(full_depth if settings.full_depth else settings.thresholds)
     if next(source.list_images(), None) is None:
-        raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}")
+        filters = settings.reading.include or settings.reading.exclude
+        why = " that fit --include and --exclude" if filters else ""
+        raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}{why}")
     run = new_run_file(settings, source.names, model, thresholds)
     output.claim(run, settings.overwrite)
     try:

@@ -122,7 +122,10 @@ def _joined(
         locations = [location for location, _ in group]
         if len(locations) > 1 and not all(location.is_single for location in locations):
             names = " and ".join(location.text for location in locations[:2])
-            raise UsageError(f"input: {names} may hold the same files of {folder}; give one glob")
+            raise UsageError(
+                f"input: {names} may hold the same files of {folder}; give one pattern, or let "
+                "the shell expand them (no quotes)"
+            )
         yield locations, kind
 
 

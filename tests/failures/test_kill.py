@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from jobs.shapes import WrittenArchive
 from tests.command_line import DVT, committed_files, dvt, rows
 
@@ -47,8 +49,9 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     assert (out / "_SUCCESS").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_commits_what_is_answered_and_ends_with_130(
-    archive_5000: WrittenArchive, tmp_path: Path
+    archive_5000: WrittenArchive, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
@@ -62,9 +65,10 @@ def test_an_interrupted_run_commits_what_is_answered_and_ends_with_130(
     while num_committed(out) == 0 and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert "SIGTERM received" not in err
     keys = [row["key"] for row in rows(out / "tags", "SELECT key FROM t")]
     assert 0 < len(keys) == len(set(keys))
