@@ -87,9 +87,10 @@ def _local(text: str, stores: Stores, output: str | None) -> Location:
         return _single(text, file_uri(os.fsencode(path.parent.resolve() / path.name)), stores)
     absolute = os.fspath(path.absolute())
     names = expand_braces(absolute)
-    if len(names) > 1 and not is_glob(text):
+    is_range = names != [absolute]  # {000..000} is one too
+    if is_range and not is_glob(text):
         return _named(text, absolute, [file_uri(os.fsencode(name)) for name in names], stores)
-    if is_glob(text) and len(names) == 1:
+    if is_glob(text) and not is_range:
         glob = Glob.of(absolute)
         if Path(glob.folder).is_dir():
             source = FolderSource.open(glob.folder, excluded, (glob,))
@@ -101,7 +102,7 @@ def _local(text: str, stores: Stores, output: str | None) -> Location:
                     source,
                 )
             )
-    if is_glob(text) and len(names) > 1:
+    if is_glob(text) and is_range:
         raise UsageError(f"a range and wildcards cannot stand together (got {text})")
     raise UsageError(f"no such folder or file: {text}; {_ALLOWED}")
 
@@ -113,7 +114,7 @@ def _on_s3(text: str, stores: Stores, output: str | None) -> Location:
         source = S3Prefix(stores.s3, folder, exclude=output)
         return Location(text, folder, folder, source, is_folder=True)
     names = expand_braces(text)
-    if len(names) > 1:
+    if names != [text]:
         if is_glob(text):
             raise UsageError(f"a range and wildcards cannot stand together (got {text})")
         return _named(text, text, names, stores)

@@ -331,3 +331,9 @@ def test_a_tar_of_many_members_is_listed_in_a_few_megabytes(tmp_path: Path) -> N
     finally:
         tracemalloc.stop()
     assert peak_bytes < 6 * 2**20
+
+
+def test_a_range_of_one_name_is_a_range(tmp_path: Path) -> None:
+    (tmp_path / "0.tar").write_bytes(tar_bytes([("a.jpg", b"a")]))
+    got = fetched(open_archive([str(tmp_path / "{0..0}.tar")]))
+    assert got == {"0.tar/a": b"a"}
