@@ -11,7 +11,7 @@ import torch
 import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.fast import StateFormat, state_bytes
-from pipeline.cascade_runner import CascadeSettings
+from pipeline.cascade_data import CascadeSettings
 from pipeline.decoding import DecodeMode, DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.output import Hardware

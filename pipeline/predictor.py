@@ -39,7 +39,8 @@ from numpy.typing import NDArray
 import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.fast import make_executor
-from pipeline.cascade_runner import Answers, CascadeRunner
+from pipeline.cascade_data import Answers
+from pipeline.cascade_runner import CascadeRunner
 from pipeline.decoding import decode
 from pipeline.errors import ImageError, Reason
 from pipeline.placement import decode_settings

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
-from pipeline.cascade_runner import Answers
+from pipeline.cascade_data import Answers
 from pipeline.records import TAGS_SCHEMA
 
 __all__ = ["exit_of", "label_names", "packed_answers", "size_of", "tag_rows", "unpacked_answers"]

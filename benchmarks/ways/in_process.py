@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from benchmarks.ways.workload import Answered, Workload
 from dvt.fast import StageExecutor
 from dvt.reuse import StageState
-from pipeline.cascade_runner import Answers, CascadeRunner
+from pipeline.cascade_data import Answers
+from pipeline.cascade_runner import CascadeRunner
 
 __all__ = ["answered", "run_bare", "stage_seconds"]
 

@@ -11,7 +11,7 @@ import dvt
 from dvt.fast import StageExecutor
 from pipeline.actors.cascade import CascadeActor, Receipt
 from pipeline.actors.decode import DecodedParcel, DecodeReceipt
-from pipeline.cascade_runner import CascadeSettings
+from pipeline.cascade_data import CascadeSettings
 from pipeline.records import TAGS_SCHEMA, ImageRecord
 
 __all__ = ["AnsweringActor", "PixelActor", "SlowActor"]

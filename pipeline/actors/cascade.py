@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 import dvt
 from dvt.fast import EncodedState, StageExecutor, make_executor, sum_in_one_order
 from pipeline.actors.decode import DecodedParcel
-from pipeline.cascade_runner import Answers, CascadeRunner, CascadeSettings, Failure, Hard
+from pipeline.cascade_data import Answers, CascadeSettings, Failure, Hard
+from pipeline.cascade_runner import CascadeRunner
 from pipeline.errors import StartedAnew
 from pipeline.records import TAGS_SCHEMA
 from pipeline.tag_rows import label_names, packed_answers, tag_rows

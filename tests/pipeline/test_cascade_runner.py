@@ -13,7 +13,8 @@ from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess, patch_grid
 from dvt.fast import StageExecutor, make_executor
 from dvt.preprocess import normalise, pixels_to_unit
-from pipeline.cascade_runner import Answers, CascadeRunner, Failure
+from pipeline.cascade_data import Answers, Failure
+from pipeline.cascade_runner import CascadeRunner
 
 BATCH = 8
 

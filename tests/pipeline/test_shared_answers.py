@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.cascade_runner import Answers
+from pipeline.cascade_data import Answers
 from pipeline.errors import Reason
 from pipeline.files import UnwrittenFile, WrittenFile
 from pipeline.ledger import Ledger

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from dvt import Cascade
 from dvt.fast import make_executor
-from pipeline.cascade_runner import Answers, CascadeRunner
+from pipeline.cascade_data import Answers
+from pipeline.cascade_runner import CascadeRunner
 from tests.pipeline.test_cascade_runner import BATCH, median_thresholds, model, pixels
 
 __all__ = ["model", "pixels"]  # fixtures

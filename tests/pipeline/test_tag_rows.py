@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade_runner import Answers
+from pipeline.cascade_data import Answers
 from pipeline.records import ImageRecord, info_table
 from pipeline.tag_rows import exit_of, packed_answers, size_of, tag_rows, unpacked_answers
 
