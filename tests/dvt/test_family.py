@@ -37,7 +37,7 @@ SUMS = {
 }
 
 # Our own, published nowhere else.
-OWN = {"dvt_tiny_48"}
+OWN = {"dvt_tiny_48", "dvt_conv_32"}
 
 
 def millions(config: dvt.CascadeConfig) -> float:
