@@ -171,23 +171,21 @@ def dvt_tiny_48() -> CascadeConfig:
 
 
 def dvt_conv_32() -> CascadeConfig:
-    """A cascade with convolutional stems for 32-pixel inputs: 5 / 22 / 60 MMACs, 1.1 M parameters.
+    """A cascade with convolutional stems for 32-pixel inputs: 7 / 37 / 115 MMACs, 1.7 M parameters.
 
-    Stems learn a data set of this size in a tenth of the epochs that touching patches take; the
-    first convolution halves the side with windows that overlap, so that it loses nothing.
+    Stems learn a data set of this size in a tenth of the epochs that touching patches take. The
+    coarse stages halve the side at once, with windows that overlap, so that they stay cheap; the
+    finest looks at every pixel first.
     """
-    halving = StemConv(channels=32, kernel=4, stride=2)
     return CascadeConfig(
         name="dvt_conv_32",
         tokenizer="conv",
         image_size=32,
         stems=(
-            (halving, StemConv(channels=64, stride=2)),
             (
-                halving,
-                StemConv(channels=32, residual=True),
-                StemConv(channels=80, stride=2),
-                StemConv(channels=80, residual=True),
+                StemConv(channels=32, kernel=4, stride=2),
+                StemConv(channels=64, stride=2),
+                StemConv(channels=64, residual=True),
             ),
             (
                 StemConv(channels=48, kernel=4, stride=2),
@@ -195,6 +193,16 @@ def dvt_conv_32() -> CascadeConfig:
                 StemConv(channels=96, stride=2),
                 StemConv(channels=96, residual=True),
                 StemConv(channels=96, residual=True),
+            ),
+            (
+                StemConv(channels=32),
+                StemConv(channels=64, stride=2),
+                StemConv(channels=64, residual=True),
+                StemConv(channels=64, residual=True),
+                StemConv(channels=128, stride=2),
+                StemConv(channels=128, residual=True),
+                StemConv(channels=128, residual=True),
+                StemConv(channels=128, residual=True),
             ),
         ),
         grids=(
