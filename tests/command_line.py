@@ -10,6 +10,8 @@ from typing import Any
 import duckdb
 
 DVT = Path(sysconfig.get_path("scripts")) / "dvt"
+# The model of drawn shapes: the archives of most tests are of these, the default model is not.
+SHAPES = ("--model", "shapes")
 
 
 @dataclass(frozen=True)

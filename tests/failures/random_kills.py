@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from tests.command_line import committed_files, dvt
+from tests.command_line import SHAPES, committed_files, dvt
 from tests.failures.cluster import TestCluster, kill, pids_of, start_dvt
 
 __all__ = ["Disturbed", "run_with_kills", "sorted_table"]
@@ -43,7 +43,7 @@ def sorted_table(out: Path) -> bytes:
 
 def run_calmly(images: Path, out: Path) -> None:
     """The same job without a cluster to lose and without kills."""
-    done = dvt("tag", images, "--out", out, "--json", *_OPTIONS)
+    done = dvt("tag", *SHAPES, images, "--out", out, "--json", *_OPTIONS)
     assert done.code == 0, done.err
 
 
@@ -54,7 +54,7 @@ def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> 
     planned = [chance.choice(("actor", "actor", "node", "coordinator")) for _ in range(4)]
     deadline = time.monotonic() + _MOST_S
     while True:
-        process = start_dvt(cluster, "tag", images, "--out", out, *_OPTIONS)
+        process = start_dvt(cluster, "tag", *SHAPES, images, "--out", out, *_OPTIONS)
         disturbed.starts += 1
         try:
             while planned and process.poll() is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import DVT, committed_files, dvt, rows
+from tests.command_line import DVT, SHAPES, committed_files, dvt, rows
 from tests.failures.cluster import pids_of
 
 
@@ -18,7 +18,9 @@ def test_killing_every_kind_of_actor_changes_nothing_in_the_table(
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [str(part) for part in (DVT, "tag", archive_5000.images, "--out", out, "--json")]
+    command = [
+        str(part) for part in (DVT, "tag", *SHAPES, archive_5000.images, "--out", out, "--json")
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not (out / "tags" / "_delta_log").is_dir() or not committed_files(out / "tags"):
@@ -39,7 +41,7 @@ def test_killing_every_kind_of_actor_changes_nothing_in_the_table(
     disturbed = rows(out / "tags", columns)
     assert len({row["key"] for row in disturbed}) == len(disturbed) == 5000
 
-    calm = dvt("tag", archive_5000.images, "--out", tmp_path / "calm", "--json")
+    calm = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "calm", "--json")
     assert calm.code == 0, calm.err
     undisturbed = rows(tmp_path / "calm" / "tags", columns)
     for column in ("key", "label", "exit_stage"):

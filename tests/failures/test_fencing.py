@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import committed_files, dvt, rows
+from tests.command_line import SHAPES, committed_files, dvt, rows
 
 # A lease of two seconds: nobody wants to wait for a minute here.
 DVT_OF_SHORT_LEASE = (
@@ -20,7 +20,7 @@ def test_a_paused_run_that_was_replaced_stops_and_leaves_no_key_twice(
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", DVT_OF_SHORT_LEASE, "tag", str(archive_5000.images)]
+    command = [sys.executable, "-c", DVT_OF_SHORT_LEASE, "tag", *SHAPES, str(archive_5000.images)]
     first = subprocess.Popen(
         [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import DVT, committed_files, dvt, rows
+from tests.command_line import DVT, SHAPES, committed_files, dvt, rows
 
 
 def num_committed(out: Path) -> int:
@@ -22,7 +22,9 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [str(part) for part in (DVT, "tag", archive_5000.images, "--out", out, "--json")]
+    command = [
+        str(part) for part in (DVT, "tag", *SHAPES, archive_5000.images, "--out", out, "--json")
+    ]
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -55,7 +57,7 @@ def test_an_interrupted_run_commits_what_is_answered_and_ends_with_130(
 ) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [DVT, "tag", archive_5000.images, "--out", out],
+        [DVT, "tag", *SHAPES, archive_5000.images, "--out", out],
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import committed_files, rows
+from tests.command_line import SHAPES, committed_files, rows
 from tests.failures.cluster import TestCluster, give_notice, running_cluster, start_dvt
 
 POOLS = "1 actors=2 threads=1 | 2-3 actors=2 threads=1"
@@ -24,7 +24,7 @@ def run_until_first_rows(
     cluster: TestCluster, archive: WrittenArchive, out: Path
 ) -> "subprocess.Popen[str]":
     process = start_dvt(
-        cluster, "tag", archive.images, "--out", out, "--pools", POOLS, "--decoders", 2
+        cluster, "tag", *SHAPES, archive.images, "--out", out, "--pools", POOLS, "--decoders", 2
     )
     deadline = time.monotonic() + 200
     while not (out / "tags" / "_delta_log").is_dir() or not committed_files(out / "tags"):

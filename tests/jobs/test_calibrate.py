@@ -19,7 +19,7 @@ from jobs.shapes import WrittenArchive, write_shapes
 from jobs.thresholds import chosen_thresholds
 from jobs.thresholds_file import Asked, CalibratedModel
 from pipeline.errors import UsageError
-from tests.command_line import dvt
+from tests.command_line import SHAPES, dvt
 
 COSTS = dvt_package.gmacs_per_exit(dvt_package.load_model("shapes").config)
 
@@ -150,12 +150,14 @@ def test_tag_takes_the_file_and_says_what_it_promises(
     archive: WrittenArchive, tmp_path: Path
 ) -> None:
     found = calibrated(tmp_path, max_drop="1%")
-    done = dvt("tag", archive.images, "--out", tmp_path / "o", "--thresholds", tmp_path / "t.json")
+    done = dvt(
+        "tag", *SHAPES, archive.images, "--out", tmp_path / "o", "--thresholds", tmp_path / "t.json"
+    )
     assert done.code == 0, done.err
     assert "certified: at most 1 % of accuracy is lost" in done.out
     run = json.loads((tmp_path / "o" / "run.json").read_text())
     assert run["thresholds"] == list(found["thresholds"])
-    again = ["tag", str(archive.images), "--out", str(tmp_path / "o"), "--max-drop", "1%"]
+    again = ["tag", *SHAPES, str(archive.images), "--out", str(tmp_path / "o"), "--max-drop", "1%"]
     assert cli.run(again) == 0, "the same thresholds continue the same output"
 
 
@@ -172,7 +174,9 @@ def test_tag_refuses_thresholds_of_other_weights_and_edited_certificates(
     )
     for edit, word in edits:
         path.write_text(json.dumps(content | edit))
-        assert word in refused(capsys, "tag", archive.images, "--out", out, "--thresholds", path)
+        assert word in refused(
+            capsys, "tag", *SHAPES, archive.images, "--out", out, "--thresholds", path
+        )
     assert not out.exists()
 
 
@@ -211,6 +215,6 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
 ) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     line = refused(
-        capsys, "tag", tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
+        capsys, "tag", *SHAPES, tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
     )
     assert "budget: cannot be given together with full_depth" in line

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from jobs.shapes import write_shapes
-from tests.command_line import dvt, rows
+from tests.command_line import SHAPES, dvt, rows
 
 
 def test_what_was_repaired_is_tagged_by_a_retry_and_ceases_to_be_a_dead_letter(
@@ -12,7 +12,7 @@ def test_what_was_repaired_is_tagged_by_a_retry_and_ceases_to_be_a_dead_letter(
 ) -> None:
     archive = write_shapes(tmp_path / "a", 40, seed=3, size=(128, 96), damaged=14)
     out = tmp_path / "out"
-    assert dvt("tag", archive.images, "--out", out).code == 0
+    assert dvt("tag", *SHAPES, archive.images, "--out", out).code == 0
     letters = {row["key"]: row["reason"] for row in rows(out / "dead_letters")}
     reasons = sorted(set(letters.values()))
     assert len(reasons) > 1

@@ -15,7 +15,7 @@ from jobs.shapes import WrittenArchive
 from jobs.tag import summary_lines
 from pipeline.output import Summary
 from pipeline.placement import decode_settings
-from tests.command_line import dvt, rows
+from tests.command_line import SHAPES, dvt, rows
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"
 
@@ -23,7 +23,7 @@ PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"
 def test_labels_and_exits_equal_those_of_predict_image_by_image(
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
-    done = dvt("tag", archive_5000.images, "--out", tmp_path / "out", "--json")
+    done = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
     assert done.json["tagged"] == 5000
     model = dvt_package.load_model("shapes")
@@ -46,7 +46,7 @@ def test_labels_and_exits_equal_those_of_predict_image_by_image(
     assert sum(done.json["exits"]) == 5000
     assert min(done.json["exits"]) > 0, "all exits must be used, or this shows little"
 
-    again = dvt("tag", archive_5000.images, "--out", tmp_path / "out", "--json")
+    again = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
     assert again.json["skipped"] == 5000
     assert again.json["tagged"] == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -57,7 +57,7 @@ def test_labels_and_exits_equal_those_of_predict_image_by_image(
 def test_every_damaged_file_is_one_dead_letter_with_the_right_reason_and_the_rest_are_tags(
     damaged_archive: WrittenArchive, tmp_path: Path
 ) -> None:
-    done = dvt("tag", damaged_archive.images, "--out", tmp_path / "out", "--json")
+    done = dvt("tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
     truth = pq.read_table(damaged_archive.truth).to_pylist()
     expected = {r["key"]: r["expected_reason"] for r in truth if r["expected_reason"]}
@@ -74,17 +74,19 @@ def test_every_damaged_file_is_one_dead_letter_with_the_right_reason_and_the_res
             assert len(tag["exit_confidences"]) == tag["exit_stage"]
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
-    few = dvt("tag", damaged_archive.images, "--out", tmp_path / "few", "--max-errors", "2")
+    few = dvt(
+        "tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "few", "--max-errors", "2"
+    )
     assert few.code == 3
     assert "max-errors" in few.err.splitlines()[-1]
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photographs of ../shared/datasets")
 def test_real_photographs_are_all_tagged_and_a_second_run_adds_no_row(tmp_path: Path) -> None:
-    first = dvt("tag", PHOTOS, "--out", tmp_path / "out", "--json")
+    first = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
     assert first.code == 0, first.err
     assert (first.json["images"], first.json["tagged"]) == (200, 200)
-    second = dvt("tag", PHOTOS, "--out", tmp_path / "out", "--json")
+    second = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
     assert second.json["skipped"] == 200
     keys = [row["key"] for row in rows(tmp_path / "out" / "tags", "SELECT key FROM t")]
     assert len(keys) == len(set(keys)) == 200

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.shapes import write_shapes
-from tests.command_line import Finished, dvt, rows
+from tests.command_line import SHAPES, Finished, dvt, rows
 
 pytestmark = pytest.mark.timeout(600)  # several runs a test, each with a Ray of its own
 
@@ -49,7 +49,7 @@ def letters(out: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def plain(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain") / "out"
-    finished(dvt("tag", archive, "--out", out))
+    finished(dvt("tag", *SHAPES, archive, "--out", out))
     return out
 
 
@@ -58,7 +58,9 @@ def test_with_a_third_of_copies_all_is_as_without_but_what_they_cost(
     archive: Path, plain: Path, tmp_path: Path, pools: str
 ) -> None:
     out = tmp_path / "out"
-    done = finished(dvt("tag", archive, "--out", out, "--dedupe", "--pools", pools, "--json"))
+    done = finished(
+        dvt("tag", *SHAPES, archive, "--out", out, "--dedupe", "--pools", pools, "--json")
+    )
     expected, got = tags(plain), tags(out)
     assert got.keys() == expected.keys()
     for key, row in got.items():

@@ -12,7 +12,7 @@ from dvt import load_model
 from jobs import cli
 from pipeline.placement import decode_settings, plan_job
 from pipeline.settings import TagSettings
-from tests.command_line import dvt, rows
+from tests.command_line import SHAPES, dvt, rows
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,7 +30,7 @@ def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
             entry.size = stream.tell()
             archive.addfile(entry, io.BytesIO(stream.getvalue()))
     limits = ("--max-pixels", "4096", "--max-errors", "50%")
-    done = dvt("tag", tmp_path / "a.tar", "--out", tmp_path / "out", *limits)
+    done = dvt("tag", *SHAPES, tmp_path / "a.tar", "--out", tmp_path / "out", *limits)
     assert done.code == 3, done.err
     assert done.err.strip().splitlines()[-1].startswith("dvt: max-errors: 12 images failed, at")
     letters = rows(tmp_path / "out" / "dead_letters")
@@ -62,7 +62,7 @@ def test_limits_of_a_picture_reach_the_decoders() -> None:
 def test_a_limit_that_is_none_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, flag: str, value: str, allowed: str
 ) -> None:
-    code = cli.run(["tag", str(tmp_path), "--out", str(tmp_path / "o"), flag, value])
+    code = cli.run(["tag", *SHAPES, str(tmp_path), "--out", str(tmp_path / "o"), flag, value])
     lines = capsys.readouterr().err.strip().splitlines()
     assert code == 2
     assert len(lines) == 1

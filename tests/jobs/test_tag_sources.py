@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import Finished, dvt, rows
+from tests.command_line import SHAPES, Finished, dvt, rows
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.messy_archive import MessyFile, messy_files
 from tests.s3 import TestStore
@@ -81,7 +81,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    finished(dvt("tag", folder, "--out", tmp_path / "folder"))
+    finished(dvt("tag", *SHAPES, folder, "--out", tmp_path / "folder"))
     expected = results(tmp_path / "folder")
     assert set(expected) == set(files)
     wrong = {}
@@ -93,7 +93,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
 
     bucket = s3.new_bucket()
     s3.put(bucket, {f"all/{name}": content for name, content in files.items()})
-    finished(dvt("tag", f"s3://{bucket}/all", "--out", tmp_path / "s3"))
+    finished(dvt("tag", *SHAPES, f"s3://{bucket}/all", "--out", tmp_path / "s3"))
     assert results(tmp_path / "s3") == expected
     uris = rows(tmp_path / "s3" / "tags", "SELECT key, uri, etag FROM t")
     assert all(row["uri"] == f"s3://{bucket}/all/{row['key']}" and row["etag"] for row in uris)
@@ -107,7 +107,14 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     (tmp_path / "t" / "0.tar").write_bytes(tar_of(halves[0]))
     s3.put(bucket, {"t/1.tar": tar_of(halves[1])})
     finished(
-        dvt("tag", tmp_path / "t/{0..0}.tar", f"s3://{bucket}/t/1.tar", "--out", tmp_path / "tars")
+        dvt(
+            "tag",
+            *SHAPES,
+            tmp_path / "t/{0..0}.tar",
+            f"s3://{bucket}/t/1.tar",
+            "--out",
+            tmp_path / "tars",
+        )
     )
     got = results(tmp_path / "tars")
     key_of = {}
@@ -120,7 +127,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
 
     table = pa.table({"key": names, "image": list(files.values()), "label": names})
     pq.write_table(table, tmp_path / "all.parquet", row_group_size=400)
-    arguments = ("tag", tmp_path / "all.parquet", "--out", tmp_path / "parquet")
+    arguments = ("tag", *SHAPES, tmp_path / "all.parquet", "--out", tmp_path / "parquet")
     finished(dvt(*arguments, "--keep-columns", "label"))
     assert results(tmp_path / "parquet") == expected
     kept = rows(tmp_path / "parquet" / "tags", "SELECT key, input_label FROM t")
@@ -144,12 +151,12 @@ def test_a_run_through_failing_storage_ends_with_the_table_of_one_through_good(
     files = contents(damaged_archive)
     bucket = s3.new_bucket()
     s3.put(bucket, files)
-    finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "good"))
+    finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "good"))
     # Trickles and silences take their time by design; they have a test of their own.
     kinds = ("slow_down", "internal_error", "reset", "reset_in_body", "truncated", "short")
     with faulty_proxy(FaultyProxy(s3.endpoint, seed=3, kinds=(*kinds, "damaged"))) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "faulty"))
+        finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "faulty"))
         assert proxy.faults.total() > 20
     assert results(tmp_path / "faulty") == results(tmp_path / "good")
 
@@ -165,14 +172,14 @@ def test_credentials_that_expire_in_a_run_stop_it_in_one_line_without_dead_lette
     with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         proxy.deny_after(10, "ExpiredToken")
-        done = dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "out")
+        done = dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "out")
     assert done.code == 1
     assert done.err.strip().splitlines()[-1] == (
         f"dvt: storage: s3://{bucket}: the credentials have expired (ExpiredToken)"
     )
     assert rows(tmp_path / "out" / "dead_letters") == []
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    resumed = finished(dvt("tag", f"s3://{bucket}/", "--out", tmp_path / "out", "--json"))
+    resumed = finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "out", "--json"))
     assert (
         resumed.json["images"]
         == resumed.json["tagged"] + resumed.json["skipped"] + (resumed.json["dead_letters"])

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs import cli
+from tests.command_line import SHAPES
 
 
 @pytest.fixture
@@ -31,14 +32,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def test_no_such_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    line = refused(capsys, "tag", tmp_path / "nowhere", "--out", tmp_path / "o")
+    line = refused(capsys, "tag", *SHAPES, tmp_path / "nowhere", "--out", tmp_path / "o")
     assert "input: no such folder" in line
     assert not (tmp_path / "o").exists()
 
 
 def test_an_empty_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    line = refused(capsys, "tag", tmp_path / "empty", "--out", tmp_path / "o")
+    line = refused(capsys, "tag", *SHAPES, tmp_path / "empty", "--out", tmp_path / "o")
     assert "no images" in line
     assert not (tmp_path / "o").exists()
 
@@ -60,7 +61,7 @@ def test_thresholds_of_the_wrong_length_or_kind(
 ) -> None:
     path = tmp_path / "t.json"
     path.write_text(content)
-    line = refused(capsys, "tag", archive, "--out", tmp_path / "o", "--thresholds", path)
+    line = refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o", "--thresholds", path)
     assert word in line
     assert not (tmp_path / "o").exists()
 
@@ -70,7 +71,9 @@ def test_an_output_that_is_something_else(
 ) -> None:
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "thesis.tex").touch()
-    assert "choose another --out" in refused(capsys, "tag", archive, "--out", tmp_path / "o")
+    assert "choose another --out" in refused(
+        capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o"
+    )
 
 
 def test_an_output_of_another_archive(
@@ -79,13 +82,15 @@ def test_an_output_of_another_archive(
     other = tmp_path / "others"
     other.mkdir()
     (other / "b.txt").write_text("not a picture")
-    assert run(capsys, "tag", other, "--out", tmp_path / "o")[0] == 0
-    line = refused(capsys, "tag", archive, "--out", tmp_path / "o")
+    assert run(capsys, "tag", *SHAPES, other, "--out", tmp_path / "o")[0] == 0
+    line = refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o")
     assert "another archive" in line
     assert "--overwrite" in line
     thresholds = tmp_path / "t.json"
     thresholds.write_text("[0.1, 0.2]")
-    line = refused(capsys, "tag", other, "--out", tmp_path / "o", "--thresholds", thresholds)
+    line = refused(
+        capsys, "tag", *SHAPES, other, "--out", tmp_path / "o", "--thresholds", thresholds
+    )
     assert "another thresholds" in line or "other thresholds" in line
 
 
@@ -106,11 +111,11 @@ def test_a_wrong_flag_is_named_with_its_value(
     flags: list[str],
     field: str,
 ) -> None:
-    assert field in refused(capsys, "tag", archive, "--out", tmp_path / "o", *flags)
+    assert field in refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o", *flags)
 
 
 def test_a_missing_flag_is_named(capsys: pytest.CaptureFixture[str], archive: Path) -> None:
-    assert "out: must be given" in refused(capsys, "tag", archive)
+    assert "out: must be given" in refused(capsys, "tag", *SHAPES, archive)
 
 
 def test_a_yaml_file_may_hold_every_flag_and_an_unknown_key_is_named(

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.errors import ImageError, Reason
-from tests.command_line import dvt, rows
+from tests.command_line import SHAPES, dvt, rows
 from tests.messy_archive import MessyFile, awkward_names, drawing, messy_files, saved
 from tests.mutated_files import mutated_files
 
@@ -121,7 +121,7 @@ def test_a_folder_of_all_of_them_is_tagged_as_it_should_whatever_the_files_are_c
         path = Path(os.fsdecode(root + b"/" + name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.content)
-    done = dvt("tag", tmp_path / "archive", "--out", tmp_path / "out", "--json")
+    done = dvt("tag", *SHAPES, tmp_path / "archive", "--out", tmp_path / "out", "--json")
     assert done.code == 0, done.err
     assert done.json["images"] == len(files)
     got: dict[str, object] = {
