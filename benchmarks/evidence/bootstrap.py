@@ -44,7 +44,8 @@ def resamples(num_images: int, seed: int, rounds: int = _ROUNDS) -> Counts:
 def means(counts_Rn: Counts, values_Fn: NDArray[np.bool_] | Floats) -> Floats:
     """Mean of each row of values in every round, [R, F]."""
     found: Floats = counts_Rn @ values_Fn.astype(np.float64).T
-    return found / values_Fn.shape[1]
+    found /= values_Fn.shape[1]
+    return found
 
 
 def estimate(value: float, rounds_R: Floats, confidence: float = 0.95) -> Estimate:

@@ -42,7 +42,7 @@ def _drawing(path: Path, digest: str, width: float, height: float) -> Iterator[A
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError("page: needs matplotlib: pip install 'dvt-pipeline[plot]'") from error
-    style = {
+    style: Any = {
         "svg.hashsalt": "dvt",
         "font.size": 10,
         "axes.spines.top": False,
