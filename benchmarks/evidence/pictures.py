@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 import dvt
 from benchmarks.evidence.models import SCHEDULES
-from benchmarks.evidence.recording import test_pictures
+from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import Exits, Record
 from benchmarks.evidence.results import publish, read_record
 from dvt.calibration import clopper_pearson, exits_taken
@@ -105,7 +105,7 @@ def easiest_and_hardest(
 def _sheet(given: Namespace, cascade: Record, exits_n: NDArray[np.int64]) -> Path:
     """One row a class: its name, the easiest pictures, the hardest ones."""
     model = dvt.load_model(given.models / cascade.facts.name)
-    loaded, facts = test_pictures(given, model)
+    loaded, facts = PictureSets().test(given, model)
     if facts != cascade.facts.test:
         raise UsageError(f"data: {given.data} has other pictures than the record; run `record`")
     side = loaded.pixels.shape[1] * _SCALE

@@ -5,37 +5,36 @@ A record that is there already, of the same weights and pictures, is kept as it 
 
 import json
 from argparse import Namespace
-from hashlib import sha256
 from pathlib import Path
 
 import torch
 
 import dvt
 from benchmarks.evidence.models import ALL_MODELS, is_trained
+from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import DataFacts, Exits, ModelFacts, Record, file_of
 from benchmarks.evidence.results import publish
 from dvt.checkpoint import model_digest
 from dvt.device import best_device
 from dvt.fast import StageExecutor, make_executor
 from dvt.training import evaluate_exits
-from jobs.labelled import LabelledPictures, load_labelled
+from jobs.labelled import LabelledPictures
 from pipeline.errors import UsageError
-from pipeline.placement import decode_settings
 
-__all__ = ["record", "test_pictures"]
+__all__ = ["record"]
 
 _BATCH_SIZE = 128
 
 
 def record(given: Namespace) -> None:
     """Makes the records of all models that are there."""
-    records = []
+    records, pictures = [], PictureSets()
     for name in ALL_MODELS:
         folder = given.models / name
         if not is_trained(folder):
             print(f"left out: {folder} holds no finished training", file=given.messages)
             continue
-        records.append(_recorded(name, folder, given))
+        records.append(_recorded(name, folder, given, pictures))
     if not records:
         raise UsageError(
             f"models: must be a folder with at least one of {', '.join(ALL_MODELS)} "
@@ -53,11 +52,11 @@ def record(given: Namespace) -> None:
     publish("record", {"recorded": figures}, [one.facts for one in records], given)
 
 
-def _recorded(name: str, folder: Path, given: Namespace) -> Record:
+def _recorded(name: str, folder: Path, given: Namespace, pictures: PictureSets) -> Record:
     model = dvt.load_model(folder)
     digest = model_digest(model)
-    validation, validation_facts = _pictures(_validation_file(folder), model)
-    test, test_facts = test_pictures(given, model)
+    validation, validation_facts = pictures.validation(folder, model)
+    test, test_facts = pictures.test(given, model)
     path = file_of(given.records, name)
     facts = _facts(name, folder, model, digest, validation_facts, test_facts)
     if path.is_file() and (kept := Record.load(path)).facts == facts:
@@ -67,36 +66,6 @@ def _recorded(name: str, folder: Path, given: Namespace) -> Record:
     made = Record(facts, _exits(executor, validation), _exits(executor, test))
     made.save(path)
     return made
-
-
-def test_pictures(given: Namespace, model: dvt.Cascade) -> tuple[LabelledPictures, DataFacts]:
-    """The test pictures at the size of a model.
-
-    Raises:
-        UsageError: they cannot be read, or have a class that the model lacks.
-    """
-    if given.data is None:
-        raise UsageError("data: must be given, labelled test pictures such as cifar10/test.parquet")
-    return _pictures(given.data, model)
-
-
-def _validation_file(folder: Path) -> Path:
-    path = folder / "training" / "validation.parquet"
-    if not path.is_file():
-        raise UsageError(f"models: {folder} has no training/validation.parquet to choose by")
-    return path
-
-
-def _pictures(path: Path, model: dvt.Cascade) -> tuple[LabelledPictures, DataFacts]:
-    pictures = load_labelled(str(path), decode_settings(model.config), model.labels)
-    if pictures.num_unreadable:
-        raise UsageError(f"data: {path} has {pictures.num_unreadable} unreadable pictures")
-    digest = sha256(pictures.pixels.data)
-    digest.update(pictures.labels.data)
-    facts = DataFacts(
-        name=path.name, num_images=len(pictures.labels), digest=digest.hexdigest()[:16]
-    )
-    return pictures, facts
 
 
 def _exits(executor: StageExecutor, pictures: LabelledPictures) -> Exits:

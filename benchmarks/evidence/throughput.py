@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import dvt
 from benchmarks.evidence.models import SCHEDULES
-from benchmarks.evidence.recording import test_pictures
+from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import ModelFacts, Record
 from benchmarks.evidence.results import publish, read_record
 from benchmarks.evidence.savings import chosen_thresholds
@@ -70,7 +70,7 @@ def _timed(
     device = best_device()
     dtypes = list(dict.fromkeys((inference_dtype(device), torch.float32)))
     model = _checked(given, cascade.facts)
-    loaded, _ = test_pictures(given, model)
+    loaded, _ = PictureSets().test(given, model)
     num_images = min(given.pictures, len(loaded.labels))
     rows = np.random.default_rng(0).permutation(len(loaded.labels))[:num_images]
     pixels = np.ascontiguousarray(loaded.pixels[np.sort(rows)])
