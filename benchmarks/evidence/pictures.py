@@ -125,6 +125,6 @@ def _sheet(given: Namespace, cascade: Record, exits_n: NDArray[np.int64]) -> Pat
                 picture = Image.fromarray(loaded.pixels[row]).resize((side, side))
                 sheet.paste(picture, (left + place * step, top))
     given.out.mkdir(parents=True, exist_ok=True)
-    path: Path = given.out / "easiest-and-hardest.png"
-    sheet.save(path)
+    path: Path = given.out / "easiest-and-hardest.jpg"
+    sheet.save(path, quality=85)
     return path

@@ -69,7 +69,7 @@ def _curve(figures: Any, path: Path, digest: str) -> None:
             for static in figures["statics"]:
                 place = (1000 * static["gmacs"], 100 * static["accuracy"])
                 label = f"static {static['stage']}"
-                axes.annotate(label, place, xytext=(6, -13), textcoords="offset points")
+                axes.annotate(label, place, xytext=(7, 5), textcoords="offset points")
         own = figures["own_thresholds"]
         if own is not None:
             place = (1000 * own["gmacs"], 100 * own["accuracy"])
@@ -127,7 +127,7 @@ def _ablation(variants: Any, path: Path, digest: str) -> None:
         axes.set_xlabel("exit")
         axes.set_ylabel("accuracy on test pictures, %")
         axes.grid(alpha=0.25, axis="y")
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="upper left", frameon=False)
 
 
 def _signals(schedules: Any, path: Path, digest: str) -> None:

@@ -7,7 +7,6 @@ are those that reach the static model's accuracy on held-out pictures.
 """
 
 import os
-import platform
 import statistics
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -38,6 +37,7 @@ __all__ = ["summary", "throughput"]
 
 def throughput(given: Namespace) -> None:
     """Times every cascade against the static models that --static names, where they are there."""
+    load_average = os.getloadavg()[0]  # of others, before this adds its own
     pairs, facts = [], []
     for schedule in SCHEDULES:
         for stage in given.static:
@@ -54,14 +54,14 @@ def throughput(given: Namespace) -> None:
                 )
                 continue
             facts += [cascade.facts, static.facts]
-            figures = _timed(given, cascade, static, thresholds)
-            pairs.append({"schedule": schedule.name, "stage": stage, **figures})
+            timed = _timed(given, cascade, static, thresholds)
+            pairs.append({"schedule": schedule.name, "stage": stage, **timed})
     if not pairs:
         raise UsageError(
             f"records: {given.records} has no cascade with a static model that it reaches"
         )
-    load = {"load_average": os.getloadavg()[0], "machine": platform.machine()}
-    publish("throughput", {"rounds": given.rounds, **load, "pairs": pairs}, facts, given)
+    figures = {"rounds": given.rounds, "load_average": load_average, "pairs": pairs}
+    publish("throughput", figures, facts, given)
 
 
 def _timed(
