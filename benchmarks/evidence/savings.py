@@ -26,7 +26,9 @@ from benchmarks.evidence.records import Record
 from benchmarks.evidence.results import publish, read_record, same_pictures
 from pipeline.errors import UsageError
 
-__all__ = ["GOAL", "WAYS", "chosen_thresholds", "saving", "savings"]
+__all__ = ["GOAL", "WAYS", "chosen_thresholds", "families_of", "saving", "savings"]
+
+Floats = NDArray[np.float64]
 
 GOAL = 1.6  # times fewer MACs at the accuracy of the finest static model
 
@@ -41,25 +43,36 @@ def savings(given: Namespace) -> None:
         if cascade is None:
             continue
         facts.append(cascade.facts)
+        families = families_of(cascade)
         for stage, name in schedule.statics.items():
             static = read_record(given, name)
             if static is None:
                 continue
             facts.append(static.facts)
-            ways = {way: saving(cascade, static, way) for way in WAYS}
+            ways = {way: saving(cascade, static, way, families[way]) for way in WAYS}
             found.append({"schedule": schedule.name, "stage": stage, **ways})
     if not found:
         raise UsageError(f"records: {given.records} has no cascade with a static model beside it")
     publish("savings", {"goal": GOAL, "savings": found}, facts, given)
 
 
-def saving(cascade: Record, static: Record, way: str) -> dict[str, Any]:
+def families_of(cascade: Record) -> dict[str, Floats]:
+    """The thresholds to choose from, for each way."""
+    on_held_out, on_test = (
+        fitted_family(part.confidences, part.correct, cascade.facts.gmacs_per_exit)
+        for part in (cascade.validation, cascade.test)
+    )
+    return dict(zip(WAYS, (on_held_out, on_held_out, on_test), strict=True))
+
+
+def saving(cascade: Record, static: Record, way: str, family: Floats) -> dict[str, Any]:
     """The saving of a cascade at a static model's accuracy.
 
     Args:
         cascade: its record.
         static: on the same pictures.
         way: one of `WAYS`.
+        family: the thresholds to choose from, that way.
 
     Returns:
         The figures of the chosen thresholds on test pictures; `saving` is None where the cascade
@@ -69,12 +82,10 @@ def saving(cascade: Record, static: Record, way: str) -> dict[str, Any]:
     costs, static_gmacs = cascade.facts.gmacs_per_exit, static.facts.gmacs_per_exit[-1]
     test = cascade.test
     test_counts = resamples(len(test.labels), seed=0)
-    fit = test if way == "chosen_on_test" else cascade.validation
     choose, choose_static, choose_counts = test, static.test, test_counts
     if way == "held_out":
         choose, choose_static = cascade.validation, static.validation
         choose_counts = resamples(len(choose.labels), seed=1)
-    family = fitted_family(fit.confidences, fit.correct, costs)
     by = Judged.of(family, choose.confidences, choose.correct, costs)
     on_test = Judged.of(family, test.confidences, test.correct, costs)
     once = np.ones((1, len(choose.labels)))
@@ -106,7 +117,9 @@ def saving(cascade: Record, static: Record, way: str) -> dict[str, Any]:
 
 def chosen_thresholds(cascade: Record, static: Record) -> tuple[float, ...] | None:
     """Thresholds that reach the static model's accuracy on held-out pictures; None if none do."""
-    thresholds = saving(cascade, static, "held_out").get("thresholds")
+    held_out = WAYS[0]
+    family = families_of(cascade)[held_out]
+    thresholds = saving(cascade, static, held_out, family).get("thresholds")
     return None if thresholds is None else tuple(thresholds)
 
 

@@ -15,7 +15,7 @@ from benchmarks.evidence.families import (
 )
 from benchmarks.evidence.pictures import class_figures, easiest_and_hardest
 from benchmarks.evidence.records import Exits, Record
-from benchmarks.evidence.savings import WAYS, saving
+from benchmarks.evidence.savings import WAYS, families_of, saving
 from benchmarks.evidence.signals import signals_of
 from benchmarks.evidence.throughput import summary
 from pipeline.errors import UsageError
@@ -88,7 +88,8 @@ def test_a_family_goes_from_the_first_exit_to_full_depth_within_its_budgets() ->
 def test_a_cascade_saves_against_a_model_that_is_as_good_as_its_last_exit(way: str) -> None:
     """The static model costs as much as the whole cascade; easy pictures need a twelfth of it."""
     cascade = made_up_record("cascade", (0.3, 0.6, 0.9))
-    figures = saving(cascade, made_up_record("static", (0.9,), costs=(COSTS[-1],)), way)
+    static = made_up_record("static", (0.9,), costs=(COSTS[-1],))
+    figures = saving(cascade, static, way, families_of(cascade)[way])
     found = figures["saving"]
     assert 1 < found["value"] <= COSTS[-1] / COSTS[0]
     assert found["low"] <= found["value"] <= found["high"]
@@ -99,16 +100,19 @@ def test_a_cascade_saves_against_a_model_that_is_as_good_as_its_last_exit(way: s
 def test_chosen_on_the_judges_the_accuracy_is_reached_and_on_others_only_nearly() -> None:
     cascade = made_up_record("cascade", (0.3, 0.6, 0.9))
     static = made_up_record("static", (0.8,), costs=(COSTS[-1],))
+    families = families_of(cascade)
     for way in ("equal_on_test", "chosen_on_test"):
-        figures = saving(cascade, static, way)
+        figures = saving(cascade, static, way, families[way])
         assert figures["accuracy"] >= figures["static_accuracy"] - 1e-12
-    assert abs(saving(cascade, static, "held_out")["accuracy_difference"]["value"]) < 0.05
+    figures = saving(cascade, static, "held_out", families["held_out"])
+    assert abs(figures["accuracy_difference"]["value"]) < 0.05
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_an_accuracy_that_is_out_of_reach_saves_nothing_and_is_said(way: str) -> None:
     cascade = made_up_record("cascade", (-1.0, -0.9, -0.8))
-    figures = saving(cascade, made_up_record("static", (3.0,), costs=(0.05,)), way)
+    static = made_up_record("static", (3.0,), costs=(0.05,))
+    figures = saving(cascade, static, way, families_of(cascade)[way])
     assert figures["saving"] is None
     assert figures["share_of_rounds_reached"] == 0
 
@@ -118,7 +122,7 @@ def test_models_of_other_pictures_are_not_compared() -> None:
     test = static.facts.test.model_copy(update={"digest": "another"})
     other = Record(static.facts.model_copy(update={"test": test}), static.validation, static.test)
     with pytest.raises(UsageError, match="cascade and static have other test pictures"):
-        saving(cascade, other, "held_out")
+        saving(cascade, other, "held_out", np.zeros((1, 2)))
 
 
 def test_signals_that_rank_pictures_alike_give_the_same_curve() -> None:
