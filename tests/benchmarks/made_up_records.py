@@ -12,7 +12,7 @@ COSTS = (0.005, 0.02, 0.06)
 
 
 def made_up_record(
-    name: str, qualities: tuple[float, ...], num_images: int = 400, costs: tuple[float, ...] = COSTS
+    name: str, qualities: tuple[float, ...], num_images: int = 160, costs: tuple[float, ...] = COSTS
 ) -> Record:
     """A model whose exits are the better, the higher their quality; the pictures are the same."""
     sizes = {"validation": num_images, "test": num_images}
