@@ -9,8 +9,6 @@ Shapes: n images, S pixels a side, C classes, k best labels.
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -19,52 +17,13 @@ from torch import Tensor
 
 from dvt.exits import exit_mask, scores
 from dvt.fast import StageExecutor, StateFormat, decode_state, encode_state
-from dvt.reuse import StageState
 from pipeline.cascade_data import Answers, Failure, Hard
 from pipeline.staged_queue import StagedQueue
+from pipeline.waiting_images import Waiting
 
 __all__ = ["CascadeRunner"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Images in the queue (`Rows`), with all they carry.
-
-    Attributes:
-        tickets: [n] int64.
-        pixels: [n, S, S, 3] uint8.
-        state: of the stage before; None in front of the first.
-        confidences: of the stages passed, [n, passed] float32.
-    """
-
-    tickets: NDArray[np.int64]
-    pixels: Tensor
-    state: StageState | None
-    confidences: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.tickets)
-
-    def cut(self, start: int, stop: int) -> Self:
-        rows = slice(start, stop)
-        return type(self)(
-            self.tickets[rows],
-            self.pixels[rows],
-            None if self.state is None else self.state[rows],
-            self.confidences[rows],
-        )
-
-    @classmethod
-    def join(cls, parts: "list[Self]") -> Self:
-        states = [part.state for part in parts if part.state is not None]
-        return cls(
-            np.concatenate([part.tickets for part in parts]),
-            torch.cat([part.pixels for part in parts]),
-            StageState.join(states) if states else None,
-            np.concatenate([part.confidences for part in parts]),
-        )
 
 
 class CascadeRunner:
@@ -97,7 +56,7 @@ class CascadeRunner:
         self._first = first - 1
         self._num_here = last - first + 1
         forwards = last < executor.config.num_stages
-        self._queue: StagedQueue[_Waiting] = StagedQueue(self._num_here + forwards, batch_size)
+        self._queue: StagedQueue[Waiting] = StagedQueue(self._num_here + forwards, batch_size)
         self._state_format = state_format
         self._forwarded: list[Hard] = []
         self._outside: deque[Hard] = deque()
@@ -139,7 +98,7 @@ class CascadeRunner:
         """Runs until nothing waits any more."""
         return self._run(lambda: self._pop_full() or self._queue.pop_any())
 
-    def _pop_full(self) -> tuple[int, _Waiting] | None:
+    def _pop_full(self) -> tuple[int, Waiting] | None:
         while (full := self._queue.pop_full()) is None:
             if not self._queue_uploaded():
                 return None
@@ -155,7 +114,7 @@ class CascadeRunner:
         state = None
         if images.state is not None:
             state = decode_state(images.state, self._executor.device, self._executor.dtype)
-        waiting = _Waiting(images.tickets, pixels(), state, images.confidences)
+        waiting = Waiting(images.tickets, pixels(), state, images.confidences, images.early)
         self._uploading = None
         self._queue.push(0, waiting)
         return True
@@ -168,7 +127,7 @@ class CascadeRunner:
         return started
 
     def _run(
-        self, pop: Callable[[], tuple[int, _Waiting] | None]
+        self, pop: Callable[[], tuple[int, Waiting] | None]
     ) -> tuple[list[Answers], list[Failure]]:
         answers: list[Answers] = []
         failures: list[Failure] = []
@@ -188,7 +147,7 @@ class CascadeRunner:
             else:
                 self._run_or_split(place, images, answers, failures)
 
-    def _pack(self, place: int, images: _Waiting) -> None:
+    def _pack(self, place: int, images: Waiting) -> None:
         """Hands images on; they wait again if there is no memory to bring them into shape."""
         try:
             self._forwarded.append(self._packed(images))
@@ -198,20 +157,21 @@ class CascadeRunner:
             self._queue.push(place, images)
             self._use_less_memory(error)
 
-    def _packed(self, images: _Waiting) -> Hard:
+    def _packed(self, images: Waiting) -> Hard:
         """Brings images into the form in which they travel."""
         state = None
         if images.state is not None:
             state = encode_state(images.state, self._state_format)
-        return Hard(images.tickets, images.pixels.cpu().numpy(), state, images.confidences)
+        pixels = images.pixels.cpu().numpy()
+        return Hard(images.tickets, pixels, state, images.confidences, images.early)
 
     def _run_or_split(
-        self, place: int, batch: _Waiting, answers: list[Answers], failures: list[Failure]
+        self, place: int, batch: Waiting, answers: list[Answers], failures: list[Failure]
     ) -> None:
         """Runs a batch; one that raises is halved until the image that does it is alone."""
         stage = self._first + place
         try:
-            left = self._run_batch(place, batch)
+            answers += self._run_batch(place, batch)
         except Exception as error:
             if _is_out_of_memory(error):
                 self._use_less_memory(error)
@@ -221,15 +181,23 @@ class CascadeRunner:
                 raise  # every further call would fail too: the process has to start anew
             if len(batch) == 1:
                 detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
-                failures.append(Failure(int(batch.tickets[0]), detail))
+                self._give_up(batch, detail, answers, failures)
                 return
             logger.warning("stage %d raised %r on %d images; halving", stage + 1, error, len(batch))
             middle = len(batch) // 2
             self._run_or_split(place, batch.cut(0, middle), answers, failures)
             self._run_or_split(place, batch.cut(middle, len(batch)), answers, failures)
-            return
-        if left is not None:
-            answers.append(left)
+
+    def _give_up(
+        self, image: Waiting, detail: str, answers: list[Answers], failures: list[Failure]
+    ) -> None:
+        """One image fails; if it had its answer, it only has no audit."""
+        told = image.told_early()
+        if told is None:
+            failures.append(Failure(int(image.tickets[0]), detail))
+        else:
+            logger.warning("an image of the audit keeps its early answer: %s", detail)
+            answers.append(told)
 
     def _use_less_memory(self, error: Exception) -> None:
         """Halves the batch size for good."""
@@ -240,7 +208,7 @@ class CascadeRunner:
         logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
 
     @torch.inference_mode()
-    def _run_batch(self, place: int, batch: _Waiting) -> Answers | None:
+    def _run_batch(self, place: int, batch: Waiting) -> list[Answers]:
         """One forward pass; queues the survivors and returns what the others were told."""
         stage = self._first + place
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
@@ -252,33 +220,39 @@ class CascadeRunner:
         confidence_n, label_n, top_scores, top_labels = (
             part.cpu() for part in (*largest, best.values, best.indices)
         )
-        leaves = exit_mask(confidence_n, self._thresholds[stage])
+        leaving = exit_mask(confidence_n, self._thresholds[stage]).numpy()
         confidences = np.concatenate([batch.confidences, confidence_n.numpy()[:, None]], axis=1)
         # Among equal scores `topk` and `max` choose differently; the answer is that of `max`,
         # as in `Cascade.predict`.
         label_n1 = label_n.unsqueeze(1)
         top_labels = torch.where(top_labels == label_n1, top_labels[:, :1], top_labels)
         top_labels[:, :1] = label_n1
-        staying = (~leaves).nonzero().squeeze(1)
+        early = batch.early
+        if early is not None and stage + 1 < self._executor.config.num_stages:
+            early, leaving = early.held_back(
+                leaving, stage + 1, top_labels.numpy(), top_scores.numpy()
+            )
+        staying = np.flatnonzero(~leaving)
         if len(staying):
-            there = staying.to(batch.pixels.device)
-            survivors = _Waiting(
-                batch.tickets[staying.numpy()],
+            there = torch.from_numpy(staying).to(batch.pixels.device)
+            survivors = Waiting(
+                batch.tickets[staying],
                 batch.pixels[there],
                 None if output.state is None else output.state[there],
-                confidences[staying.numpy()],
+                confidences[staying],
+                None if early is None else early[staying],
             )
             self._queue.push(place + 1, survivors)
-        leaving = leaves.numpy()
         if not leaving.any():
-            return None
-        return Answers(
+            return []
+        left = Answers(
             tickets=batch.tickets[leaving],
             top_label_ids=top_labels.numpy()[leaving],
             top_scores=top_scores.numpy()[leaving],
             exit_stage=stage + 1,
             exit_confidences=confidences[leaving],
         )
+        return [left] if early is None else left.beside(early[leaving])
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -99,6 +99,7 @@ def plan_job(
                 stages=pool.stages,
                 state_format=state_format,
                 shares_answers=settings.dedupe,
+                audit=settings.audit,
             ),
         )
         for pool, device, own_dtype in zip(pools, devices, dtypes, strict=True)

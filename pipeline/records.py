@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipeline.errors import Reason
 
 __all__ = [
+    "AUDIT_COLUMNS",
     "DEAD_LETTERS_SCHEMA",
     "SHARDS_SCHEMA",
     "TAGS_SCHEMA",
@@ -23,6 +24,9 @@ __all__ = [
     "dead_letter_table",
     "info_table",
 ]
+
+AUDIT_COLUMNS = ("audit_label_id", "audit_confidence")
+"""Columns of the full-depth answer of an image of an audit; null for all others."""
 
 TAGS_SCHEMA = pa.schema(
     [
@@ -36,6 +40,8 @@ TAGS_SCHEMA = pa.schema(
         ("exit_stage", pa.int8()),
         ("exit_confidences", pa.list_(pa.float32())),
         ("gmacs", pa.float32()),
+        ("audit_label_id", pa.int32()),
+        ("audit_confidence", pa.float32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("etag", pa.string()),

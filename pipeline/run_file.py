@@ -51,6 +51,7 @@ def new_run_file(
         thresholds=thresholds[:-1],
         top_k=settings.top_k,
         keep_columns=settings.reading.keep_columns,
+        audit=settings.audit,
         dtype=str(inference_dtype(device)).removeprefix("torch."),
         batch_size=settings.batch_size,
         versions={key: version(name) for key, name in names.items()},

@@ -30,6 +30,7 @@ class TagSettings:
         num_decoders: decode actors; None lets the machine decide.
         decode: `exact`, within a grey level of the plain way, or `fast`.
         dedupe: compute images with identical bytes once.
+        audit: share of the images that go to full depth beside their early answer; None for none.
         max_pixels: pictures that declare more are not decoded.
         max_bytes: files that are longer are not read.
         decode_seconds: for one picture; a decoder that takes longer is ended.
@@ -53,6 +54,7 @@ class TagSettings:
     num_decoders: int | None = None
     decode: Literal["exact", "fast"] = "exact"
     dedupe: bool = False
+    audit: float | None = None
     max_pixels: int = PILLOW_MAX_PIXELS
     max_bytes: int = MAX_BYTES
     decode_seconds: float = TIME_LIMIT_S

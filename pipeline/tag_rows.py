@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import dvt
 from pipeline.cascade_data import Answers
-from pipeline.records import TAGS_SCHEMA
+from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
 
 __all__ = ["exit_of", "label_names", "packed_answers", "size_of", "tag_rows", "unpacked_answers"]
 
@@ -48,6 +48,7 @@ def tag_rows(answers: Answers, info: pa.Table, labels: Sequence[str], gmacs: flo
             pa.array(answers.exit_confidences.ravel()), num_rows, answers.exit_stage
         ),
         "gmacs": pa.array(np.full(num_rows, gmacs, dtype=np.float32)),
+        **_audit_columns(answers),
         "width": info["width"],
         "height": info["height"],
         "etag": info["etag"],
@@ -58,8 +59,20 @@ def tag_rows(answers: Answers, info: pa.Table, labels: Sequence[str], gmacs: flo
     return pa.table(columns, schema=pa.schema([*TAGS_SCHEMA, *kept]))
 
 
+def _audit_columns(answers: Answers) -> dict[str, pa.Array]:
+    if answers.audit_label_ids is None:
+        num_rows = len(answers.tickets)
+        return {name: pa.nulls(num_rows, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS}
+    not_audited = answers.audit_label_ids < 0
+    values = (answers.audit_label_ids, answers.audit_confidences)
+    return {
+        name: pa.array(column, TAGS_SCHEMA.field(name).type, mask=not_audited)
+        for name, column in zip(AUDIT_COLUMNS, values, strict=True)
+    }
+
+
 def packed_answers(answers: Answers, info: pa.Table) -> list[bytes]:
-    """Each answer, with the picture's size, in some 60 bytes."""
+    """Each answer, with the picture's size, in some 60 bytes; copies are in no audit."""
     head = [
         info["width"].to_numpy(),
         info["height"].to_numpy(),

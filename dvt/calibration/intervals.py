@@ -38,14 +38,7 @@ def clopper_pearson(
 def _largest(num_failures: int, num_images: int, tail: float) -> float:
     """The largest share under which so few failures still have this probability."""
 
-    def is_likely(share: float) -> bool:
-        if 2 * num_failures <= num_images:
-            return binomial_p_value(num_failures, num_images, share) > tail
-        # The same from the other end, which has fewer terms.
-        others = num_images - num_failures - 1
-        return 1 - binomial_p_value(others, num_images, 1 - share) > tail
-
-    return _bisected(is_likely)
+    return _bisected(lambda share: binomial_p_value(num_failures, num_images, share) > tail)
 
 
 def _bisected(holds: Callable[[float], bool]) -> float:

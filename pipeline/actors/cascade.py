@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 import dvt
 from dvt.fast import EncodedState, StageExecutor, make_executor, sum_in_one_order
 from pipeline.actors.decode import DecodedParcel
+from pipeline.audit import in_audit
 from pipeline.cascade_data import Answers, CascadeSettings, Failure, Hard
 from pipeline.cascade_runner import CascadeRunner
+from pipeline.early_answers import EarlyAnswers
 from pipeline.errors import StartedAnew
 from pipeline.records import TAGS_SCHEMA
 from pipeline.tag_rows import label_names, packed_answers, tag_rows
@@ -33,18 +35,21 @@ class HardParcel:
         info: n rows of what else a tag needs.
         state: of the last stage that ran; None where the cascade reuses nothing.
         confidences: of the stages that ran, [n, stages] float32.
+        early: what those of an audit were told; None where nothing is audited.
     """
 
     pixels: NDArray[np.uint8]
     info: pa.Table
     state: EncodedState | None
     confidences: NDArray[np.float32]
+    early: EarlyAnswers | None = None
 
     @property
     def num_bytes(self) -> int:
         """Size in the object store."""
         state = 0 if self.state is None else self.state.num_bytes
-        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes
+        early = 0 if self.early is None else self.early.num_bytes
+        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes + early
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class CascadeActor:
         model = dvt.load_model(settings.model)
         self._labels = label_names(model)
         self._gmacs = dvt.gmacs_per_exit(model.config)
+        self._num_named = min(settings.top_k, model.config.num_classes)
         self._settings = settings
         self._executor = self._make_executor(model)
         self._is_reset = False
@@ -146,7 +152,7 @@ class CascadeActor:
         tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
         self._num_tickets += len(rows)
         self._held.append(_Held(parcel, int(tickets[0]), rows, data.info, len(rows)))
-        self._runner.add_hard(_taken(data, rows, tickets))
+        self._runner.add_hard(self._taken(data, rows, tickets))
         return self._report(*self._runner.run_full(), started)
 
     @ray.method(num_returns=3)
@@ -159,6 +165,25 @@ class CascadeActor:
         self._check_is_reset()
         started = time.perf_counter()
         return self._report(*self._runner.flush(), started)
+
+    def _taken(self, data: DecodedParcel | HardParcel, rows: Rows, tickets: Rows) -> Hard:
+        """Rows of a parcel's data; all of them, as nearly always, without a copy."""
+        state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
+        early = None
+        if isinstance(data, HardParcel):
+            state, confidences, early = data.state, data.confidences, data.early
+        elif self._settings.audit is not None:
+            is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
+            early = EarlyAnswers.none_yet(is_audited, self._num_named)
+        if len(rows) == len(data.pixels):
+            return Hard(tickets, data.pixels, state, confidences, early)
+        return Hard(
+            tickets,
+            data.pixels[rows],
+            None if state is None else state[rows],
+            confidences[rows],
+            None if early is None else early[rows],
+        )
 
     def _report(
         self, answers: list[Answers], failures: list[Failure], started: float
@@ -208,13 +233,16 @@ class CascadeActor:
         only = batches[0]
         if len(batches) > 1:
             states = [batch.state for batch in batches if batch.state is not None]
+            early = [batch.early for batch in batches if batch.early is not None]
             only = Hard(
                 only.tickets,
                 np.concatenate([batch.pixels for batch in batches]),
                 EncodedState.join(states) if states else None,
                 np.concatenate([batch.confidences for batch in batches]),
+                EarlyAnswers.join(early) if early else None,
             )
-        return HardParcel(only.pixels, info, only.state, only.confidences), tuple(pieces)
+        parcel = HardParcel(only.pixels, info, only.state, only.confidences, only.early)
+        return parcel, tuple(pieces)
 
     def _take_out(self, tickets: Rows) -> tuple[pa.Table, list[tuple[int, Rows]]]:
         """These images leave: the rest of their tags, and runs of rows of one parcel in order."""
@@ -239,15 +267,3 @@ def _runs(values: Rows) -> Iterator[slice]:
     """Stretches of equal values."""
     borders = (np.flatnonzero(np.diff(values)) + 1).tolist()
     yield from map(slice, [0, *borders], [*borders, len(values)])
-
-
-def _taken(data: DecodedParcel | HardParcel, rows: Rows, tickets: Rows) -> Hard:
-    """Rows of a parcel's data; all of them, as nearly always, without a copy."""
-    state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
-    if isinstance(data, HardParcel):
-        state, confidences = data.state, data.confidences
-    if len(rows) == len(data.pixels):
-        return Hard(tickets, data.pixels, state, confidences)
-    return Hard(
-        tickets, data.pixels[rows], None if state is None else state[rows], confidences[rows]
-    )
