@@ -11,6 +11,7 @@ __all__ = [
     "Gmacs",
     "Mix",
     "Pixels",
+    "Portion",
     "Share",
     "cost_text",
     "percent",
@@ -47,6 +48,16 @@ def _share(value: object) -> float | None:
     if not 0 < share < 1:
         raise ValueError("must be a share between 0 and 100 %, such as 1%")
     return share
+
+
+def _portion(value: object) -> float | None:
+    # 100 % only with its sign: a bare 1 may be meant as 1 %.
+    if str(value).strip().replace(" ", "") in ("100%", "100.0%"):
+        return 1.0
+    try:
+        return _share(value)
+    except ValueError:
+        raise ValueError("must be a share above 0 and at most 100%, such as 1%") from None
 
 
 def _count_or_share(value: object) -> int | float | None:
@@ -96,6 +107,7 @@ def _mix(value: object) -> tuple[float, ...] | None:
 
 Gmacs = Annotated[float | None, BeforeValidator(_gmacs)]
 Share = Annotated[float | None, BeforeValidator(_share)]
+Portion = Annotated[float | None, BeforeValidator(_portion)]
 CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Pixels = Annotated[int, BeforeValidator(_pixels)]

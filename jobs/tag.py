@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from dvt.fast import StateFormat
+from jobs.audit_text import audit_line
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Share, cost_text
+from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Portion, Share, cost_text
 from jobs.thresholds import chosen_thresholds
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.output import Summary
@@ -72,6 +73,9 @@ class TagJob(Job):
     dedupe: Annotated[
         bool, Field(description="compute images with identical bytes once, see docs/sources.md")
     ] = False
+    audit: Annotated[
+        Portion, Field(description="share also sent to full depth, to compare, such as 1%")
+    ] = None
     max_pixels: Annotated[
         Pixels, Field(description="pictures with more are dead letters, such as 200M")
     ] = PILLOW_MAX_PIXELS
@@ -143,6 +147,12 @@ class TagJob(Job):
         return self
 
     @model_validator(mode="after")
+    def _audit_has_early_answers(self) -> Self:
+        if self.audit is not None and self.full_depth:
+            raise ValueError("audit: cannot be given together with full_depth")
+        return self
+
+    @model_validator(mode="after")
     def _decoding_is_not_taken_for_a_stall(self) -> Self:
         if self.decode_seconds > self.stalled_s:
             raise ValueError(
@@ -179,6 +189,7 @@ def run_tag(job: TagJob) -> JobResult:
         ),
         decode=job.decode,
         dedupe=job.dedupe,
+        audit=job.audit,
         max_pixels=job.max_pixels,
         max_bytes=job.max_bytes,
         decode_seconds=job.decode_seconds,
@@ -217,6 +228,8 @@ def summary_lines(summary: Summary) -> tuple[str, ...]:
             f"full depth: {100 * saved:.0f} % of the MACs saved",
             f"{summary.seconds:.1f} s, {summary.images_per_second or 0:,.0f} images/s",
         ]
+    if summary.audit is not None:
+        lines.append(audit_line(summary.audit))
     lines.append(f"results in {summary.out} (for a page: dvt report {summary.out})")
     return tuple(lines)
 

@@ -85,7 +85,7 @@ class AuditCounts:
         label_ids: NDArray[np.integer],
         audit_label_ids: NDArray[np.integer],
     ) -> None:
-        """Takes in audited images: their exits (from 1), their labels, and full depth's, all [n]."""
+        """Takes in audited images: exits (from 1), labels, and those of full depth, all [n]."""
         places = exit_stages.astype(np.int64) - 1
         agrees = label_ids == audit_label_ids
         self.images += np.bincount(places, minlength=len(self.images))
@@ -126,9 +126,7 @@ def _agreement(num_images: int, num_agreeing: int) -> Agreement:
     )
 
 
-def _saved_interval(
-    num_left: NDArray[np.int64], gmacs: NDArray[np.float64]
-) -> tuple[float, float]:
+def _saved_interval(num_left: NDArray[np.int64], gmacs: NDArray[np.float64]) -> tuple[float, float]:
     """Holds the mean saving of images like these with 95 % probability or more.
 
     An image that leaves at an exit or before saves the stage behind it. So the mean saving is a sum

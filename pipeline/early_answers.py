@@ -57,12 +57,14 @@ class EarlyAnswers:
     @property
     def is_audited(self) -> NDArray[np.bool_]:
         """Who is in the audit, [n]."""
-        return self.exit_stages != _NOT_AUDITED
+        audited: NDArray[np.bool_] = self.exit_stages != _NOT_AUDITED
+        return audited
 
     @property
     def is_told(self) -> NDArray[np.bool_]:
         """Who has an answer already, [n]."""
-        return self.exit_stages > _NONE_YET
+        told: NDArray[np.bool_] = self.exit_stages > _NONE_YET
+        return told
 
     @property
     def num_bytes(self) -> int:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline.audit import AuditSummary
 from pipeline.compaction import merge_small_files
 from pipeline.errors import UsageError
 from pipeline.lease import FOLDER, Lease
@@ -59,6 +60,7 @@ class RunFile(BaseModel):
     """`run.json`: what makes a run continue an earlier one, and under which circumstances.
 
     Attributes:
+        audit: share of the images that went to full depth beside their early answer.
         settings: what was asked for, for `dvt retry`; no credentials are among it.
     """
 
@@ -69,6 +71,7 @@ class RunFile(BaseModel):
     thresholds: tuple[float, ...]
     top_k: int
     keep_columns: tuple[str, ...] = ()
+    audit: float | None = None
     dtype: str
     batch_size: int
     versions: dict[str, str]
@@ -101,6 +104,9 @@ class Summary(BaseModel):
     seconds: float
     images_per_second: float | None
     out: str
+    audit: Annotated[
+        AuditSummary | None, Field(description="always over all runs; None if nothing is audited")
+    ] = None
 
 
 class Output:
@@ -201,6 +207,7 @@ class Output:
             ("thresholds", list(earlier.thresholds), list(run.thresholds)),
             ("top-k", earlier.top_k, run.top_k),
             ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
+            ("audit", _share_text(earlier.audit), _share_text(run.audit)),
         )
         for field, before, now in pairs:
             if before != now:
@@ -259,3 +266,7 @@ class Output:
         self.place.write("summary.json", summary.model_dump_json(indent=1).encode())
         if is_whole:
             self.place.write("_SUCCESS", b"")
+
+
+def _share_text(share: float | None) -> str:
+    return "none" if share is None else f"{100 * share:g} %"

@@ -13,7 +13,7 @@ start of the run, so that it tells at the same time how long each run has worked
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -254,6 +254,13 @@ class OutputTable:
             dataset = self._delta.to_pyarrow_dataset()
             table: pa.Table = dataset.to_table(columns=columns, filter=where)
         return table
+
+    def batches(self, columns: list[str], where: ds.Expression) -> Iterator[pa.RecordBatch]:
+        """The same, a few rows at a time, as they are after the last commit."""
+        self.check_epoch()
+        with output_failures(self.place.uri):
+            dataset = self._delta.to_pyarrow_dataset()
+            yield from dataset.to_batches(columns=columns, filter=where)
 
     def file_names(self) -> list[str]:
         """Committed files."""

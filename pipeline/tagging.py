@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 import dvt
 from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
+from pipeline.audit import AuditCounts, AuditSummary, summarise_audit
 from pipeline.cluster import running_ray
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.ledger import Ledger
@@ -26,6 +28,7 @@ from pipeline.run_file import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
+from pipeline.table import OutputTable
 from pipeline.tally import Tally
 
 __all__ = ["retry_dead_letters", "tag_archive"]
@@ -133,11 +136,15 @@ def _tag(
     output.merge_files()
     totals = ledger.totals
     out = str(settings.out)
+    audit = None if run.audit is None else _audit(tables[0], totals.all_runs, gmacs)
+    all_seconds = ledger.seconds_of_all_runs
     output.complete(
-        _summary(totals.all_runs, totals.num_images, 0, gmacs, ledger.seconds_of_all_runs, out),
+        _summary(totals.all_runs, totals.num_images, 0, gmacs, all_seconds, out, audit),
         is_whole=totals.num_left == 0,
     )
-    return _summary(totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out)
+    return _summary(
+        totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out, audit
+    )
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
@@ -149,6 +156,15 @@ def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int
         yield ledger.open(shard)
 
 
+def _audit(tags: OutputTable, done: Tally, gmacs: tuple[float, ...]) -> AuditSummary:
+    """The audit of all runs, from the rows of its images alone."""
+    counts = AuditCounts(len(gmacs))
+    columns = ["exit_stage", "label_id", "audit_label_id"]
+    for batch in tags.batches(columns, pc.field("audit_label_id").is_valid()):
+        counts.add(*(batch[name].to_numpy() for name in columns))
+    return summarise_audit(counts, done.exits - done.copies, gmacs)
+
+
 def _summary(
     tally: Tally,
     num_images: int,
@@ -156,6 +172,7 @@ def _summary(
     gmacs: tuple[float, ...],
     seconds: float,
     out: str,
+    audit: AuditSummary | None,
 ) -> Summary:
     spent = tally.gmacs(np.array(gmacs))
     return Summary(
@@ -169,4 +186,5 @@ def _summary(
         seconds=round(seconds, 3),
         images_per_second=round(tally.num_done / seconds, 3) if seconds > 0 else None,
         out=out,
+        audit=audit,
     )

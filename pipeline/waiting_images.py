@@ -40,6 +40,7 @@ class Waiting:
         return len(self.tickets)
 
     def cut(self, start: int, stop: int) -> Self:
+        """The images start..stop-1."""
         rows = slice(start, stop)
         return type(self)(
             self.tickets[rows],
@@ -51,6 +52,7 @@ class Waiting:
 
     @classmethod
     def join(cls, parts: "list[Self]") -> Self:
+        """Several groups of images, one behind the other."""
         states = [part.state for part in parts if part.state is not None]
         early = [part.early for part in parts if part.early is not None]
         return cls(

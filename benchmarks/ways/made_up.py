@@ -12,7 +12,7 @@ from dvt.fast import StageExecutor
 from pipeline.actors.cascade import CascadeActor, Receipt
 from pipeline.actors.decode import DecodedParcel, DecodeReceipt
 from pipeline.cascade_data import CascadeSettings
-from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord
 
 __all__ = ["AnsweringActor", "PixelActor", "SlowActor"]
 
@@ -79,6 +79,7 @@ class AnsweringActor:
             "exit_stage": pa.array(exits.astype(np.int8)),
             "exit_confidences": pa.ListArray.from_arrays(offsets, ones),
             "gmacs": ones,
+            **{name: pa.nulls(count, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS},
         }
         receipt = Receipt(answered={parcel: (rows, exits)}, failed=[])
         return pa.table(columns, schema=TAGS_SCHEMA), None, receipt

@@ -37,7 +37,6 @@ def clopper_pearson(
 
 def _largest(num_failures: int, num_images: int, tail: float) -> float:
     """The largest share under which so few failures still have this probability."""
-
     return _bisected(lambda share: binomial_p_value(num_failures, num_images, share) > tail)
 
 

@@ -15,7 +15,7 @@ from jobs.report.data import Picture, ReportData
 from jobs.report.ranking import RANKED_COLUMNS
 from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
-from jobs.report.totals import DeadLetterTotals, ShardTotals, TagTotals
+from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
 from pipeline.storage import Place, open_place, output_failures
 from pipeline.table import open_delta
 
@@ -36,9 +36,13 @@ def build_report(location: str | Path) -> ReportData:
     """
     out = open_place(location)
     run = read_run(out)
-    tags = TagTotals(num_exits=len(run.model.gmacs_per_exit))
-    for batch in _stream(out.child("tags"), [*RANKED_COLUMNS, "exit_confidences", "gmacs"]):
+    num_exits = len(run.model.gmacs_per_exit)
+    tags, audit = TagTotals(num_exits), None if run.audit is None else AuditTotals(num_exits)
+    columns = {*RANKED_COLUMNS, "exit_confidences", "gmacs"}.union(audit.COLUMNS if audit else ())
+    for batch in _stream(out.child("tags"), sorted(columns)):
         tags.add(batch)
+        if audit is not None:
+            audit.add(batch)
     dead_letters = DeadLetterTotals()
     for batch in _stream(out.child("dead_letters"), ["key", "reason", "detail"]):
         dead_letters.add(batch)
@@ -79,6 +83,7 @@ def build_report(location: str | Path) -> ReportData:
         easiest=_with_thumbnails(tags.easiest.pictures()),
         hardest=_with_thumbnails(tags.hardest.pictures()),
         throughput=shards.throughput(run.run),
+        audit=None if audit is None else audit.summary(run),
     )
 
 

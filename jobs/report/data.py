@@ -6,6 +6,7 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 
 from dataclasses import dataclass, field
 
+from pipeline.audit import AuditSummary
 from pipeline.output import RunFile
 
 __all__ = [
@@ -123,6 +124,7 @@ class ReportData:
         seconds: Wall time over all runs; None if no shard is finished yet.
         images_per_second: End to end, over all runs; None if it is not known.
         num_labels: Distinct labels in the table; `labels` holds only the most frequent.
+        audit: What the audited images say; None if the archive is not audited.
         throughput: Of the last run only; empty if it has too few finished shards for a curve.
     """
 
@@ -141,6 +143,7 @@ class ReportData:
     easiest: tuple[Picture, ...] = ()
     hardest: tuple[Picture, ...] = ()
     throughput: tuple[ThroughputPoint, ...] = field(default=())
+    audit: AuditSummary | None = None
 
     @property
     def gmacs_spent(self) -> float:

@@ -18,9 +18,10 @@ from jobs.report.data import (
     ThroughputPoint,
 )
 from jobs.report.ranking import PictureRanking
+from pipeline.audit import AuditCounts, AuditSummary, summarise_audit
 from pipeline.output import RunFile
 
-__all__ = ["DeadLetterTotals", "ShardTotals", "TagTotals"]
+__all__ = ["AuditTotals", "DeadLetterTotals", "ShardTotals", "TagTotals"]
 
 _TOP_LABELS = 15
 _PICTURES = 12
@@ -134,6 +135,33 @@ class TagTotals:
         return tuple(
             LabelCount(label, tuple(per_exit.tolist())) for label, per_exit in ranked[:_TOP_LABELS]
         )
+
+
+class AuditTotals:
+    """Running totals over the audited images of `tags`, and over all that were computed.
+
+    Args:
+        num_exits: Exits of the model.
+    """
+
+    COLUMNS = ("exit_stage", "gmacs", "label_id", "audit_label_id")
+
+    def __init__(self, num_exits: int) -> None:
+        self._counts = AuditCounts(num_exits)
+        self._num_computed = np.zeros(num_exits, dtype=np.int64)
+
+    def add(self, rows: pa.Table) -> None:
+        """Takes in one batch with at least `COLUMNS`."""
+        computed = rows["exit_stage"].filter(pc.greater(rows["gmacs"], 0)).to_numpy()
+        places = computed.astype(np.int64) - 1
+        self._num_computed += np.bincount(places, minlength=len(self._num_computed))
+        audited = rows.filter(pc.is_valid(rows["audit_label_id"]))
+        columns = ("exit_stage", "label_id", "audit_label_id")
+        self._counts.add(*(audited[name].to_numpy() for name in columns))
+
+    def summary(self, run: RunFile) -> AuditSummary:
+        """What they say, with the costs of `run`."""
+        return summarise_audit(self._counts, self._num_computed, run.model.gmacs_per_exit)
 
 
 class DeadLetterTotals:

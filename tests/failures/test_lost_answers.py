@@ -42,6 +42,8 @@ def tags(first: int, stop: int) -> pa.Table:
         "exit_stage": [1] * count,
         "exit_confidences": [[1.0]] * count,
         "gmacs": [1.0] * count,
+        "audit_label_id": [None] * count,
+        "audit_confidence": [None] * count,
         "width": [1] * count,
         "height": [1] * count,
         "etag": [None] * count,
