@@ -27,7 +27,7 @@ def binomial_p_value(num_failures: int, num_images: int, epsilon: float) -> floa
     """
     if num_failures >= num_images or epsilon <= 0:
         return 1.0
-    if epsilon >= 1:
+    if num_failures < 0 or epsilon >= 1:
         return 0.0
     log_terms = _log_binomial(num_failures, num_images, epsilon)
     largest = log_terms.max()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.quantities import Bytes, CountOrShare, Gmacs, Mix, Pixels, Share
+from jobs.quantities import Bytes, CountOrShare, Gmacs, Mix, Pixels, Portion, Share
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def test_costs_have_a_unit(text: str, gmacs: float) -> None:
 )
 def test_shares_are_percents_or_fractions(text: object, share: float | None) -> None:
     assert TypeAdapter(Share).validate_python(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("1%", 0.01), ("100%", 1.0), (" 100 % ", 1.0), (0.2, 0.2), (None, None)]
+)
+def test_portions_may_be_all(text: object, share: float | None) -> None:
+    assert TypeAdapter(Portion).validate_python(text) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +80,9 @@ def test_mixes_are_scaled_to_one(text: object) -> None:
         (Share, "100%"),
         (Share, "nan"),
         (Share, "one"),
+        (Portion, "1"),
+        (Portion, "0"),
+        (Portion, "101%"),
         (CountOrShare, "0.5"),
         (CountOrShare, "-1"),
         (CountOrShare, "101%"),

@@ -1,10 +1,12 @@
 """Answers survive in few bytes, and a copy's row is the row of the image itself, but free."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade_data import Answers
-from pipeline.records import ImageRecord, info_table
+from pipeline.records import AUDIT_COLUMNS, ImageRecord, info_table
 from pipeline.tag_rows import exit_of, packed_answers, size_of, tag_rows, unpacked_answers
 
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
@@ -43,3 +45,18 @@ def test_rows_made_of_packed_answers_are_those_made_of_the_answers_but_cost_noth
     assert [exit_of(answer) for answer in packed] == [3] * 5 + [1] * 5 + [2] * 5
     assert [size_of(answer) for answer in packed[:3]] == [(40, 30), (41, 30), (42, 30)]
     assert max(map(len, packed)) <= 4 * (3 + 3 + 3 + 3)
+
+
+def test_only_images_of_an_audit_have_its_columns_and_copies_of_them_do_not() -> None:
+    audited = replace(
+        answers_of(2, 3, seed=1),
+        audit_label_ids=np.array([4, -1, 0]),
+        audit_confidences=np.array([0.5, 0.25, 0.75], np.float32),
+    )
+    info = info_of("audit", 3)
+    rows = tag_rows(audited, info, LABELS, gmacs=1.0)
+    assert [rows[name].to_pylist() for name in AUDIT_COLUMNS] == [[4, None, 0], [0.5, None, 0.75]]
+    (copies,) = unpacked_answers(packed_answers(audited, info))
+    of_copies = tag_rows(copies, info, LABELS, gmacs=0.0)
+    assert [of_copies[name].null_count for name in AUDIT_COLUMNS] == [3, 3]
+    assert of_copies["label_id"].equals(rows["label_id"])

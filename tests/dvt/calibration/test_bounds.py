@@ -42,6 +42,26 @@ def test_the_binomial_tail_has_its_ends() -> None:
     assert binomial_p_value(500_000, 10**6, 0.5) == pytest.approx(0.5, abs=1e-3)
 
 
+def test_the_tail_of_a_hundred_million_is_known_in_two_limits() -> None:
+    """Half of a sum that is symmetric, and the middle term, C(2m, m) / 4^m = 1 / sqrt(pi m).
+
+    And Poisson's law for what is rare: P[3 expected, at most 2] = 8.5 / e^3.
+    """
+    middle = 1 / np.sqrt(np.pi * 5e7)
+    assert binomial_p_value(50_000_000, 10**8, 0.5) == pytest.approx(0.5 + middle / 2, rel=1e-6)
+    assert binomial_p_value(2, 10**8, 3e-8) == pytest.approx(8.5 / np.exp(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("num_failures", [9_000, 9_800, 10_000, 10_150, 12_000])
+def test_terms_left_out_of_a_large_tail_do_not_count(num_failures: int) -> None:
+    terms, term = 0, 1
+    for k in range(num_failures + 1):
+        terms += term
+        term = term * (20_000 - k) // (k + 1)
+    expected = float(Fraction(terms, 2**20_000))
+    assert binomial_p_value(num_failures, 20_000, 0.5) == pytest.approx(expected, rel=1e-9)
+
+
 def test_of_a_thousand_images_four_may_fail_for_one_percent_with_95_percent() -> None:
     """P[Bin(1000, 0.01) <= 4] = 2.9 %, and 6.6 % for 5: the issue's 0.4 %."""
     assert most_failures(1000, 0.01, 0.05) == 4

@@ -51,6 +51,13 @@ def test_a_large_audit_is_answered_with_a_narrow_interval() -> None:
     assert 0.9989 < lower < 0.999 < upper < 0.9991
 
 
+def test_the_interval_of_ten_million_is_the_normal_one_with_its_correction() -> None:
+    """0.5 -+ (1.959964 / (2 sqrt(n)) + 1 / (2 n)); half of them, so the longest sum."""
+    lower, upper = clopper_pearson(5_000_000, 10_000_000)
+    half = 1.959964 / (2 * 10_000_000**0.5) + 0.5 / 10_000_000
+    assert (lower, upper) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-9)
+
+
 @pytest.mark.parametrize(("successes", "images", "sure"), [(-1, 5, 0.9), (6, 5, 0.9), (1, 5, 1.0)])
 def test_impossible_counts_are_refused(successes: int, images: int, sure: float) -> None:
     with pytest.raises(ValueError, match="must be"):

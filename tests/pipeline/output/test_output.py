@@ -50,6 +50,7 @@ def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
         ({"inputs": ("file:///b",)}, "archive"),
         ({"thresholds": (0.6,)}, "thresholds"),
         ({"top_k": 3}, "top-k"),
+        ({"audit": 0.01}, "audit: none, not 1 %"),
         (
             {
                 "model": ModelIdentity(
