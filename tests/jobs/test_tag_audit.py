@@ -12,7 +12,7 @@ from dvt.device import inference_dtype
 from jobs.report import build_report
 from jobs.shapes import write_shapes
 from pipeline.audit import AuditSummary, in_audit
-from tests.command_line import Finished, dvt, rows
+from tests.command_line import SHAPES, Finished, dvt, rows
 
 pytestmark = pytest.mark.timeout(600)  # four runs, each with a Ray of its own
 
@@ -39,9 +39,9 @@ def test_audited_rows_have_the_answer_of_a_full_depth_run_and_all_else_is_as_wit
     broken.write_bytes(b"no picture")
     thresholds = tmp_path / "hasty.json"
     thresholds.write_text(json.dumps(HASTY))
-    hasty = ("tag", images, "--thresholds", thresholds, "--out")
+    hasty = ("tag", *SHAPES, images, "--thresholds", thresholds, "--out")
     finished(dvt(*hasty, tmp_path / "plain"))
-    finished(dvt("tag", images, "--out", tmp_path / "deep", "--full-depth"))
+    finished(dvt("tag", *SHAPES, images, "--out", tmp_path / "deep", "--full-depth"))
     out = tmp_path / "out"
     done = finished(dvt(*hasty, out, "--audit", "50%", "--pools", "1 | 2-3", "--json"))
     plain, deep, got = tags(tmp_path / "plain"), tags(tmp_path / "deep"), tags(out)

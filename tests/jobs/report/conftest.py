@@ -49,6 +49,21 @@ def tags(pictures: list[Path]) -> pa.Table:
 
 
 @pytest.fixture
+def audited_tags(tags: pa.Table) -> pa.Table:
+    """The same with every third image audited: at exits 1 and 2 every tenth of these differs."""
+    deep = pa.array(
+        [
+            None if row % 3 else label + (stage < 3 and row % 30 == 0)
+            for row, (label, stage) in enumerate(
+                zip(tags["label_id"].to_pylist(), tags["exit_stage"].to_pylist(), strict=True)
+            )
+        ],
+        pa.int32(),
+    )
+    return tags.append_column("audit_label_id", deep)
+
+
+@pytest.fixture
 def dead_letters() -> pa.Table:
     """Two in three are truncated, the others no image."""
     num_images = 40

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
@@ -209,3 +210,44 @@ def test_an_exit_that_the_model_does_not_have_is_refused(
 def test_a_table_without_a_column_is_refused(make_output: MakeOutput, tags: pa.Table) -> None:
     with pytest.raises(ValueError, match="column gmacs is missing"):
         build_report(make_output(tags.drop_columns("gmacs")))
+
+
+def test_an_audit_is_counted_by_exit_as_duckdb_counts_it(
+    make_output: MakeOutput, audited_tags: pa.Table
+) -> None:
+    out = make_output(audited_tags, audit=0.3)
+    audit = build_report(out).audit
+    assert audit is not None
+    expected = query(
+        out,
+        "tags",
+        "select exit_stage, count(*), count(*) filter (label_id = audit_label_id) from t "
+        "where audit_label_id is not null group by exit_stage order by exit_stage",
+    )
+    assert [
+        (stage, part.images, part.agreeing) for stage, part in enumerate(audit.exits, start=1)
+    ] == expected
+    assert audit.images == 300
+    assert audit.exits[0].agreeing < audit.exits[0].images
+    assert audit.compute_saved == pytest.approx(1 - (build_report(out).cost_ratio or 0))
+
+
+def test_copies_of_images_count_for_nothing_in_the_compute_saved_by_exits(
+    make_output: MakeOutput, audited_tags: pa.Table
+) -> None:
+    """Rows without an audit as copies, which cost nothing: the saving is that of the others."""
+    is_copy = pc.is_null(audited_tags["audit_label_id"])
+    free = pc.if_else(is_copy, pa.scalar(0.0, pa.float32()), audited_tags["gmacs"])
+    column = audited_tags.schema.get_field_index("gmacs")
+    audit = build_report(
+        make_output(audited_tags.set_column(column, "gmacs", free), audit=0.3)
+    ).audit
+    assert audit is not None
+    mean = pc.mean(audited_tags.filter(pc.invert(is_copy))["gmacs"]).as_py()
+    assert audit.compute_saved == pytest.approx(1 - mean / 5.0)
+
+
+def test_an_output_without_an_audit_says_nothing_of_one(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    assert build_report(make_output(tags)).audit is None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -193,3 +194,17 @@ def test_units_follow_the_size() -> None:
     assert duration(59.96) == "1\u00a0min 0\u00a0s"
     assert duration(3600.0) == "1\u00a0h 0\u00a0min"
     assert duration(None) == "–"
+
+
+def test_an_audit_has_a_section_with_its_intervals(
+    make_output: MakeOutput, audited_tags: pa.Table
+) -> None:
+    data = build_report(make_output(audited_tags, audit=0.3))
+    assert data.audit is not None
+    html = render_html(data)
+    assert "Audit: early answers against full depth" in html
+    low, high = percent(data.audit.agreement_low, 2), percent(data.audit.agreement_high, 2)
+    assert f"it is {low} to {high} with 95 % confidence" in html
+    without = data.audit.model_copy(update={"images": 0})
+    assert "Audit:" not in render_html(replace(data, audit=without))
+    assert "Audit:" not in render_html(replace(data, audit=None))
