@@ -1,16 +1,20 @@
 """One table: who may commit, what a commit is, and what readers see."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
 from pipeline.compaction import merge_small_files
 from pipeline.errors import FencedOff, OutputFailed, UsageError
 from pipeline.files import WrittenFile
+from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import open_place
 from pipeline.table import OutputTable, open_delta
+from tests.pipeline.output.tables import tables_in
 
 SCHEMA = pa.schema([("key", pa.string()), ("run", pa.int64())])
 
@@ -196,3 +200,15 @@ def test_a_file_that_somebody_else_has_rewritten_is_not_replaced(location: str) 
 
 def test_there_is_nothing_to_open_where_there_is_no_table(location: str) -> None:
     assert open_delta(open_place(location)) is None
+
+
+def test_rows_with_a_value_are_found_among_files_without_any(tmp_path: Path) -> None:
+    """As the audit looks for them: no file's bounds may hide its rows."""
+    tags, _, _ = tables_in(tmp_path, 1)
+    for number, audited in enumerate(([None, None], [3, None], [4, 5], [None, None])):
+        content = [{"key": f"{number}-{n}", "audit_label_id": id_} for n, id_ in enumerate(audited)]
+        table = pa.Table.from_pylist(content, schema=TAGS_SCHEMA)
+        tags.commit([tags.writer.write(table)], float(number))
+    batches = tags.batches(["audit_label_id"], pc.field("audit_label_id").is_valid())
+    found = [value for batch in batches for value in batch["audit_label_id"].to_pylist()]
+    assert sorted(found) == [3, 4, 5]
