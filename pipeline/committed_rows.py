@@ -120,7 +120,8 @@ class CommittedRows:
         """Batches of a file in order of keys, from about `first` on."""
         with pq.ParquetFile(name, filesystem=self._filesystem, pre_buffer=False) as file:
             if epoch_of(name) is None:  # not ours, so it need not be sorted
-                rows = file.read(columns=self._columns).sort_by("key")
+                rows = file.read(columns=self._columns).select(self._columns).cast(self._schema)
+                rows = rows.sort_by("key")
                 yield from (
                     rows.slice(start, _BATCH_ROWS) for start in range(0, rows.num_rows, _BATCH_ROWS)
                 )

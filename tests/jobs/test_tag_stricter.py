@@ -68,7 +68,8 @@ def kill_in_the_middle(command: list[str], out: Path) -> None:
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
