@@ -190,7 +190,7 @@ class Ledger:
 
     def _replacing_keys(self, file: WrittenFile | None, entries: list[_OpenShard]) -> set[str]:
         """Keys in a file of tags, if any of them may take the place of an old row."""
-        if file is None or not (_of(entries, "old_tags") or _of(entries, "old_letters")):
+        if file is None or not any(e.found.old_tags or e.found.old_letters for e in entries):
             return set()
         return set(self._tags.read(file.name)["key"].to_pylist())
 

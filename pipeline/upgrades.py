@@ -53,7 +53,8 @@ def left_too_early(rows: pa.Table, thresholds: Sequence[float]) -> NDArray[np.bo
     num_exits = len(thresholds) + 1
     threshold_of_exit = np.append(_as_compared(thresholds), np.float32(0))
     leaves: NDArray[np.bool_] = confidences >= threshold_of_exit[exit_stages - 1]
-    return ~leaves & (exit_stages < num_exits)
+    too_early: NDArray[np.bool_] = ~leaves & (exit_stages < num_exits)
+    return too_early
 
 
 def _as_compared(thresholds: Sequence[float]) -> NDArray[np.float32]:
