@@ -28,7 +28,7 @@ _LOOSE = (0.3, 0.3)
 
 def tag_command(images: Path, out: Path, thresholds: Path | None) -> list[str]:
     how = ["--full-depth"] if thresholds is None else ["--thresholds", str(thresholds)]
-    return ["tag", str(images), "--out", str(out), *how, "--json"]
+    return ["tag", str(images), "--out", str(out), "--model", "shapes", *how, "--json"]
 
 
 def written(path: Path, thresholds: tuple[float, ...]) -> Path:
@@ -102,7 +102,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
     num_left = len(to_do - done)
     assert (second.json["tagged"], second.json["skipped"]) == (num_left, 5000 - num_left)
     assert (second.json["too_early"], second.json["tagged_before"]) == (num_left, 5000)
-    assert f"{num_left:,} of 5,000 rows had stopped too early" in second.out
+    assert f"{num_left:,} of 5,000 rows had stopped too early" in second.err
     assert read_status(out).finished
 
     assert dvt(*tag_command(images, fresh, stricter)).code == 0
