@@ -28,6 +28,8 @@ __all__ = ["TagJob", "command", "run_tag", "summary_lines"]
 class TagJob(Job):
     """Tags every image of an archive; continues where an earlier run on OUT stopped.
 
+    With stricter thresholds it does again the images that had left too early for them, no others.
+
     INPUT is a folder, a file, a glob, an s3://bucket/prefix, WebDataset tars (also as a range,
     {000..150}.tar), Parquet files, or a list of URIs (.txt, or .csv with a column uri); there may
     be several. OUT, a folder or s3://bucket/prefix, gets Delta tables of tags, dead letters and
@@ -218,6 +220,11 @@ def summary_lines(summary: Summary) -> tuple[str, ...]:
         f"{summary.images:,} images: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
         f"letters, {summary.skipped:,} done before"
     ]
+    if summary.too_early:
+        lines.append(
+            f"{summary.too_early:,} of {summary.tagged_before:,} rows had stopped too early for "
+            "the new thresholds; they are done again"
+        )
     if summary.gmacs_per_image is not None:
         saved = 1 - summary.gmacs_per_image / summary.gmacs_full_depth
         if len(summary.exits) > 1:  # a static model has one

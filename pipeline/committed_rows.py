@@ -56,16 +56,19 @@ class CommittedRows:
         Args:
             keys: at least one, in any order, near each other.
         """
+        key_column, *others = (column.to_pylist() for column in self.rows_of(keys).columns)
+        return dict(zip(key_column, zip(*others, strict=True), strict=True))
+
+    def rows_of(self, keys: Sequence[str]) -> pa.Table:
+        """The rows of those keys that have one, in no particular order; see `of`."""
         if not self._files:
-            return {}
+            return self._schema.empty_table()
         first, last = min(keys), max(keys)
         wanted = pa.array(keys, pa.string())
         with output_failures(self._uri):
             if not (self._window_from <= first and last <= self._window_to):
                 self._move_window(first, last, wanted)
-        found = self._window.filter(pc.is_in(self._window["key"], value_set=wanted))
-        key_column, *others = (column.to_pylist() for column in found.columns)
-        return dict(zip(key_column, zip(*others, strict=True), strict=True))
+        return self._window.filter(pc.is_in(self._window["key"], value_set=wanted))
 
     def _restart(self) -> None:
         self._reached: str | None = None
@@ -117,7 +120,8 @@ class CommittedRows:
         """Batches of a file in order of keys, from about `first` on."""
         with pq.ParquetFile(name, filesystem=self._filesystem, pre_buffer=False) as file:
             if epoch_of(name) is None:  # not ours, so it need not be sorted
-                rows = file.read(columns=self._columns).sort_by("key")
+                rows = file.read(columns=self._columns).select(self._columns).cast(self._schema)
+                rows = rows.sort_by("key")
                 yield from (
                     rows.slice(start, _BATCH_ROWS) for start in range(0, rows.num_rows, _BATCH_ROWS)
                 )

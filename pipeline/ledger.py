@@ -2,8 +2,8 @@
 
 A shard is finished when each of its images is a tag or a dead letter *in a committed table*.
 Finished shards are rows of the `shards` table and are skipped by their name; inside an unfinished
-one, keys that are committed already are skipped, unless the storage says that their content has
-changed since (another etag).
+one, keys that are committed already are skipped, unless their rows are out of date
+(`earlier_results.py`). A finished shard with rows to do again becomes an unfinished one first.
 
 An image has one row in one of the two tables. Where a new result takes the place of an old one,
 the old row goes in the same commit if it is of the same table, and in the next one if it is of the
@@ -12,16 +12,15 @@ since a shard is not finished before its last row is in order.
 """
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.committed_rows import CommittedRows
+from pipeline.earlier_results import EarlierResults, Found
 from pipeline.errors import OutputFailed, Reason
 from pipeline.files import UnwrittenFile, WrittenFile
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
@@ -36,23 +35,14 @@ _MAX_UNRECORDED = 256
 
 @dataclass(slots=True)
 class _OpenShard:
-    """A shard that is being worked on.
-
-    Attributes:
-        done: results so far, of all runs.
-        num_left: images that have no result and get none in this run.
-        old_tags, old_letters: keys to do whose rows give way to the new result.
-    """
+    """A shard that is being worked on; what was found grows by the results of this run."""
 
     shard: Shard
-    done: Tally
-    num_left: int = 0
-    old_tags: set[str] = field(default_factory=set)
-    old_letters: set[str] = field(default_factory=set)
+    found: Found
 
     @property
     def is_finished(self) -> bool:
-        return self.done.num_done + self.num_left == len(self.shard.images)
+        return self.found.done.num_done + self.found.num_left == len(self.shard.images)
 
 
 class Ledger:
@@ -64,6 +54,9 @@ class Ledger:
         run: name of this run.
         retry: do again the dead letters of these reasons, and nothing else; None for an ordinary
             run, which does what has no result.
+        thresholds: that every tag has to satisfy, one for each exit but the last; None if it may
+            have left by any.
+        is_upgrade: tags of finished shards may not satisfy them yet.
     """
 
     def __init__(
@@ -74,11 +67,12 @@ class Ledger:
         gmacs_per_exit: tuple[float, ...],
         run: str,
         retry: Collection[Reason] | None = None,
+        thresholds: Sequence[float] | None = None,
+        is_upgrade: bool = False,
     ) -> None:
         self._tags, self._dead_letters, self._shards = tags, dead_letters, shards
         self._gmacs = np.array(gmacs_per_exit)
         self._run = run
-        self._retry = None if retry is None else {reason.value for reason in retry}
         self._started = time.monotonic()
         self._open: dict[int, _OpenShard] = {}
         self._num_opened = 0
@@ -86,9 +80,9 @@ class Ledger:
         self._finished = FinishedShards(
             shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
         )
-        self._tag_rows = CommittedRows(tags, ["exit_stage", "etag", "gmacs"])
-        self._letter_rows = CommittedRows(dead_letters, ["reason", "etag"])
-        self._letters_to_retry = self._keys_to_retry()
+        self._earlier = EarlierResults(
+            tags, dead_letters, num_stages, retry, thresholds, is_upgrade
+        )
         # Rows that this run found to be out of date, and shards whose row must go before others.
         self._late_tags: set[str] = set()
         self._late_letters: set[str] = set()
@@ -96,17 +90,10 @@ class Ledger:
         self._unrecorded: list[dict[str, Any]] = []
         self.totals = Totals(Tally.zero(num_stages), Tally.zero(num_stages))
 
-    def _keys_to_retry(self) -> NDArray[np.object_]:
-        if self._retry is None:
-            return np.empty(0, dtype=object)
-        chosen = pc.field("reason").isin(sorted(self._retry))
-        keys = self._dead_letters.scan(["key"], chosen)["key"]
-        return np.sort(keys.to_numpy(zero_copy_only=False).astype(object))
-
     @property
     def num_to_retry(self) -> int:
         """Dead letters that are to be done again."""
-        return len(self._letters_to_retry)
+        return self._earlier.num_to_retry
 
     @property
     def tag_writer(self) -> Any:
@@ -123,75 +110,40 @@ class Ledger:
         num_images = len(shard.images)
         self.totals.num_images += num_images
         finished = self._finished.get(shard.name)
-        if finished is not None and not self._has_letters_to_retry(shard):
-            done, rows = finished, np.empty(0, dtype=np.int64)
-            num_left = 0
+        if finished is not None and not self._earlier.is_to_reopen(shard):
+            found = Found(finished, np.empty(0, dtype=np.int64))
         else:
             if finished is not None:
                 self._reopened.append(shard.name)
-            entry = _OpenShard(shard, Tally.zero(len(self._gmacs)))
-            rows = self._rows_to_do(entry)
-            done, num_left = entry.done, entry.num_left
-            if len(rows):
+            found = self._earlier.of(shard)
+            self._late_tags |= found.late_tags
+            self._late_letters |= found.late_letters
+            entry = _OpenShard(shard, found)
+            if len(found.rows):
                 self._open[number] = entry
-            elif not num_left:
+            elif not found.num_left:
                 self._unrecorded.append(self._row(entry))
-        self.totals.num_skipped += num_images - len(rows) - num_left
-        self.totals.num_left += num_left
-        self.totals.all_runs.add(done)
+        self.totals.num_skipped += num_images - len(found.rows) - found.num_left
+        self.totals.num_left += found.num_left
+        self.totals.num_too_early += found.num_too_early
+        self.totals.num_tagged_before += found.done.num_tagged + found.num_too_early
+        self.totals.all_runs.add(found.done)
         if len(self._unrecorded) >= _MAX_UNRECORDED:
             self.commit(None, [], {})
-        return number, rows
+        return number, found.rows
 
     def shard(self, number: int) -> Shard:
         """An open shard."""
         return self._open[number].shard
 
-    def _has_letters_to_retry(self, shard: Shard) -> bool:
-        keys = self._letters_to_retry
-        if not len(keys):
-            return False
-        place = int(np.searchsorted(keys, shard.first_key))
-        return place < len(keys) and keys[place] <= shard.last_key
+    def forget_unlisted(self) -> None:
+        """Counts finished shards that were not in the listing as unfinished.
 
-    def _rows_to_do(self, entry: _OpenShard) -> NDArray[np.int64]:
-        """Compares an unfinished shard with the committed rows of its keys."""
-        images = entry.shard.images
-        keys = [image.key for image in images]
-        tags, letters = self._tag_rows.of(keys), self._letter_rows.of(keys)
-        if not tags and not letters and self._retry is None:
-            return np.arange(len(images))
-        rows = []
-        for row, image in enumerate(images):
-            key = image.key
-            tag, letter = tags.get(key), letters.get(key)
-            if tag is not None and self._is_current(tag[1], image.etag):
-                entry.done.exits[tag[0] - 1] += 1
-                entry.done.copies[tag[0] - 1] += tag[2] == 0
-                if letter is not None:
-                    self._late_letters.add(key)
-            elif letter is not None and self._stays_dead(letter, image.etag):
-                entry.done.num_dead_letters += 1
-                if tag is not None:
-                    self._late_tags.add(key)
-            elif letter is None and self._retry is not None:
-                entry.num_left += 1
-            else:
-                rows.append(row)
-                if tag is not None:
-                    entry.old_tags.add(key)
-                if letter is not None:
-                    entry.old_letters.add(key)
-        return np.array(rows, dtype=np.int64)
-
-    def _is_current(self, before: str | None, now: str | None) -> bool:
-        """The content is the same, as far as the source can tell."""
-        return self._retry is not None or before is None or now is None or before == now
-
-    def _stays_dead(self, letter: tuple[Any, ...], etag: str | None) -> bool:
-        reason, before = letter
-        is_chosen = self._retry is not None and reason in self._retry
-        return not is_chosen and self._is_current(before, etag)
+        Nobody has compared their tags with the thresholds of this run; whoever lists them again
+        will.
+        """
+        elapsed_s = time.monotonic() - self._started
+        self._shards.commit([], elapsed_s, without=self._finished.not_asked_for())
 
     def commit(
         self,
@@ -231,20 +183,20 @@ class Ledger:
         self._tags.commit([], elapsed_s, without=gone_tags)
         self._late_letters, self._late_tags = set(), set()
         for number, tally in tallies.items():
-            self._open[number].done.add(tally)
+            self._open[number].found.done.add(tally)
             self.totals.this_run.add(tally)
             self.totals.all_runs.add(tally)
         self._commit_finished(tallies, elapsed_s)
 
     def _replacing_keys(self, file: WrittenFile | None, entries: list[_OpenShard]) -> set[str]:
         """Keys in a file of tags, if any of them may take the place of an old row."""
-        if file is None or not any(entry.old_tags or entry.old_letters for entry in entries):
+        if file is None or not any(e.found.old_tags or e.found.old_letters for e in entries):
             return set()
         return set(self._tags.read(file.name)["key"].to_pylist())
 
     def _commit_finished(self, numbers: Collection[int], elapsed_s: float) -> None:
         entries = [self._open.pop(n) for n in numbers if self._open[n].is_finished]
-        self._unrecorded += [self._row(entry) for entry in entries if not entry.num_left]
+        self._unrecorded += [self._row(entry) for entry in entries if not entry.found.num_left]
         if self._unrecorded:
             rows = [row | {"elapsed_s": elapsed_s} for row in self._unrecorded]
             table = pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
@@ -252,7 +204,7 @@ class Ledger:
             self._unrecorded = []
 
     def _row(self, entry: _OpenShard) -> dict[str, Any]:
-        done = entry.done
+        done = entry.found.done
         return {
             "shard": entry.shard.name,
             "first_key": entry.shard.first_key,
@@ -281,7 +233,7 @@ class Ledger:
 
 def _of(entries: list[_OpenShard], name: str) -> set[str]:
     keys: set[str] = set()
-    return keys.union(*(getattr(entry, name) for entry in entries))
+    return keys.union(*(getattr(entry.found, name) for entry in entries))
 
 
 def _etags(entries: list[_OpenShard], keys: set[str]) -> dict[str, str | None]:

@@ -24,6 +24,7 @@ from pipeline.lease import FOLDER, Lease
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import open_place
 from pipeline.table import OutputTable, open_delta
+from pipeline.upgrades import looser_exit
 
 __all__ = ["Hardware", "ModelIdentity", "Output", "RunFile", "Summary"]
 
@@ -60,6 +61,9 @@ class RunFile(BaseModel):
     """`run.json`: what makes a run continue an earlier one, and under which circumstances.
 
     Attributes:
+        thresholds: of this run, never looser than those of earlier ones.
+        reached: while stricter ones are on their way into the output, those that every tag
+            satisfies already; None if these are `thresholds`.
         audit: share of the images that went to full depth beside their early answer.
         settings: what was asked for, for `dvt retry`; no credentials are among it.
     """
@@ -69,6 +73,7 @@ class RunFile(BaseModel):
     inputs: tuple[str, ...]
     model: ModelIdentity
     thresholds: tuple[float, ...]
+    reached: tuple[float, ...] | None = None
     top_k: int
     keep_columns: tuple[str, ...] = ()
     audit: float | None = None
@@ -98,6 +103,12 @@ class Summary(BaseModel):
     tagged: int
     dead_letters: int
     skipped: Annotated[int, Field(description="images that earlier runs had done")]
+    tagged_before: Annotated[
+        int, Field(description="images with a tag of an earlier run; 0 over all runs")
+    ] = 0
+    too_early: Annotated[
+        int, Field(description="of those, left too early for these thresholds and done again")
+    ] = 0
     exits: tuple[int, ...]
     gmacs_per_image: float | None
     gmacs_full_depth: float
@@ -122,15 +133,21 @@ class Output:
     def __init__(self, location: str | Path) -> None:
         self.place = open_place(location)
         self._lease: Lease | None = None
+        self._run: RunFile | None = None
         self._tables: list[OutputTable] = []
 
-    def claim(self, run: RunFile, overwrite: bool) -> None:
+    def claim(self, run: RunFile, overwrite: bool) -> RunFile:
         """Makes sure that this run may write here, and says so in `run.json`.
+
+        Where tags may not satisfy the run's thresholds yet, the proof of completion goes first.
+
+        Returns:
+            What is written, with what is reached so far.
 
         Raises:
             UsageError: the place holds something else, another run is at work, or it holds
-                results of another archive, model, thresholds or number of labels, which must not
-                be mixed with these.
+                results of another archive, model or number of labels, or of stricter thresholds,
+                which must not be mixed with these.
             OutputFailed: the storage cannot be used.
         """
         self._check_is_own()
@@ -142,11 +159,19 @@ class Output:
             if overwrite:
                 self._erase(self._lease.epoch)
             else:
-                self._check_continues(run)  # again, now that nobody else writes
-            self.place.write("run.json", run.model_dump_json(indent=1).encode())
+                reached = self._check_continues(run)  # again, now that nobody else writes
+                run = run.model_copy(update={"reached": reached})
+            if run.reached is not None:
+                self.reopen()
+            self._write_run(run)
         except BaseException:
             self.release()
             raise
+        return run
+
+    def _write_run(self, run: RunFile) -> None:
+        self._run = run
+        self.place.write("run.json", run.model_dump_json(indent=1).encode())
 
     def _check_is_own(self) -> None:
         folder = self.place.local_folder
@@ -192,10 +217,11 @@ class Output:
                 "choose another --out"
             ) from error
 
-    def _check_continues(self, run: RunFile) -> None:
+    def _check_continues(self, run: RunFile) -> tuple[float, ...] | None:
+        """Returns the thresholds that all tags satisfy, if they are other than the run's."""
         earlier = self.run_file()
         if earlier is None:
-            return
+            return None
         way_out = "choose another --out, or --overwrite to start anew"
         pairs = (
             ("archive", ", ".join(earlier.inputs), ", ".join(run.inputs)),
@@ -204,7 +230,6 @@ class Output:
                 f"{earlier.model.name} ({earlier.model.digest})",
                 f"{run.model.name} ({run.model.digest})",
             ),
-            ("thresholds", list(earlier.thresholds), list(run.thresholds)),
             ("top-k", earlier.top_k, run.top_k),
             ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
             ("audit", _share_text(earlier.audit), _share_text(run.audit)),
@@ -215,6 +240,16 @@ class Output:
                     f"out: {self.place.uri} holds results of another {field}: {before}, "
                     f"not {now}; {way_out}"
                 )
+        stage = looser_exit(earlier.thresholds, run.thresholds)
+        if stage is not None:
+            raise UsageError(
+                f"out: {self.place.uri} holds results of stricter thresholds: "
+                f"{earlier.thresholds[stage - 1]} at exit {stage}, not "
+                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, for looser "
+                f"ones {way_out}"
+            )
+        reached = earlier.thresholds if earlier.reached is None else earlier.reached
+        return None if reached == run.thresholds else reached
 
     def tables(
         self, tags_schema: pa.Schema = TAGS_SCHEMA
@@ -256,7 +291,7 @@ class Output:
 
         Args:
             summary: over all runs.
-            is_whole: every image has a result.
+            is_whole: every image has a result that satisfies the run's thresholds.
 
         Raises:
             FencedOff: a later run has the output.
@@ -265,6 +300,8 @@ class Output:
             table.check_epoch()
         self.place.write("summary.json", summary.model_dump_json(indent=1).encode())
         if is_whole:
+            if self._run is not None and self._run.reached is not None:
+                self._write_run(self._run.model_copy(update={"reached": None}))
             self.place.write("_SUCCESS", b"")
 
 

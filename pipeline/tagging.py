@@ -1,6 +1,7 @@
 """Tagging one archive: puts source, model, output, scheduler and actors together."""
 
 import itertools
+import logging
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -33,9 +34,11 @@ from pipeline.tally import Tally
 
 __all__ = ["retry_dead_letters", "tag_archive"]
 
+logger = logging.getLogger(__name__)
+
 
 def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
-    """Tags every image of the archive that has no result yet.
+    """Tags every image of the archive that has no result yet, or one of looser thresholds.
 
     Returns:
         What this run did; `summary.json` in the output has the totals of all runs.
@@ -95,7 +98,7 @@ def _run(
         why = " that fit --include and --exclude" if filters else ""
         raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}{why}")
     run = new_run_file(settings, source.names, model, thresholds)
-    output.claim(run, settings.overwrite)
+    run = output.claim(run, settings.overwrite)
     try:
         return _tag(settings, source, model, run, output, listener, retry)
     finally:
@@ -115,7 +118,8 @@ def _tag(
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
     tables = output.tables(pa.schema([*TAGS_SCHEMA, *source.kept]))
-    ledger = Ledger(*tables, gmacs, run.run, retry)
+    is_upgrade = run.reached is not None
+    ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_upgrade)
     work = _work(source, ledger)
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
@@ -133,18 +137,25 @@ def _tag(
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     if not ledger.is_complete:
         raise PipelineError("the run ended with shards that are not finished; run it again")
-    output.merge_files()
     totals = ledger.totals
+    is_whole = totals.num_left == 0
+    if is_upgrade and retry is None:
+        ledger.forget_unlisted()
+    elif is_upgrade:
+        is_whole = False
+        logger.warning("stricter thresholds are not reached everywhere; dvt tag goes on with that")
+    output.merge_files()
     out = str(settings.out)
     audit = None if run.audit is None else _audit(tables[0], totals.all_runs, gmacs)
     all_seconds = ledger.seconds_of_all_runs
     output.complete(
-        _summary(totals.all_runs, totals.num_images, 0, gmacs, all_seconds, out, audit),
-        is_whole=totals.num_left == 0,
+        _summary(totals.all_runs, totals.num_images, 0, gmacs, all_seconds, out, audit), is_whole
     )
-    return _summary(
+    now = _summary(
         totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out, audit
     )
+    counts = {"tagged_before": totals.num_tagged_before, "too_early": totals.num_too_early}
+    return now.model_copy(update=counts)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:

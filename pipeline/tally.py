@@ -63,6 +63,8 @@ class Totals:
         num_images: images seen in the listing.
         num_skipped: of those, done by earlier runs.
         num_left: of those, without a result and not for this run to do.
+        num_tagged_before: of those, with a tag of an earlier run that is of the same content.
+        num_too_early: of the latter, those that had left too early, and are done again.
     """
 
     this_run: Tally
@@ -70,10 +72,14 @@ class Totals:
     num_images: int = 0
     num_skipped: int = 0
     num_left: int = 0
+    num_tagged_before: int = 0
+    num_too_early: int = 0
 
 
 class FinishedShards:
     """Rows of the `shards` table by name: about 75 bytes a shard, 75 MB for a billion images.
+
+    It also knows which of them were asked for.
 
     Args:
         rows: with `shard`, `exits`, `num_dead_letters`, `copies`.
@@ -87,17 +93,23 @@ class FinishedShards:
         self._exits = _matrix(rows["exits"], num_stages)[order]
         self._copies = _matrix(rows["copies"], num_stages)[order]
         self._num_dead_letters = rows["num_dead_letters"].to_numpy()[order]
+        self._is_asked_for = np.zeros(len(names), dtype=np.bool_)
 
     def get(self, name: str) -> Tally | None:
         """The results of a finished shard; None if it is not finished."""
         place = int(np.searchsorted(self._names, name.encode()))
         if place == len(self._names) or self._names[place] != name.encode():
             return None
+        self._is_asked_for[place] = True
         return Tally(
             self._exits[place].copy(),
             int(self._num_dead_letters[place]),
             self._copies[place].copy(),
         )
+
+    def not_asked_for(self) -> list[str]:
+        """Names of the shards that `get` was never asked for."""
+        return [name.decode() for name in self._names[~self._is_asked_for].tolist()]
 
 
 def _matrix(lists: pa.ChunkedArray, length: int) -> NDArray[np.int64]:

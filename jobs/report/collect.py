@@ -67,6 +67,9 @@ def build_report(location: str | Path) -> ReportData:
             else f"Unfinished run. The summary counts {summary.images:,} images, the tables hold "
             f"{num_settled:,}; the numbers are those of the tables."
         )
+    if run.reached is not None:
+        looser = ", ".join(f"{threshold:g}" for threshold in run.reached)
+        notice += f" Some pictures may have left by the looser thresholds of before: {looser}."
     return ReportData(
         run=run,
         finished=finished,

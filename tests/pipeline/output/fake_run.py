@@ -83,7 +83,8 @@ def work(location: str, num_images: int, pause_s: float) -> None:
                 _answer(commits, number, shard, images)
                 batch = commits.take(time.monotonic(), at_once=True)
                 assert batch is not None
-                file = ledger.tag_writer.write(pa.concat_tables(batch.tables))
+                tables = batch.tables  # none where a kill left only the dead letters to do
+                file = ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
                 ledger.commit(file, batch.letters, batch.tallies)
                 commits.committed()
                 time.sleep(pause_s)
@@ -112,7 +113,8 @@ def work(location: str, num_images: int, pause_s: float) -> None:
 def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageRecord]) -> None:
     good = [image for image in images if not is_dead(image.key)]
     exits = np.bincount([exit_of(image.key) - 1 for image in good], minlength=len(GMACS))
-    commits.add_answers(tags(good, shard), {number: Tally(exits)})
+    if good:
+        commits.add_answers(tags(good, shard), {number: Tally(exits)})
     letters = [
         DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
         for image in images

@@ -80,3 +80,13 @@ def test_files_of_somebody_else_need_not_be_sorted(tmp_path: Path) -> None:
     for start in range(0, 300, 50):
         asked = [f"{n:03d}" for n in range(start, start + 50)]
         assert rows.of(asked) == expected(set(keys), asked)
+
+
+def test_files_that_another_program_wrote_anew_are_read_as_well(tmp_path: Path) -> None:
+    tags, _, _ = tables_in(tmp_path, 1)
+    commit(tags, ["b", "a"])
+    DeltaTable(tmp_path / "tags").update({"uri": "'elsewhere'"})
+    tags, _, _ = tables_in(tmp_path, 2)
+    assert CommittedRows(tags, ["exit_stage", "etag"]).of(["a", "b"]) == expected(
+        {"a", "b"}, ["a", "b"]
+    )

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import duckdb
@@ -7,11 +8,24 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
-from pipeline.output import ModelIdentity, Output, RunFile
+from pipeline.output import ModelIdentity, Output, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA
 from tests.command_line import rows
 from tests.pipeline.output.fake_run import run_file
 from tests.pipeline.output.tables import tables_in
+
+SUMMARY = Summary(
+    images=0,
+    tagged=0,
+    dead_letters=0,
+    skipped=0,
+    exits=(0, 0),
+    gmacs_per_image=None,
+    gmacs_full_depth=3.0,
+    seconds=0.0,
+    images_per_second=None,
+    out="out",
+)
 
 
 def claim(folder: Path, run: RunFile, overwrite: bool = False) -> Output:
@@ -48,7 +62,6 @@ def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
     ("changes", "word"),
     [
         ({"inputs": ("file:///b",)}, "archive"),
-        ({"thresholds": (0.6,)}, "thresholds"),
         ({"top_k": 3}, "top-k"),
         ({"audit": 0.01}, "audit: none, not 1 %"),
         (
@@ -67,6 +80,49 @@ def test_results_of_another_job_are_not_mixed_in(
     claim(tmp_path / "out", run_file())
     with pytest.raises(UsageError, match=f"another {word}.*--overwrite"):
         claim(tmp_path / "out", run_file(**changes))
+
+
+def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole(
+    tmp_path: Path,
+) -> None:
+    claim(tmp_path, run_file(thresholds=(0.5,))).complete(SUMMARY)
+    assert (tmp_path / "_SUCCESS").exists()
+    for thresholds in ((0.7,), (0.7,), (2.0,)):
+        output = claim(tmp_path, run_file(thresholds=thresholds))
+        assert not (tmp_path / "_SUCCESS").exists(), "its rows are of looser thresholds"
+        run = output.run_file()
+        assert run is not None
+        assert (run.thresholds, run.reached) == (thresholds, (0.5,))
+    output.complete(SUMMARY, is_whole=False)  # as after a retry
+    assert RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).reached == (0.5,)
+    assert not (tmp_path / "_SUCCESS").exists()
+    output.complete(SUMMARY)
+    assert RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).reached is None
+    assert (tmp_path / "_SUCCESS").exists()
+    claim(tmp_path, run_file(thresholds=(2.0,)))
+    assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
+
+
+def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> None:
+    model = ModelIdentity(
+        name="m", digest="d", num_classes=2, grids=(2, 3, 4), gmacs_per_exit=(1.0, 3.0, 5.0)
+    )
+    claim(tmp_path, run_file(model=model, thresholds=(0.5, 0.7)))
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(UsageError, match=r"0\.7 at exit 2, not 0\.6;.*--overwrite to start anew$"):
+        claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)))
+    assert (tmp_path / "run.json").read_bytes() == before
+    claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)), overwrite=True)
+
+
+def test_a_run_file_of_before_there_were_upgrades_is_continued(tmp_path: Path) -> None:
+    claim(tmp_path, run_file())
+    content = json.loads((tmp_path / "run.json").read_bytes())
+    del content["reached"]
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    run = claim(tmp_path, run_file(thresholds=(0.6,))).run_file()
+    assert run is not None
+    assert run.reached == (0.5,)
 
 
 def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""`dvt tag` and `dvt retry` at given thresholds without Ray, model or pictures, on a real output.
+
+An image's confidence at exit 1 is told by its key: "a3" has 0.3. At exit 2 all leave.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from pipeline.errors import Reason
+from pipeline.ledger import Ledger
+from pipeline.output import Output, Summary
+from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
+from pipeline.shards import Shard, cut_shards
+from pipeline.tally import Tally
+from tests.command_line import rows as rows_by_duckdb
+from tests.pipeline.output.fake_run import GMACS, run_file
+
+KEYS = ("a1", "b9", "c5", "d9", "e9", "f9", "g3", "h5", "i9")
+DEAD = {"d9", "h5"}
+
+
+def confidence_of(key: str) -> float:
+    return int(key[1]) / 10
+
+
+def exit_at(key: str, threshold: float) -> int:
+    return 1 if confidence_of(key) >= threshold else 2
+
+
+def shards_of(keys: tuple[str, ...] = KEYS) -> list[Shard]:
+    images = [ImageRecord(key, f"file:///{key}", 1, "e") for key in keys]
+    return list(cut_shards(images, mean_length=10**9, max_length=5))
+
+
+def tag_table(images: list[ImageRecord], shard: str, threshold: float, run: str) -> pa.Table:
+    rows = [
+        {
+            "key": image.key,
+            "etag": image.etag,
+            "exit_stage": (stage := exit_at(image.key, threshold)),
+            "exit_confidences": [confidence_of(image.key), 0.05][:stage],
+            "gmacs": GMACS[stage - 1],
+            "label": run,
+            "shard": shard,
+        }
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, schema=TAGS_SCHEMA)
+
+
+def work_off(
+    ledger: Ledger, shards: list[Shard], threshold: float, run: str, dead: set[str]
+) -> list[str]:
+    """Does what there is to do, two commits a shard; returns the keys."""
+    done: list[str] = []
+    for shard in shards:
+        number, rows = ledger.open(shard)
+        for part in np.array_split(rows, 2):
+            images = [shard.images[row] for row in part]
+            if not images:
+                continue
+            done += [image.key for image in images]
+            good = [image for image in images if image.key not in dead]
+            exits = np.bincount([exit_at(i.key, threshold) - 1 for i in good], minlength=2)
+            letters = [
+                DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, run, 1, shard.name)
+                for i in images
+                if i.key in dead
+            ]
+            table = tag_table(good, shard.name, threshold, run)
+            file = ledger.tag_writer.write(table) if good else None
+            ledger.commit(file, letters, {number: Tally(exits, len(letters))})
+    ledger.commit(None, [], {})
+    return done
+
+
+def tag(
+    folder: Path,
+    threshold: float,
+    run: str,
+    keys: tuple[str, ...] = KEYS,
+    dead: set[str] = DEAD,
+    retry: tuple[Reason, ...] | None = None,
+) -> tuple[list[str], Ledger]:
+    """`dvt tag` (or `dvt retry`) without a model; returns which images it did."""
+    output = Output(folder)
+    claimed = output.claim(run_file(thresholds=(threshold,)), overwrite=False)
+    try:
+        is_upgrade = claimed.reached is not None
+        ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), is_upgrade)
+        done = work_off(ledger, shards_of(keys), threshold, run, dead)
+        assert ledger.is_complete
+        if is_upgrade and retry is None:
+            ledger.forget_unlisted()
+        output.merge_files()
+        all_runs = ledger.totals.all_runs
+        summary = Summary(
+            images=ledger.totals.num_images,
+            tagged=all_runs.num_tagged,
+            dead_letters=all_runs.num_dead_letters,
+            skipped=0,
+            exits=tuple(all_runs.exits.tolist()),
+            gmacs_per_image=None,
+            gmacs_full_depth=GMACS[-1],
+            seconds=0.0,
+            images_per_second=None,
+            out=str(folder),
+        )
+        output.complete(summary, is_whole=retry is None or not is_upgrade)
+    finally:
+        output.release()
+    return done, ledger
+
+
+def tags_in(folder: Path) -> dict[str, tuple[str, int]]:
+    """Key to run and exit, by DuckDB; a key that is there twice fails."""
+    found = rows_by_duckdb(folder / "tags")
+    assert len({row["key"] for row in found}) == len(found), "a key is there twice"
+    return {row["key"]: (row["label"], row["exit_stage"]) for row in found}
+
+
+def check_is_whole(folder: Path, threshold: float, dead: set[str] = DEAD) -> None:
+    """The tables and sums are those of a fresh run by these thresholds."""
+    tags = tags_in(folder)
+    assert {key: stage for key, (_, stage) in tags.items()} == {
+        key: exit_at(key, threshold) for key in KEYS if key not in dead
+    }
+    assert {row["key"] for row in rows_by_duckdb(folder / "dead_letters")} == dead
+    shards = rows_by_duckdb(folder / "shards")
+    assert sorted(row["shard"] for row in shards) == sorted(shard.name for shard in shards_of())
+    exits = np.array([row["exits"] for row in shards]).sum(axis=0).tolist()
+    stages = [stage for _, stage in tags.values()]
+    assert exits == [stages.count(1), stages.count(2)]
+    assert sum(row["gmacs"] for row in shards) == sum(GMACS[stage - 1] for stage in stages)
+    summary = Summary.model_validate_json((folder / "summary.json").read_bytes())
+    assert list(summary.exits) == exits
+    assert (summary.tagged, summary.dead_letters) == (len(tags), len(dead))
+    assert (folder / "_SUCCESS").exists()
+    run = Output(folder).run_file()
+    assert run is not None
+    assert run.reached is None
+
+
+def check_every_version(folder: Path) -> None:
+    """No image was ever without a row or had two, in any version of `tags` since the first run."""
+    newest = DeltaTable(folder / "tags").version()
+    for version in range(newest + 1):
+        keys = DeltaTable(folder / "tags", version=version).to_pyarrow_table()["key"].to_pylist()
+        assert len(keys) == len(set(keys)), f"version {version}"
