@@ -76,5 +76,5 @@ class _Summed(torch.autograd.Function):
 
 def summed(values: Tensor) -> Tensor:
     """The sum over all processes, which gradients pass through."""
-    result: Tensor = _Summed.apply(values)
+    result: Tensor = _Summed.apply(values)  # type: ignore[no-untyped-call]
     return result
