@@ -114,7 +114,21 @@ def _attempt(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
-    run = TorchTrainer(
+    class QuietTrainer(TorchTrainer):
+        """Without an actor that asks the dashboard once a second, and logs that there is none.
+
+        It frees the workers' places should the controller die; here they end with the driver.
+        """
+
+        def _create_default_callbacks(self) -> list[Any]:
+            callbacks = super()._create_default_callbacks()
+            return [
+                callback
+                for callback in callbacks
+                if type(callback).__name__ != "PlacementGroupCleanerCallback"
+            ]
+
+    run = QuietTrainer(
         _work,
         train_loop_config={"training": reference},
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
@@ -146,8 +160,12 @@ def _work(config: dict[str, Any]) -> None:
     import ray
     from ray.train.torch import get_device
 
-    # What comes from the object store is read-only, and nobody here wants to write to it.
-    warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    for harmless in (
+        "The given NumPy array is not writable",  # comes from the object store; nobody writes
+        "Grad strides do not match bucket view strides",  # of convolutions of one pixel
+        "find_unused_parameters=True was specified",  # a static model has none
+    ):
+        warnings.filterwarnings("ignore", message=harmless)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     training: WorkersTraining = ray.get(config["training"])
     torch.set_num_threads(training.num_threads)

@@ -49,8 +49,8 @@ class DataParallel:
 
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The model for forward passes; its backward pass averages gradients over the processes."""
-        # Buffers are moments of batch normalisation, equal everywhere: they are of all images.
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        # The last block answers by its class token alone: its feature reuse gets no gradient.
+        return DistributedDataParallel(model, find_unused_parameters=True)
 
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes, in all of them."""
