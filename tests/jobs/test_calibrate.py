@@ -218,3 +218,40 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
         capsys, "tag", *SHAPES, tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
     )
     assert "budget: cannot be given together with full_depth" in line
+
+
+def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
+    own_model: Path,
+) -> None:
+    shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
+    before = json.loads((own_model / "calibration.json").read_text())
+    asked: dict[str, Any] = {"model": str(own_model), "max_drop": "0.5%", "of": "agreement"}
+    found = run_calibrate(CalibrateJob(**asked, adopt=True)).data
+    assert "out" not in found
+    after = json.loads((own_model / "calibration.json").read_text())
+    adopted = after.pop("adopted")
+    assert after == before | {"thresholds": found["thresholds"]}, "what else is known stays"
+    assert after["thresholds"] != before["thresholds"]
+    assert (adopted["max_drop"], adopted["delta"], adopted["certified"]) == (0.005, 0.05, True)
+    assert adopted["p_value"] == found["certificate"]["p_value"]
+    model = dvt_package.load_model(own_model)
+    assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
+    thresholds, (line,) = chosen_thresholds(str(own_model), None, None, None)
+    assert thresholds is None
+    assert line.startswith("the model's own thresholds, certified: at most 0.5 % of the answers")
+    run_calibrate(CalibrateJob(model=str(own_model), budget="4M", adopt=True))
+    assert chosen_thresholds(str(own_model), None, None, None) == (None, ()), "nothing is proved"
+
+
+def test_only_a_checkpoint_folder_can_adopt(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, own_model: Path
+) -> None:
+    published = tmp_path / "dvt.pth.tar"
+    published.write_bytes(b"")
+    asked = ["calibrate", "--adopt", "--budget", "4M", "--model"]
+    assert "adopt: needs a checkpoint folder" in refused(capsys, *asked, published)
+    line = refused(capsys, "calibrate", "--adopt", "--keep", "--data", tmp_path)
+    assert "adopt: needs one of budget, max_drop and exit_mix" in line
+    (own_model / ".calibration.json.partial").mkdir()  # even root cannot write a file there
+    shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
+    assert "adopt: cannot write to" in refused(capsys, *asked, own_model)

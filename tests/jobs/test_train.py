@@ -1,17 +1,23 @@
 """`dvt train` goes on after kills, fine-tunes, holds pictures out, and names what it cannot use."""
 
+import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 import dvt
+from dvt.calibration import HELD_OUT, HeldOut
+from jobs.calibrate import CalibrateJob, run_calibrate
 from jobs.labelled import load_labelled
 from jobs.training_recipe import read_recipe, shipped_recipes
 from pipeline.errors import UsageError
@@ -22,6 +28,16 @@ from tests.tiny_training import NAMES, Setting, curve, setting
 __all__ = ["setting"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def points(out: Path) -> list[tuple[str, int, float]]:
+    """All that stands in TensorBoard's event files, as TensorBoard itself reads them."""
+    return sorted(
+        (value.tag, event.step, value.simple_value)
+        for path in (out / "training" / "tensorboard").iterdir()
+        for event in LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    )
 
 
 def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
@@ -46,6 +62,7 @@ def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
     assert done.returncode == 0, done.stderr
     assert "going on after step" in done.stderr
     assert curve(out) == curve(whole)
+    assert len(points(out)) == 5 * 6, "no point is there twice, though all three runs wrote some"
     weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
@@ -58,6 +75,53 @@ def test_a_trained_model_tells_dark_from_light_and_is_there_to_stay(setting: Set
     before = (out / "model.safetensors").read_bytes()
     setting.train("out")
     assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_tensorboard_has_the_curve(setting: Setting) -> None:
+    out = setting.train("out", epochs=2)
+    lines = [
+        json.loads(line) for line in (out / "training" / "curve.jsonl").read_text().splitlines()
+    ]
+    expected = [
+        (name, line["epoch"], line[name])
+        for line in lines
+        for name in ("loss", "learning_rate", "seconds")
+    ]
+    expected += [
+        (f"validation_accuracy/exit_{number}", line["epoch"], accuracy)
+        for line in lines
+        for number, accuracy in enumerate(line["accuracy_per_exit"], start=1)
+    ]
+    assert [point[:2] for point in points(out)] == sorted(point[:2] for point in expected)
+    for (*_, value), (*_, told) in zip(points(out), sorted(expected), strict=True):
+        assert value == pytest.approx(told, rel=1e-6)
+    setting.train("out", epochs=2)
+    assert len(points(out)) == len(expected), "what was finished is written anew"
+
+
+def test_without_tensorboardx_there_are_no_events(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    out = setting.train("out", epochs=1)
+    assert len(curve(out)) == 1
+    assert not (out / "training" / "tensorboard").exists()
+
+
+def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Setting) -> None:
+    out = setting.train("out", {"weights": "float16"})
+    held_out = HeldOut.load(out / HELD_OUT)
+    accuracies = dvt.load_model(out).calibration.accuracy_per_exit
+    assert held_out.num_images == 12
+    assert held_out.correct is not None
+    # The weights were rounded to be stored: a picture may tip over.
+    assert held_out.correct.mean(axis=1) == pytest.approx(accuracies, abs=0.1)
+    full_depth = dvt.gmacs_per_exit(setting.config)[-1]
+    for asked in ({"exit_mix": "50/25/25"}, {"budget": full_depth}):
+        found = run_calibrate(CalibrateJob(model=str(out), out=out / "t.json", **asked)).data
+        assert (found["of"], found["num_images"]) == ("accuracy", 12)
+    setting.train("out", static=1, epochs=1, overwrite=True)
+    assert not (out / HELD_OUT).exists(), "one exit leaves nothing to choose"
 
 
 def test_held_out_pictures_are_written_as_they_are_and_were_not_trained_on(
