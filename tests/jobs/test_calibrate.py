@@ -15,6 +15,7 @@ from dvt.checkpoint import shipped_models
 from jobs import cli
 from jobs.calibrate import CalibrateJob, run_calibrate
 from jobs.calibration import calibrate
+from jobs.evaluate import EvalJob, run_eval
 from jobs.shapes import WrittenArchive, write_shapes
 from jobs.thresholds import chosen_thresholds
 from jobs.thresholds_file import Asked, CalibratedModel
@@ -236,6 +237,8 @@ def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
     assert adopted["p_value"] == found["certificate"]["p_value"]
     model = dvt_package.load_model(own_model)
     assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
+    judged = run_eval(EvalJob(model=str(own_model), data="shapes:50:5")).data["default"]
+    assert list(judged["thresholds"]) == found["thresholds"]
     thresholds, (line,) = chosen_thresholds(str(own_model), None, None, None)
     assert thresholds is None
     assert line.startswith("the model's own thresholds, certified: at most 0.5 % of the answers")
