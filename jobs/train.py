@@ -120,7 +120,7 @@ def run_train(job: TrainJob) -> JobResult:
     name = f"{len(held_out.labels)} validation pictures"
     trained.calibration = calibrate_by_sweep(trained, held_out, recipe.drop, name)
     save_model(trained, job.out, getattr(torch, recipe.weights))
-    _keep_exits(job.out, held_out, name)
+    _keep_exits(job.out, held_out)
     return _result(job, trained, trainer, loaded - started)
 
 
@@ -199,15 +199,17 @@ def _for_workers(
     )
 
 
-def _keep_exits(out: Path, held_out: LabelledPictures, name: str) -> None:
+def _keep_exits(out: Path, held_out: LabelledPictures) -> None:
     """Keeps what the exits say of the validation pictures, for `dvt tag --budget` and the like."""
     model, device = load_model(out), best_device()
     if model.config.num_stages == 1:
         (out / HELD_OUT).unlink(missing_ok=True)
         return
+    digest = model_digest(model)  # the executor may cast the weights
     sum_in_one_order()  # as `dvt tag` computes
     executor = make_executor(model, device, inference_dtype(device))
-    held_out_of(executor, model_digest(model), held_out, name).save(out / HELD_OUT)
+    name = "the validation pictures of its training"
+    held_out_of(executor, digest, held_out, name).save(out / HELD_OUT)
 
 
 def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float) -> JobResult:

@@ -81,6 +81,8 @@ def train_on_workers(
         PipelineError: workers failed again and again without reaching a new state.
         KeyboardInterrupt: interrupted; the last state stays.
     """
+    if trainer.is_finished:
+        return
     with running_ray(num_cpus=num_workers):
         import ray
 
@@ -121,7 +123,7 @@ def _attempt(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str
         """
 
         def _create_default_callbacks(self) -> list[Any]:
-            callbacks = super()._create_default_callbacks()
+            callbacks = super()._create_default_callbacks()  # type: ignore[misc] # of Ray 2.43 on
             return [
                 callback
                 for callback in callbacks

@@ -116,9 +116,10 @@ def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Se
     assert held_out.correct is not None
     # The weights were rounded to be stored: a picture may tip over.
     assert held_out.correct.mean(axis=1) == pytest.approx(accuracies, abs=0.1)
-    full_depth = dvt.gmacs_per_exit(setting.config)[-1]
-    for asked in ({"exit_mix": "50/25/25"}, {"budget": full_depth}):
-        found = run_calibrate(CalibrateJob(model=str(out), out=out / "t.json", **asked)).data
+    full_depth = f"{1000 * dvt.gmacs_per_exit(setting.config)[-1]:.6f}M"
+    asked: dict[str, Any] = {"model": str(out), "out": out / "t.json"}
+    for target in ({"exit_mix": "50/25/25"}, {"budget": full_depth}):
+        found = run_calibrate(CalibrateJob(**asked | target)).data
         assert (found["of"], found["num_images"]) == ("accuracy", 12)
     setting.train("out", static=1, epochs=1, overwrite=True)
     assert not (out / HELD_OUT).exists(), "one exit leaves nothing to choose"
