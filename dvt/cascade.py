@@ -18,7 +18,7 @@ from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage
 from dvt.tokenizers import ConvTokenizer
 
-__all__ = ["Calibration", "Cascade", "Prediction"]
+__all__ = ["Adopted", "Calibration", "Cascade", "Prediction"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,35 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """What the thresholds of a model were chosen for, where `dvt calibrate --adopt` set them.
+
+    Attributes:
+        of: what is not to be lost, "accuracy" or "agreement" with full depth.
+        data: what they were chosen on.
+        dtype: precision of the answers that they were chosen by.
+        gmacs: mean cost of an image to expect.
+        budget_gmacs: asked for, or None.
+        max_drop: asked for, or None.
+        exit_mix: asked for, or None.
+        delta: probability that the bound of `max_drop` may fail.
+        p_value: of the test against a larger loss.
+        certified: whether the bound is proved for these thresholds.
+    """
+
+    of: str
+    data: str
+    dtype: str
+    gmacs: float
+    budget_gmacs: float | None = None
+    max_drop: float | None = None
+    exit_mix: tuple[float, ...] | None = None
+    delta: float | None = None
+    p_value: float | None = None
+    certified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What is known about a trained cascade: thresholds, and the figures behind them.
 
@@ -40,6 +69,7 @@ class Calibration:
         curve: (GMACs, accuracy) pairs of the threshold sweep.
         threshold_sweep: the thresholds at each of those points.
         data: what they were measured on.
+        adopted: what the thresholds were chosen for; None for those of the training.
     """
 
     thresholds: tuple[float, ...] | None = None
@@ -47,6 +77,7 @@ class Calibration:
     curve: tuple[tuple[float, float], ...] = ()
     threshold_sweep: tuple[tuple[float, ...], ...] = ()
     data: str = ""
+    adopted: Adopted | None = None
 
 
 class Cascade(nn.Module):

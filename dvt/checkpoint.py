@@ -16,14 +16,23 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
-from dvt.cascade import Calibration, Cascade
+from dvt.cascade import Adopted, Calibration, Cascade
 from dvt.config import CascadeConfig, first_problem
 from dvt.errors import CheckpointError, ModelError
 from dvt.presets import PRESETS, preset
 from dvt.published import check_weights, load_published
 from dvt.timm_files import load_weights, timm_model_in
 
-__all__ = ["create_model", "load_model", "model_digest", "save_model", "shipped_models"]
+__all__ = [
+    "checkpoint_folder",
+    "create_model",
+    "load_calibration",
+    "load_model",
+    "model_digest",
+    "save_calibration",
+    "save_model",
+    "shipped_models",
+]
 
 T = TypeVar("T")
 
@@ -97,6 +106,42 @@ def load_model(source: str | Path) -> Cascade:
     )
 
 
+def checkpoint_folder(source: str | Path) -> Path | None:
+    """The folder of one of the project's own checkpoints, by what `load_model` takes.
+
+    Returns:
+        None for published files and whatever else is no such folder.
+    """
+    path = Path(source)
+    try:
+        if path.is_dir() or (path.is_file() and path.name == WEIGHTS):
+            folder = path if path.is_dir() else path.parent
+            return folder if timm_model_in(folder) is None else None
+        return None if path.is_file() else shipped_models().get(str(source))
+    except OSError:  # a name too long for a path
+        return None
+
+
+def load_calibration(folder: Path) -> Calibration:
+    """What a checkpoint folder knows of its model; empty if it has no such file.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    figures = _read_json(folder / CALIBRATION, TypeAdapter(_CalibrationFile))
+    if figures is None:
+        return Calibration()
+    return Calibration(**figures.model_dump(exclude={"adopted"}), adopted=figures.adopted)
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> None:
+    """Replaces what a checkpoint folder knows of its model, as a whole."""
+    content = asdict(calibration)
+    if calibration.adopted is None:
+        del content["adopted"]  # so that it reads as it did before there were any
+    _replace_text(folder / CALIBRATION, json.dumps(content, indent=1))
+
+
 class _CalibrationFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     thresholds: tuple[float, ...] | None = None
@@ -104,6 +149,7 @@ class _CalibrationFile(BaseModel):
     curve: tuple[tuple[float, float], ...] = ()
     threshold_sweep: tuple[tuple[float, ...], ...] = ()
     data: str = ""
+    adopted: Adopted | None = None
 
 
 def _load_folder(folder: Path) -> Cascade:
@@ -115,8 +161,7 @@ def _load_folder(folder: Path) -> Cascade:
         raise CheckpointError(
             f"{folder / LABELS}: must name {config.num_classes} classes (got {len(labels)})"
         )
-    figures = _read_json(folder / CALIBRATION, TypeAdapter(_CalibrationFile))
-    calibration = Calibration(**figures.model_dump()) if figures else Calibration()
+    calibration = load_calibration(folder)
     weights_path = folder / WEIGHTS
     weights = load_weights(weights_path)
     with torch.device("meta"):
@@ -162,7 +207,7 @@ def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32)
         (folder / LABELS).unlink(missing_ok=True)
     else:
         _replace_text(folder / LABELS, json.dumps(model.labels, indent=1))
-    _replace_text(folder / CALIBRATION, json.dumps(asdict(model.calibration), indent=1))
+    save_calibration(folder, model.calibration)
     _replace_text(folder / CONFIG, model.config.model_dump_json(indent=1))
 
 

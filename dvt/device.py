@@ -26,6 +26,11 @@ def inference_dtype(device: torch.device) -> torch.dtype:
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The type for `torch.autocast` in training; None where float32 is the fastest."""
+    """The type for `torch.autocast` in training; None where float32 is the fastest.
+
+    float16, on GPUs without bfloat16, needs its loss scaled (`torch.amp.GradScaler`).
+    """
     dtype = inference_dtype(device)
-    return None if dtype == torch.float32 else dtype
+    if dtype == torch.float32:
+        return torch.float16 if device.type == "cuda" else None
+    return dtype

@@ -10,6 +10,7 @@ import dvt
 from dvt.calibration import HeldOut, Risk
 from dvt.device import best_device, inference_dtype
 from dvt.fast import make_executor, sum_in_one_order
+from jobs.adoption import adopt, adopting_folder
 from jobs.calibration import calibrate
 from jobs.calibration_text import calibration_lines
 from jobs.exit_record import record_held_out
@@ -37,7 +38,7 @@ class CalibrateJob(Job):
 
     One of --budget, --max-drop and --exit-mix says what for. --max-drop comes with a proof: with
     probability 1 - delta the loss on pictures like these is at most that. --out gets a file for
-    `dvt tag --thresholds`.
+    `dvt tag --thresholds`; with --adopt the thresholds become the model's own instead, or as well.
 
     --data is labelled as for `dvt eval`, or any archive that `dvt tag` takes: then the loss is of
     agreement with full depth, which needs no labels. Without --data the exits are used that an
@@ -64,6 +65,9 @@ class CalibrateJob(Job):
     keep: Annotated[
         bool, Field(description="keep the exits with the model, for dvt tag --budget/--max-drop")
     ] = False
+    adopt: Annotated[
+        bool, Field(description="make the thresholds the model's own: the default of dvt tag")
+    ] = False
     num_images: Annotated[
         int, Field(ge=2, description="pictures at most, drawn at random from the data")
     ] = 20_000
@@ -81,8 +85,10 @@ class CalibrateJob(Job):
             raise ValueError(
                 "budget, max_drop, exit_mix: exactly one must be given, or --keep alone"
             )
-        if given and self.out is None:
-            raise ValueError("out: must be given")
+        if given and self.out is None and not self.adopt:
+            raise ValueError("out: must be given, or --adopt")
+        if self.adopt and not given:
+            raise ValueError("adopt: needs one of budget, max_drop and exit_mix")
         if self.keep and self.data is None:
             raise ValueError("data: must be given with --keep")
         if self.delta is None:
@@ -97,6 +103,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         UsageError: the data cannot be used, or do not allow what was asked.
         ModelError: the model cannot be used, or does not allow it.
     """
+    folder = adopting_folder(job.model) if job.adopt else None
     model = dvt.load_model(job.model)
     identity = calibrated_model(model)
     if job.data is None:
@@ -111,7 +118,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         except OSError as error:
             raise UsageError(f"keep: cannot write {path}: {error.strerror}") from error
         lines.append(f"exits of {held_out.num_images:,} pictures kept: {path}")
-    if job.out is None:
+    if job.out is None and folder is None:
         return JobResult(lines=tuple(lines), data={"num_images": held_out.num_images})
     asked = Asked(
         budget_gmacs=job.budget,
@@ -121,9 +128,17 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
     )
     of: Risk = held_out.risk if job.of == "auto" else job.of
     file = calibrate(held_out, identity, asked, of)
-    file.write(job.out)
-    lines += [*calibration_lines(file), f"written: {job.out} (dvt tag --thresholds {job.out})"]
-    return JobResult(lines=tuple(lines), data=file.model_dump(mode="json") | {"out": str(job.out)})
+    lines += calibration_lines(file)
+    data = file.model_dump(mode="json")
+    if job.out is not None:
+        file.write(job.out)
+        lines.append(f"written: {job.out} (dvt tag --thresholds {job.out})")
+        data["out"] = str(job.out)
+    if folder is not None:
+        adopt(folder, file)
+        data["adopted"] = str(folder)
+        lines.append(f"the model's own from now on: {folder} (dvt tag --model {job.model})")
+    return JobResult(lines=tuple(lines), data=data)
 
 
 def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade, digest: str) -> HeldOut:

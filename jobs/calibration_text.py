@@ -4,7 +4,7 @@ from dvt.calibration import Certificate, most_failures
 from jobs.quantities import cost_text, percent
 from jobs.thresholds_file import Figures, ThresholdsFile
 
-__all__ = ["calibration_lines", "promise"]
+__all__ = ["calibration_lines", "certified_text", "promise"]
 
 
 def calibration_lines(file: ThresholdsFile) -> list[str]:
@@ -32,16 +32,28 @@ def promise(file: ThresholdsFile) -> str:
             mix = " / ".join(percent(share) for share in asked.exit_mix)
             return f"thresholds for {mix} of the images at the exits, by {file.data}"
         return f"thresholds for {cost_text(figures.gmacs)} an image, by {file.data}"
-    bound = percent(certificate.epsilon)
+    if certificate.num_accepted == 0:
+        bound = percent(certificate.epsilon)
+        return f"nothing cheaper than full depth could be proved for a drop of {bound}"
+    return certified_text(certificate.of, certificate.epsilon, certificate.delta, file.data)
+
+
+def certified_text(of: str, epsilon: float, delta: float, data: str) -> str:
+    """What a certificate says.
+
+    Args:
+        of: "accuracy" or "agreement".
+        epsilon: bound of the loss.
+        delta: probability that it fails.
+        data: name of the pictures.
+    """
+    bound, sure = percent(epsilon), percent(1 - delta)
     risk = (
         f"at most {bound} of the answers differ from full depth's"
-        if certificate.of == "agreement"
+        if of == "agreement"
         else f"at most {bound} of accuracy is lost against full depth"
     )
-    if certificate.num_accepted == 0:
-        return f"nothing cheaper than full depth could be proved for a drop of {bound}"
-    sure = percent(1 - certificate.delta)
-    return f"certified: {risk}, {sure} sure, on pictures like {file.data}"
+    return f"certified: {risk}, {sure} sure, on pictures like {data}"
 
 
 def _told(file: ThresholdsFile, figures: Figures) -> str:

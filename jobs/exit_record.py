@@ -19,6 +19,7 @@ from dvt.training import evaluate_exits
 from jobs.labelled import (
     ClassIds,
     DecodedPart,
+    LabelledPictures,
     LabelledSource,
     check_labels,
     check_readable,
@@ -28,7 +29,7 @@ from jobs.labelled import (
 from pipeline.placement import decode_settings
 from pipeline.progress import Progress, ProgressListener
 
-__all__ = ["ExitRecord", "judged", "record_exits", "record_held_out"]
+__all__ = ["ExitRecord", "held_out_of", "judged", "record_exits", "record_held_out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,36 @@ def judged(
     """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
     scores_EnC = evaluate_exits(executor, pixels_nSS3, batch_size)
     return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
+
+
+def held_out_of(
+    executor: StageExecutor,
+    digest: str,
+    pictures: LabelledPictures,
+    data: str,
+    batch_size: int = 128,
+) -> HeldOut:
+    """What the exits say about labelled pictures in memory, for calibrations.
+
+    Args:
+        executor: the model on its device, in its precision.
+        digest: of the model.
+        pictures: that it was not trained on, with its classes.
+        data: name of the pictures, for the record.
+        batch_size: images per forward pass.
+
+    Raises:
+        ModelError: a confidence is not a number.
+    """
+    scores_EnC = evaluate_exits(executor, pictures.pixels, batch_size)
+    part = _JudgedPart(
+        scores_EnC.max(axis=-1),
+        scores_EnC.argmax(axis=-1),
+        pictures.labels,
+        np.array([_is_in_second_half(key) for key in pictures.keys], dtype=np.bool_),
+        pictures.num_unreadable,
+    )
+    return _as_held_out([part], executor, digest, data, has_labels=True)
 
 
 def record_exits(
@@ -140,21 +171,7 @@ def record_held_out(
     parts = list(_judged(executor, source, ids, batch_size, on_progress))
     num_unreadable = sum(part.num_unreadable for part in parts)
     check_readable(data, sum(len(part.in_second_half) for part in parts), num_unreadable)
-    confidences = np.concatenate([part.confidences for part in parts], axis=1)
-    if not np.isfinite(confidences).all():
-        raise ModelError("confidence: is not a number; the weights or an image overflow")
-    answers = np.concatenate([part.answers for part in parts], axis=1)
-    labels = np.concatenate([part.labels for part in parts])
-    return HeldOut(
-        confidences=confidences,
-        agrees=answers == answers[-1],
-        correct=None if ids is None else answers == labels,
-        in_second_half=np.concatenate([part.in_second_half for part in parts]),
-        model_digest=digest,
-        dtype=str(executor.dtype).removeprefix("torch."),
-        data=data,
-        num_unreadable=num_unreadable,
-    )
+    return _as_held_out(parts, executor, digest, data, has_labels=ids is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,26 @@ class _JudgedPart:
     labels: NDArray[np.int64]
     in_second_half: NDArray[np.bool_]
     num_unreadable: int
+
+
+def _as_held_out(
+    parts: Sequence[_JudgedPart], executor: StageExecutor, digest: str, data: str, has_labels: bool
+) -> HeldOut:
+    confidences = np.concatenate([part.confidences for part in parts], axis=1)
+    if not np.isfinite(confidences).all():
+        raise ModelError("confidence: is not a number; the weights or an image overflow")
+    answers = np.concatenate([part.answers for part in parts], axis=1)
+    labels = np.concatenate([part.labels for part in parts])
+    return HeldOut(
+        confidences=confidences,
+        agrees=answers == answers[-1],
+        correct=answers == labels if has_labels else None,
+        in_second_half=np.concatenate([part.in_second_half for part in parts]),
+        model_digest=digest,
+        dtype=str(executor.dtype).removeprefix("torch."),
+        data=data,
+        num_unreadable=sum(part.num_unreadable for part in parts),
+    )
 
 
 def _judged(

@@ -166,7 +166,10 @@ class TagJob(Job):
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
-    thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
+    thresholds: tuple[float, ...] | None = None
+    known: tuple[str, ...] = ()
+    if not job.full_depth:
+        thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(
         inputs=job.input,
         out=job.out,

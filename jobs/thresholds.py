@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dvt
 from dvt.device import best_device, inference_dtype
+from jobs.adoption import own_promise
 from jobs.calibration import calibrate
 from jobs.calibration_text import promise
 from jobs.held_out import calibrated_model, kept_held_out
@@ -48,7 +49,7 @@ def chosen_thresholds(
             )
         return _known(content)
     if budget_gmacs is None and max_drop is None:
-        return None, ()
+        return None, _known_of_own(model)
     identity = calibrated_model(dvt.load_model(model))
     held_out = kept_held_out(model, identity)
     asked = Asked(
@@ -60,13 +61,26 @@ def chosen_thresholds(
 
 
 def _known(file: ThresholdsFile) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    _warn_of_other_precision(file.dtype)
+    return file.thresholds, (promise(file),)
+
+
+def _known_of_own(model: str) -> tuple[str, ...]:
+    known = own_promise(model)
+    if known is None:
+        return ()
+    adopted, text = known
+    _warn_of_other_precision(adopted.dtype)
+    return (text,)
+
+
+def _warn_of_other_precision(found_in: str) -> None:
     used = str(inference_dtype(best_device())).removeprefix("torch.")
-    if file.dtype != used:
+    if found_in != used:
         # Rounding moves confidences, and a proof is of the answers that it was made with.
         logger.warning(
             "the thresholds were found in %s and this machine runs %s: what is said of them holds "
             "nearly; dvt calibrate here makes it exact",
-            file.dtype,
+            found_in,
             used,
         )
-    return file.thresholds, (promise(file),)

@@ -1,6 +1,9 @@
 """`dvt train`: trains a cascade on labelled pictures and writes a checkpoint folder."""
 
+import contextlib
+import copy
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,21 +11,22 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
+from dvt.calibration import HELD_OUT, SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
 from dvt.cascade import Calibration, Cascade
-from dvt.checkpoint import load_model, save_model
+from dvt.checkpoint import load_model, model_digest, save_model
 from dvt.config import CascadeConfig
 from dvt.cost import gmacs_per_exit
-from dvt.device import best_device
-from dvt.fast import make_executor
-from dvt.training import EpochResult, Trainer
-from jobs.exit_record import judged
+from dvt.device import best_device, inference_dtype
+from dvt.fast import make_executor, sum_in_one_order
+from dvt.training import Trainer, TrainingRecipe
+from jobs.exit_record import held_out_of, judged
 from jobs.labelled import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
 from jobs.training_folder import TrainingFolder, training_digest
+from jobs.training_loop import train_to_end
 from jobs.training_recipe import RecipeFile, read_recipe
+from jobs.training_workers import WorkersTraining, check_ray_train, train_on_workers
 from pipeline.errors import UsageError
-from pipeline.interrupt import deferred_interrupt
 from pipeline.placement import decode_settings
 
 __all__ = ["TrainJob", "calibrate_by_sweep", "command", "run_train"]
@@ -55,7 +59,12 @@ class TrainJob(Job):
     feature_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
     relation_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
     epochs: Annotated[int | None, Field(ge=1, description="instead of the recipe's")] = None
-    threads: Annotated[int | None, Field(ge=1, description="of the processor")] = None
+    threads: Annotated[
+        int | None, Field(ge=1, description="of the processor; of each worker if there are several")
+    ] = None
+    workers: Annotated[
+        int, Field(ge=1, description="processes that share every batch, one a GPU where there are")
+    ] = 1
     save_every_s: Annotated[
         float, Field(gt=0, description="seconds between two states that a kill leaves")
     ] = 300.0
@@ -66,10 +75,14 @@ def run_train(job: TrainJob) -> JobResult:
     """Trains, chooses thresholds on the validation data, and writes the checkpoint.
 
     Raises:
-        UsageError: the recipe, or the data it names, cannot be used; or OUT holds another training.
+        UsageError: the recipe, or the data it names, cannot be used; OUT holds another training;
+            or there cannot be so many workers.
+        PipelineError: workers failed again and again.
         KeyboardInterrupt: interrupted; the state is kept.
     """
     recipe = read_recipe(job.recipe).with_epochs(job.epochs)
+    if job.workers > 1:
+        check_ray_train()
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     started = time.perf_counter()
@@ -84,21 +97,30 @@ def run_train(job: TrainJob) -> JobResult:
         "%d training and %d validation pictures", len(pictures.labels), len(held_out.labels)
     )
     model = _initial(config, pictures.names, source, training.seed).to(best_device())
-    digest = training_digest(model, training, pictures)
-    trainer = Trainer(model, pictures.pixels, pictures.labels, training)
-    folder = TrainingFolder(job.out / "training", digest, job.save_every_s)
-    if job.overwrite:
-        folder.forget()
-    elif folder.resume(trainer):
-        logger.info("going on after step %d of %d", trainer.step, trainer.num_steps)
-    if recipe.validation_data is None and job.validation_data is None:
-        folder.write_validation(held_out)
-    _train(trainer, held_out, folder)
-    trained = trainer.trained()
-    trained.calibration = calibrate_by_sweep(
-        trained, held_out, recipe.drop, f"{len(held_out.labels)} validation pictures"
+    folder = TrainingFolder(
+        job.out / "training", training_digest(model, training, pictures), job.save_every_s
     )
+    with contextlib.closing(folder):
+        shared = None
+        if job.workers > 1:
+            shared = _for_workers(job, model, training, pictures, held_out, folder)
+        trainer = Trainer(model, pictures.pixels, pictures.labels, training)
+        if job.overwrite:
+            folder.forget()
+        elif folder.resume(trainer):
+            logger.info("going on after step %d of %d", trainer.step, trainer.num_steps)
+        if recipe.validation_data is None and job.validation_data is None:
+            folder.write_validation(held_out)
+        if shared is None:
+            train_to_end(trainer, held_out, folder)
+        else:
+            train_on_workers(shared, job.workers, trainer, folder)
+        folder.write_curve(trainer.results)
+    trained = trainer.trained()
+    name = f"{len(held_out.labels)} validation pictures"
+    trained.calibration = calibrate_by_sweep(trained, held_out, recipe.drop, name)
     save_model(trained, job.out, getattr(torch, recipe.weights))
+    _keep_exits(job.out, held_out)
     return _result(job, trained, trainer, loaded - started)
 
 
@@ -147,37 +169,47 @@ def _initial(
     return model
 
 
-def _train(trainer: Trainer, held_out: LabelledPictures, folder: TrainingFolder) -> None:
-    num_epochs = trainer.num_steps // trainer.steps_per_epoch
+def _for_workers(
+    job: TrainJob,
+    model: Cascade,
+    recipe: TrainingRecipe,
+    pictures: LabelledPictures,
+    held_out: LabelledPictures,
+    folder: TrainingFolder,
+) -> WorkersTraining:
+    """What the workers need, of a model that is not prepared for training yet.
 
-    def judge(model: Cascade) -> tuple[float, ...]:
-        _, correct_En = judged(make_executor(model), held_out.pixels, held_out.labels)
-        return tuple(float(value) for value in correct_En.mean(axis=1))
-
-    def log(result: EpochResult) -> None:
-        logger.info(
-            "epoch %d of %d: loss %.3f, validation %s %%, %.0f s",
-            result.epoch,
-            num_epochs,
-            result.loss,
-            " / ".join(f"{100 * accuracy:.2f}" for accuracy in result.accuracy_per_exit),
-            result.seconds,
+    Raises:
+        UsageError: there are more workers than pictures in a batch.
+    """
+    num_pictures = min(recipe.batch_size, len(pictures.labels))
+    if job.workers > num_pictures:
+        raise UsageError(
+            f"workers: must be at most the {num_pictures} pictures of a batch (got {job.workers})"
         )
+    return WorkersTraining(
+        model=copy.deepcopy(model).cpu(),
+        recipe=recipe,
+        pictures=pictures,
+        held_out=held_out,
+        root=folder.root.resolve(),  # a worker has a working directory of its own
+        digest=folder.digest,
+        save_every_s=job.save_every_s,
+        num_threads=job.threads or max(1, (os.cpu_count() or 1) // job.workers),
+    )
 
-    next_line = time.monotonic() + 30
-    with deferred_interrupt() as interrupted:
 
-        def keep() -> None:
-            nonlocal next_line
-            folder.save_if_due(trainer)
-            if interrupted():
-                folder.save(trainer)
-                raise KeyboardInterrupt
-            if time.monotonic() >= next_line:
-                next_line = time.monotonic() + 30
-                logger.info("step %d of %d", trainer.step, trainer.num_steps)
-
-        trainer.run(judge, log, keep)
+def _keep_exits(out: Path, held_out: LabelledPictures) -> None:
+    """Keeps what the exits say of the validation pictures, for `dvt tag --budget` and the like."""
+    model, device = load_model(out), best_device()
+    if model.config.num_stages == 1:
+        (out / HELD_OUT).unlink(missing_ok=True)
+        return
+    digest = model_digest(model)  # the executor may cast the weights
+    sum_in_one_order()  # as `dvt tag` computes
+    executor = make_executor(model, device, inference_dtype(device))
+    name = "the validation pictures of its training"
+    held_out_of(executor, digest, held_out, name).save(out / HELD_OUT)
 
 
 def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float) -> JobResult:

@@ -3,6 +3,7 @@
 state.pt          everything that goes on after a kill; replaced as a whole
 curve.jsonl       one line an epoch
 curve.svg         the same, drawn
+tensorboard/      the same, for TensorBoard
 validation.parquet  the pictures held out of the training data, for calibration and tests
 """
 
@@ -26,6 +27,7 @@ from PIL import Image
 from dvt.cascade import Cascade
 from dvt.training import EpochResult, Trainer, TrainingRecipe
 from jobs.labelled import LabelledPictures
+from jobs.training_events import TensorBoardEvents
 from pipeline.errors import UsageError
 
 __all__ = ["TrainingFolder", "training_digest"]
@@ -58,9 +60,11 @@ class TrainingFolder:
     """
 
     def __init__(self, root: Path, digest: str, save_every_s: float) -> None:
-        self.root, self._digest, self._save_every_s = root, digest, save_every_s
+        self.root, self.digest, self._save_every_s = root, digest, save_every_s
         self._next_save = time.monotonic() + save_every_s
         self._num_saved_epochs = 0
+        self._num_drawn_epochs = 0
+        self._events = TensorBoardEvents(root / "tensorboard")
 
     @property
     def _state(self) -> Path:
@@ -78,7 +82,7 @@ class TrainingFolder:
             return False
         except (RuntimeError, ValueError, OSError, EOFError, UnpicklingError) as error:
             raise UsageError(f"out: {self._state} is damaged; --overwrite starts anew") from error
-        if (kept["format"], kept["digest"]) != (_FORMAT, self._digest):
+        if (kept["format"], kept["digest"]) != (_FORMAT, self.digest):
             raise UsageError(
                 f"out: {self.root.parent} holds another training (other model, recipe, data or "
                 "start); choose another folder, or --overwrite it"
@@ -100,21 +104,30 @@ class TrainingFolder:
     def save(self, trainer: Trainer) -> None:
         """Keeps the state, so that a kill at any moment leaves the old one or the new one."""
         self.root.mkdir(parents=True, exist_ok=True)
-        state = {"format": _FORMAT, "digest": self._digest, "trainer": trainer.state_dict()}
+        state = {"format": _FORMAT, "digest": self.digest, "trainer": trainer.state_dict()}
         content = io.BytesIO()
         torch.save(state, content)
         _replace(self._state, content.getvalue())
         if len(trainer.results) > self._num_saved_epochs:
-            self._write_curve(trainer.results)
+            self.write_curve(trainer.results)
         self._num_saved_epochs = len(trainer.results)
         self._next_save = time.monotonic() + self._save_every_s
 
-    def _write_curve(self, results: Sequence[EpochResult]) -> None:
+    def write_curve(self, results: Sequence[EpochResult]) -> None:
+        """Writes the learning curve so far, unless this process has done it."""
+        if len(results) == self._num_drawn_epochs:
+            return
+        self._num_drawn_epochs = len(results)
+        self._events.write(results)
         lines = [json.dumps(asdict(result)) for result in results]
         _replace(self.root / "curve.jsonl", "".join(f"{line}\n" for line in lines).encode())
         drawing = _drawn(results)
         if drawing is not None:
             _replace(self.root / "curve.svg", drawing)
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._events.close()
 
     def write_validation(self, pictures: LabelledPictures) -> None:
         """Held-out pictures at the model's size, without loss, as `dvt eval --data` reads them."""

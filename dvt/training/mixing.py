@@ -1,13 +1,15 @@
 """Mixup and cutmix: pictures of a batch blended or pasted into each other, labels with them.
 
 Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899. As in timm, one share for a batch, and
-either of the two at even odds where both are on.
+either of the two at even odds where both are on. Where several processes share a batch, each mixes
+its own pictures.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dvt.training.draws import Draws
 from dvt.training.recipe import TrainingRecipe
 
 __all__ = ["mix"]
@@ -18,7 +20,7 @@ def mix(
     labels_B: Tensor,
     num_classes: int,
     recipe: TrainingRecipe,
-    generator: torch.Generator,
+    draws: Draws,
 ) -> tuple[Tensor, Tensor]:
     """Mixed images, and the shares of the classes [B, num_classes]; as they were if both are off.
 
@@ -27,15 +29,16 @@ def mix(
         labels_B: class ids.
         num_classes: of the model.
         recipe: has the alphas.
-        generator: on the processor.
+        draws: the random numbers of these images.
     """
+    generator = draws.generator
     alphas = [alpha for alpha in (recipe.mixup, recipe.cutmix) if alpha > 0]
     if not alphas:
         return images_B3SS, labels_B
     chosen = int(torch.randint(len(alphas), (), generator=generator))
     share = _beta(alphas[chosen], generator)
     is_cutmix = recipe.cutmix > 0 and chosen == len(alphas) - 1
-    others_B = torch.randperm(len(labels_B), generator=generator).to(labels_B.device)
+    others_B = draws.permutation().to(labels_B.device)
     if is_cutmix:
         images, share = _pasted(images_B3SS, images_B3SS[others_B], share, generator)
     else:

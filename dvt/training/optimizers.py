@@ -38,12 +38,23 @@ class Optimizers:
             member = torch.optim.AdamW(groups, lr=rate, betas=_ADAM_BETAS, fused=True)
         self._members = [member]
 
-    def step(self, learning_rate: float) -> None:
-        """Updates all parameters and forgets their gradients."""
+    def unscale(self, scaler: torch.amp.GradScaler) -> None:
+        """Gradients as they would be had the loss not been scaled."""
+        for member in self._members:
+            scaler.unscale_(member)
+
+    def step(self, learning_rate: float, is_sound: bool = True) -> None:
+        """Updates all parameters and forgets their gradients.
+
+        Args:
+            learning_rate: of this step.
+            is_sound: whether the gradients are finite; otherwise they are only forgotten.
+        """
         for member in self._members:
             for group in member.param_groups:
                 group["lr"] = learning_rate
-            member.step()
+            if is_sound:
+                member.step()
             member.zero_grad(set_to_none=True)
 
     def state_dict(self) -> list[dict[str, Any]]:

@@ -11,23 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dvt.training.draws import Draws
+
 __all__ = ["OPERATIONS", "rand_augment"]
 
 # Images [n, 3, S, S] and signed strengths [n] from -1 to 1, for full strength at magnitude 10.
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
-def rand_augment(images_B3SS: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def rand_augment(images_B3SS: Tensor, strength: float, draws: Draws) -> Tensor:
     """One round: one operation an image, drawn evenly.
 
     Args:
         images_B3SS: in [0, 1].
         strength: from 0 to 1; magnitude 9 is 0.9.
-        generator: on the processor.
+        draws: the random numbers of these images.
     """
-    count = len(images_B3SS)
-    choices_B = torch.randint(len(OPERATIONS), (count,), generator=generator)
-    signs_B = torch.randint(2, (count,), generator=generator) * 2 - 1
+    choices_B = draws.randint(len(OPERATIONS))
+    signs_B = draws.randint(2) * 2 - 1
     changed = images_B3SS.clone()
     for number, operation in enumerate(OPERATIONS.values()):
         rows = (choices_B == number).nonzero().squeeze(1)

@@ -4,7 +4,9 @@ Nothing random has a memory: the order of the pictures comes from seed and epoch
 step from seed and step. So weights, moments and the number of steps are the whole state, and the
 same data, recipe, threads and versions give the same bits, however often it was interrupted.
 
-One process, one device, data in memory as uint8 pixels. Knows nothing of files.
+One device, data in memory as uint8 pixels. Several processes may share the batches of a training;
+each is a trainer of its own, of the same model, data and recipe, and takes the same steps. Knows
+nothing of files, and not who started the processes.
 Shapes: N pictures, B of a batch, S pixels a side.
 """
 
@@ -23,11 +25,13 @@ from dvt.device import autocast_dtype
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.training.augment import augment
 from dvt.training.batch_norm import add_batch_norm, folded
+from dvt.training.draws import Draws
 from dvt.training.drop_path import add_drop_path
 from dvt.training.ema import WeightAverage
 from dvt.training.loss import cascade_loss
 from dvt.training.mixing import mix
 from dvt.training.optimizers import Optimizers
+from dvt.training.parallel import DataParallel
 from dvt.training.recipe import TrainingRecipe
 from dvt.training.schedule import learning_rate_factor
 
@@ -61,7 +65,11 @@ class Trainer:
             the plain model where the recipe adds batch normalisation. `trained` gives that.
         pixels_NSS3: training pictures, S the model's image size.
         labels_N: class ids.
-        recipe: hyperparameters.
+        recipe: hyperparameters; its batches are those of all processes together.
+        parallel: this process among several; None if it is alone.
+
+    Raises:
+        ValueError: there are more processes than pictures in a batch.
 
     Attributes:
         results: of the epochs that are finished.
@@ -73,18 +81,28 @@ class Trainer:
         pixels_NSS3: NDArray[np.uint8],
         labels_N: NDArray[np.int64],
         recipe: TrainingRecipe,
+        parallel: DataParallel | None = None,
     ) -> None:
-        self._model, self._recipe = model, recipe
+        self._model, self._recipe, self._parallel = model, recipe, parallel
         self._pixels, self._labels = torch.from_numpy(pixels_NSS3), torch.from_numpy(labels_N)
         self._device = next(model.parameters()).device
         self._generator = torch.Generator()
+        num_images = min(recipe.batch_size, len(labels_N))
+        own = None if parallel is None else parallel.share(num_images)
+        self._draws = Draws(self._generator, num_images, own)
         if recipe.batch_norm:
-            add_batch_norm(model)
+            add_batch_norm(model, is_shared=parallel is not None)
         if recipe.drop_path:
-            add_drop_path(model, recipe.drop_path, self._generator)
+            add_drop_path(model, recipe.drop_path, self._draws)
         # Convolutions run faster on weights that lie as their pictures do.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._forward = model if parallel is None else parallel.wrapped(model)
         self._optimizers = Optimizers(model, recipe)
+        self._autocast = autocast_dtype(self._device)
+        # Gradients of float16 would vanish; elsewhere it does nothing.
+        self._scaler = torch.amp.GradScaler(
+            self._device.type, enabled=self._autocast == torch.float16
+        )
         self._average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
         self.steps_per_epoch = max(1, len(labels_N) // recipe.batch_size)
         self.num_steps = recipe.epochs * self.steps_per_epoch
@@ -136,6 +154,7 @@ class Trainer:
             "model": self._model.state_dict(),
             "average": self._average.state_dict() if self._average else None,
             "optimizers": self._optimizers.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "epoch_loss": self._epoch_loss,
             "epoch_seconds": self._epoch_seconds,
             "results": [asdict(result) for result in self.results],
@@ -147,6 +166,8 @@ class Trainer:
         if self._average:
             self._average.load_state_dict(state["average"])
         self._optimizers.load_state_dict(state["optimizers"])
+        if self._scaler.is_enabled() and state.get("scaler"):  # other devices keep none
+            self._scaler.load_state_dict(state["scaler"])
         self._epoch_loss.copy_(state["epoch_loss"])
         self._epoch_seconds = state["epoch_seconds"]
         self.results = [
@@ -169,22 +190,31 @@ class Trainer:
         recipe, config = self._recipe, self._model.config
         self._model.train()
         self._seed(1, self.step)
-        rows_B = order[: recipe.batch_size]
+        rows_B = self._draws.of_batch(order[: recipe.batch_size])
         images = pixels_to_unit(self._pixels[rows_B].to(self._device))
-        images = normalise(augment(images, recipe, self._generator), config.preprocess)
+        images = normalise(augment(images, recipe, self._draws), config.preprocess)
         targets = self._labels[rows_B].to(self._device)
         if self.step < recipe.mix_until * self.num_steps:
-            images, targets = mix(images, targets, config.num_classes, recipe, self._generator)
-        dtype = autocast_dtype(self._device)
+            images, targets = mix(images, targets, config.num_classes, recipe, self._draws)
+        dtype = self._autocast
         with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
-            logits = self._model(images)
+            logits = self._forward(images)
         loss = cascade_loss(logits, targets, recipe.distillation_weight, recipe.label_smoothing)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.gradient_clip)
-        self._optimizers.step(self._learning_rate(self.step))
+        if self._parallel:
+            # Averaged over processes whose shares differ, it has to be the mean over the images.
+            loss = loss * (len(rows_B) * self._parallel.num_workers / self._draws.num_images)
+        self._scaler.scale(loss).backward()
+        self._optimizers.unscale(self._scaler)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.gradient_clip)
+        is_sound = not self._scaler.is_enabled() or bool(norm.isfinite())
+        self._optimizers.step(self._learning_rate(self.step), is_sound)
+        self._scaler.update()
         if self._average:
             self._average.update()
-        self._epoch_loss += loss.detach()
+        loss = loss.detach()
+        if self._parallel:
+            loss = self._parallel.total(loss) / self._parallel.num_workers
+        self._epoch_loss += loss
         self.step += 1
         self._epoch_seconds += time.perf_counter() - started
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dvt.training import TrainingRecipe
 from dvt.training.augment import augment
+from dvt.training.draws import Draws
 
 OFF = TrainingRecipe(
     horizontal_flip=False, vertical_flip=False, scale_jitter=0.0, brightness_jitter=0.0
@@ -21,14 +22,18 @@ def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def drawn(images: Tensor, seed: int = 1) -> Draws:
+    return Draws(seeded(seed), len(images))
+
+
 def test_switched_off_it_changes_nothing(images: Tensor) -> None:
-    torch.testing.assert_close(augment(images, OFF, seeded()), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(augment(images, OFF, drawn(images)), images, rtol=0, atol=1e-5)
 
 
 def test_shape_type_and_range_stay() -> None:
     recipe = TrainingRecipe(vertical_flip=True, scale_jitter=0.5, brightness_jitter=0.9)
     images = (torch.rand(64, 3, 25, 25, generator=seeded(0)) > 0.5).float()
-    moved = augment(images, recipe, seeded())
+    moved = augment(images, recipe, drawn(images))
     assert moved.shape == images.shape
     assert moved.dtype == torch.float32
     assert moved.min() >= 0
@@ -38,7 +43,7 @@ def test_shape_type_and_range_stay() -> None:
 
 @pytest.mark.parametrize(("field", "axis"), [("horizontal_flip", 3), ("vertical_flip", 2)])
 def test_a_flip_mirrors_about_half_of_the_images(field: str, axis: int, images: Tensor) -> None:
-    moved = augment(images, OFF.model_copy(update={field: True}), seeded())
+    moved = augment(images, OFF.model_copy(update={field: True}), drawn(images))
     mirrored = images.flip(axis)
     kinds = [
         (torch.allclose(new, old, atol=1e-5), torch.allclose(new, other, atol=1e-5))
@@ -49,7 +54,7 @@ def test_a_flip_mirrors_about_half_of_the_images(field: str, axis: int, images: 
 
 def test_brightness_is_one_gain_for_all_pixels_of_an_image(images: Tensor) -> None:
     dimmed = images * 0.5
-    moved = augment(dimmed, OFF.model_copy(update={"brightness_jitter": 0.4}), seeded())
+    moved = augment(dimmed, OFF.model_copy(update={"brightness_jitter": 0.4}), drawn(dimmed))
     gains = (moved / dimmed.clamp(min=1e-3)).flatten(1).median(dim=1).values
     assert gains.min() >= 0.6 - 1e-3
     assert gains.max() <= 1.4 + 1e-3
@@ -60,7 +65,7 @@ def test_brightness_is_one_gain_for_all_pixels_of_an_image(images: Tensor) -> No
 def test_zoom_shows_a_part_of_the_picture_and_no_border() -> None:
     """On a ramp from 0.2 to 0.8, a part is a ramp within those ends."""
     ramp = torch.linspace(0.2, 0.8, 24).expand(32, 3, 24, 24)
-    moved = augment(ramp, OFF.model_copy(update={"scale_jitter": 0.5}), seeded())
+    moved = augment(ramp, OFF.model_copy(update={"scale_jitter": 0.5}), drawn(ramp))
     assert moved.min() >= 0.2 - 1e-5
     assert moved.max() <= 0.8 + 1e-5
     width = moved[:, 0, 0, -1] - moved[:, 0, 0, 0]
@@ -71,14 +76,14 @@ def test_zoom_shows_a_part_of_the_picture_and_no_border() -> None:
 
 def test_the_same_generator_gives_the_same_pictures(images: Tensor) -> None:
     recipe = TrainingRecipe()
-    first, again = augment(images, recipe, seeded()), augment(images, recipe, seeded())
+    first, again = augment(images, recipe, drawn(images)), augment(images, recipe, drawn(images))
     assert torch.equal(first, again)
-    assert not torch.equal(first, augment(images, recipe, seeded(2)))
+    assert not torch.equal(first, augment(images, recipe, drawn(images, 2)))
 
 
 def test_a_shift_moves_whole_pixels_and_mirrors_the_border() -> None:
     columns = torch.arange(12.0).expand(64, 3, 12, 12) / 12
-    moved = augment(columns, OFF.model_copy(update={"shift": 2}), seeded())
+    moved = augment(columns, OFF.model_copy(update={"shift": 2}), drawn(columns))
     offsets = ((moved[:, 0, 0, 4] - columns[:, 0, 0, 4]) * 12).round().int()
     assert set(offsets.tolist()) == {-2, -1, 0, 1, 2}
     one = moved[offsets == -2][0, 0, 0] * 12
@@ -87,7 +92,7 @@ def test_a_shift_moves_whole_pixels_and_mirrors_the_border() -> None:
 
 def test_erasing_leaves_a_grey_square_of_at_most_that_side() -> None:
     white = torch.ones(100, 3, 20, 20)
-    erased = augment(white, OFF.model_copy(update={"erase": 0.4}), seeded())
+    erased = augment(white, OFF.model_copy(update={"erase": 0.4}), drawn(white))
     grey = (erased == 0.5).flatten(1).sum(dim=1) / 3
     assert grey.max() == 64
     assert grey.min() >= 16, "a quarter of it at a corner"

@@ -5,12 +5,17 @@ import torch
 from torch import Tensor
 
 from dvt.training import TrainingRecipe
+from dvt.training.draws import Draws
 from dvt.training.mixing import mix
 from dvt.training.rand_augment import OPERATIONS, rand_augment
 
 
 def seeded(seed: int = 1) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def drawn(images: Tensor, seed: int = 1) -> Draws:
+    return Draws(seeded(seed), len(images))
 
 
 def pictures_that_tell_their_class(count: int = 10) -> tuple[Tensor, Tensor]:
@@ -24,7 +29,9 @@ def test_labels_hold_the_shares_of_the_pictures_that_went_in(alphas: dict[str, f
     images, labels = pictures_that_tell_their_class()
     num_changed = 0
     for seed in range(20):
-        mixed, shares = mix(images, labels, 10, TrainingRecipe.model_validate(alphas), seeded(seed))
+        mixed, shares = mix(
+            images, labels, 10, TrainingRecipe.model_validate(alphas), drawn(images, seed)
+        )
         torch.testing.assert_close(shares.sum(dim=1), torch.ones(10))
         told = (shares * labels / 10).sum(dim=1)
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), told, rtol=0, atol=1e-5)
@@ -34,15 +41,15 @@ def test_labels_hold_the_shares_of_the_pictures_that_went_in(alphas: dict[str, f
 
 def test_cutmix_pastes_whole_pixels_and_mixup_blends_all() -> None:
     images, labels = pictures_that_tell_their_class()
-    pasted, _ = mix(images, labels, 10, TrainingRecipe(cutmix=1.0), seeded())
+    pasted, _ = mix(images, labels, 10, TrainingRecipe(cutmix=1.0), drawn(images))
     assert set(pasted.unique().tolist()) <= set(images.unique().tolist())
-    blended, _ = mix(images, labels, 10, TrainingRecipe(mixup=0.8), seeded())
+    blended, _ = mix(images, labels, 10, TrainingRecipe(mixup=0.8), drawn(images))
     assert blended.flatten(1).std(dim=1).max() < 1e-6
 
 
 def test_with_both_off_nothing_is_touched() -> None:
     images, labels = pictures_that_tell_their_class()
-    mixed, same = mix(images, labels, 10, TrainingRecipe(), seeded())
+    mixed, same = mix(images, labels, 10, TrainingRecipe(), drawn(images))
     assert mixed is images
     assert same is labels
 
@@ -67,9 +74,9 @@ def test_operations_do_little_at_little_strength_where_strength_counts() -> None
 
 def test_a_round_changes_most_pictures_and_keeps_them_pictures() -> None:
     images = torch.rand(200, 3, 12, 12, generator=seeded())
-    changed = rand_augment(images, 0.9, seeded())
+    changed = rand_augment(images, 0.9, drawn(images))
     assert changed.min() >= 0
     assert changed.max() <= 1
     moved = (changed - images).flatten(1).abs().amax(dim=1) > 1e-3
     assert moved.float().mean() > 0.9
-    assert torch.equal(changed, rand_augment(images, 0.9, seeded()))
+    assert torch.equal(changed, rand_augment(images, 0.9, drawn(images)))

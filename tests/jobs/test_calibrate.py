@@ -15,6 +15,7 @@ from dvt.checkpoint import shipped_models
 from jobs import cli
 from jobs.calibrate import CalibrateJob, run_calibrate
 from jobs.calibration import calibrate
+from jobs.evaluate import EvalJob, run_eval
 from jobs.shapes import WrittenArchive, write_shapes
 from jobs.thresholds import chosen_thresholds
 from jobs.thresholds_file import Asked, CalibratedModel
@@ -218,3 +219,43 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
         capsys, "tag", *SHAPES, tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
     )
     assert "budget: cannot be given together with full_depth" in line
+
+
+def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
+    own_model: Path,
+) -> None:
+    shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
+    before = json.loads((own_model / "calibration.json").read_text())
+    asked: dict[str, Any] = {"model": str(own_model), "max_drop": "0.5%", "of": "agreement"}
+    found = run_calibrate(CalibrateJob(**asked, adopt=True)).data
+    assert "out" not in found
+    after = json.loads((own_model / "calibration.json").read_text())
+    adopted = after.pop("adopted")
+    assert after == before | {"thresholds": found["thresholds"]}, "what else is known stays"
+    assert after["thresholds"] != before["thresholds"]
+    assert (adopted["max_drop"], adopted["delta"], adopted["certified"]) == (0.005, 0.05, True)
+    assert adopted["p_value"] == found["certificate"]["p_value"]
+    model = dvt_package.load_model(own_model)
+    assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
+    judged = run_eval(EvalJob(model=str(own_model), data="shapes:50:5")).data["default"]
+    assert list(judged["thresholds"]) == found["thresholds"]
+    thresholds, (line,) = chosen_thresholds(str(own_model), None, None, None)
+    assert thresholds is None
+    assert line.startswith("the model's own thresholds, certified: at most 0.5 % of the answers")
+    cheap: dict[str, Any] = {"model": str(own_model), "budget": "4M"}
+    run_calibrate(CalibrateJob(**cheap, adopt=True))
+    assert chosen_thresholds(str(own_model), None, None, None) == (None, ()), "nothing is proved"
+
+
+def test_only_a_checkpoint_folder_can_adopt(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, own_model: Path
+) -> None:
+    published = tmp_path / "dvt.pth.tar"
+    published.write_bytes(b"")
+    asked = ["calibrate", "--adopt", "--budget", "4M", "--model"]
+    assert "adopt: needs a checkpoint folder" in refused(capsys, *asked, published)
+    line = refused(capsys, "calibrate", "--adopt", "--keep", "--data", tmp_path)
+    assert "adopt: needs one of budget, max_drop and exit_mix" in line
+    (own_model / ".calibration.json.partial").mkdir()  # even root cannot write a file there
+    shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
+    assert "adopt: cannot write to" in refused(capsys, *asked, own_model)

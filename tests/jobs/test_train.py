@@ -1,89 +1,43 @@
 """`dvt train` goes on after kills, fine-tunes, holds pictures out, and names what it cannot use."""
 
-import io
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
-from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 import dvt
-from dvt.config import CascadeConfig
+from dvt.calibration import HELD_OUT, HeldOut
+from jobs.calibrate import CalibrateJob, run_calibrate
 from jobs.labelled import load_labelled
-from jobs.train import TrainJob, run_train
 from jobs.training_recipe import read_recipe, shipped_recipes
 from pipeline.errors import UsageError
 from pipeline.placement import decode_settings
 from tests.command_line import DVT
+from tests.tiny_training import NAMES, Setting, curve, setting
+
+__all__ = ["setting"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-NAMES = ("dark", "light")
 
-
-@dataclass(frozen=True)
-class Setting:
-    """A recipe for a tiny model, and a Parquet file of 60 dark and light pictures."""
-
-    folder: Path
-    config: CascadeConfig
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "pictures.parquet"
-
-    def recipe(self, **changes: Any) -> Path:
-        training = {"epochs": 5, "batch_size": 8, "optimizer": "muon", "ema_decay": 0.9}
-        fields: dict[str, Any] = {
-            "model": self.config.model_dump(mode="json"),
-            "data": str(self.data),
-            "validation_images": 12,
-            "training": training | {"learning_rate": 0.01, "rand_augment": 1, "drop_path": 0.1},
-        }
-        path = self.folder / "recipe.yaml"
-        path.write_text(yaml.safe_dump(fields | changes), encoding="utf-8")
-        return path
-
-    def train(self, out: str, recipe: dict[str, Any] | None = None, **fields: Any) -> Path:
-        job: dict[str, Any] = {"recipe": str(self.recipe(**recipe or {})), "out": self.folder / out}
-        run_train(TrainJob(**(job | fields)))
-        return self.folder / out
-
-
-@pytest.fixture
-def setting(tmp_path: Path, tiny_config: Callable[..., CascadeConfig]) -> Setting:
-    made = Setting(tmp_path, tiny_config("conv", num_classes=2))
-    random = np.random.default_rng(0)
-    rows = []
-    for number in range(60):
-        noise = random.integers(0, 156, (24, 24, 3), dtype=np.uint8) + 100 * (number % 2)
-        content = io.BytesIO()
-        Image.fromarray(noise.astype(np.uint8)).save(content, format="PNG")
-        rows.append(
-            {"key": f"k{number}", "image": content.getvalue(), "label_name": NAMES[number % 2]}
-        )
-    pq.write_table(pa.Table.from_pylist(rows), made.data)
-    return made
-
-
-def curve(out: Path) -> list[dict[str, Any]]:
-    """Without the time that it took."""
-    path = out / "training" / "curve.jsonl"
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+def points(out: Path) -> list[tuple[str, int, float]]:
+    """All that stands in TensorBoard's event files, as TensorBoard itself reads them."""
+    return sorted(
+        (value.tag, event.step, value.simple_value)
+        for path in (out / "training" / "tensorboard").iterdir()
+        for event in LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    )
 
 
 def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
@@ -108,6 +62,7 @@ def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
     assert done.returncode == 0, done.stderr
     assert "going on after step" in done.stderr
     assert curve(out) == curve(whole)
+    assert len(points(out)) == 5 * 6, "no point is there twice, though all three runs wrote some"
     weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
@@ -120,6 +75,54 @@ def test_a_trained_model_tells_dark_from_light_and_is_there_to_stay(setting: Set
     before = (out / "model.safetensors").read_bytes()
     setting.train("out")
     assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_tensorboard_has_the_curve(setting: Setting) -> None:
+    out = setting.train("out", epochs=2)
+    lines = [
+        json.loads(line) for line in (out / "training" / "curve.jsonl").read_text().splitlines()
+    ]
+    expected = [
+        (name, line["epoch"], line[name])
+        for line in lines
+        for name in ("loss", "learning_rate", "seconds")
+    ]
+    expected += [
+        (f"validation_accuracy/exit_{number}", line["epoch"], accuracy)
+        for line in lines
+        for number, accuracy in enumerate(line["accuracy_per_exit"], start=1)
+    ]
+    assert [point[:2] for point in points(out)] == sorted(point[:2] for point in expected)
+    for (*_, value), (*_, told) in zip(points(out), sorted(expected), strict=True):
+        assert value == pytest.approx(told, rel=1e-6)
+    setting.train("out", epochs=2)
+    assert len(points(out)) == len(expected), "what was finished is written anew"
+
+
+def test_without_tensorboardx_there_are_no_events(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    out = setting.train("out", epochs=1)
+    assert len(curve(out)) == 1
+    assert not (out / "training" / "tensorboard").exists()
+
+
+def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Setting) -> None:
+    out = setting.train("out", {"weights": "float16"})
+    held_out = HeldOut.load(out / HELD_OUT)
+    accuracies = dvt.load_model(out).calibration.accuracy_per_exit
+    assert held_out.num_images == 12
+    assert held_out.correct is not None
+    # The weights were rounded to be stored: a picture may tip over.
+    assert held_out.correct.mean(axis=1) == pytest.approx(accuracies, abs=0.1)
+    full_depth = f"{1000 * dvt.gmacs_per_exit(setting.config)[-1]:.6f}M"
+    asked: dict[str, Any] = {"model": str(out), "out": out / "t.json"}
+    for target in ({"exit_mix": "50/25/25"}, {"budget": full_depth}):
+        found = run_calibrate(CalibrateJob(**asked | target)).data
+        assert (found["of"], found["num_images"]) == ("accuracy", 12)
+    setting.train("out", static=1, epochs=1, overwrite=True)
+    assert not (out / HELD_OUT).exists(), "one exit leaves nothing to choose"
 
 
 def test_held_out_pictures_are_written_as_they_are_and_were_not_trained_on(

@@ -1,0 +1,99 @@
+"""`dvt train --workers`: the same training in several processes, also where one of them dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import UsageError
+from tests.command_line import DVT
+from tests.tiny_training import Setting, curve, setting
+
+__all__ = ["setting"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+# Muon would make much of the last bits, in which sums over two processes differ.
+GENTLE = {
+    "epochs": 6,
+    "batch_size": 9,  # shares of 4 and 5
+    "optimizer": "sgd",
+    "learning_rate": 0.01,
+    "ema_decay": 0.9,
+    "rand_augment": 1,
+    "drop_path": 0.1,
+}
+
+
+def train_workers_of(driver: int) -> list[int]:
+    """Process ids of the Ray Train workers below a process."""
+    parents, workers = {}, []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            status = (entry / "stat").read_text()
+            title = (entry / "cmdline").read_bytes()
+        except OSError:  # it has ended
+            continue
+        parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
+        if b"RayTrainWorker" in title:
+            workers.append(int(entry.name))
+
+    def is_below(pid: int) -> bool:
+        return pid == driver or (pid in parents and is_below(parents[pid]))
+
+    return sorted(pid for pid in workers if is_below(pid))
+
+
+@pytest.mark.timeout(580)
+def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
+    setting: Setting,
+) -> None:
+    expected = curve(setting.train("whole", {"training": GENTLE}))
+    out, told = setting.folder / "shared", setting.folder / "told.txt"
+    recipe = setting.recipe(training=GENTLE)
+    command = [str(DVT), "train", "--recipe", str(recipe), "--out", str(out), "--workers", "2"]
+    command += ["--threads", "1", "--save-every-s", "0.001", "--json"]
+    with (
+        told.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        deadline = time.monotonic() + 200
+        while not curve(out) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        workers = train_workers_of(process.pid)
+        assert len(workers) == 2, told.read_text()
+        os.kill(workers[-1], signal.SIGKILL)
+        answer, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, told.read_text()
+    assert "workers go on after step" in told.read_text()
+    trained: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    assert trained["out"] == str(out)
+    found = curve(out)
+    assert [epoch["epoch"] for epoch in found] == [1, 2, 3, 4, 5, 6]
+    for one, other in zip(found, expected, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        assert one["learning_rate"] == other["learning_rate"]
+        # Of twelve pictures, one at the edge of a decision may tip over.
+        assert one["accuracy_per_exit"] == pytest.approx(other["accuracy_per_exit"], abs=0.1)
+    assert not (out / "training" / "ray").exists()
+
+
+def test_more_workers_than_pictures_in_a_batch_are_refused(setting: Setting) -> None:
+    with pytest.raises(UsageError, match=r"at most the 9 pictures of a batch \(got 10\)"):
+        setting.train("out", {"training": GENTLE}, workers=10)
+
+
+def test_without_ray_train_it_is_told_what_to_install(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(UsageError, match=r"needs Ray Train: pip install 'dvt-pipeline\[train\]'"):
+        setting.train("out", workers=2)
