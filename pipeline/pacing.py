@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt.calibration import Rung
+from pipeline.stage_meter import StageWork
 
 __all__ = [
     "Backlog",
     "DeadlineSettings",
     "Pacer",
-    "StageWork",
     "Worked",
     "half_life_s",
     "reserve_s",
@@ -54,21 +54,6 @@ class DeadlineSettings:
 
     seconds: float
     rungs: tuple[Rung, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StageWork:
-    """What one call did at one stage.
-
-    Attributes:
-        images: that ran.
-        left: of these, answered there.
-        seconds: for them.
-    """
-
-    images: int = 0
-    left: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +141,7 @@ class Pacer:
             expected = self._goes_on_RE[worked.rung, stage]
             if 0 < expected < 1:
                 self._judged[stage] += work.images
-                self._went_on[stage] += work.images - work.left
+                self._went_on[stage] += work.went_on
                 self._expected[stage] += work.images * expected
         self._turnaround_s += worked.turnaround_s
 
@@ -197,8 +182,8 @@ class Pacer:
             np.sum(work_ER[stages], axis=0) / (max(1, actors) * min(1.0, busy))
             for stages, actors in zip(self._pools, backlog.actors, strict=True)
         ]
-        slowest_R: Floats = np.max(pools_R, axis=0)
-        return slowest_R + costs_s.sum() * self._batch_size / 2
+        needed_R: Floats = np.max(pools_R, axis=0) + costs_s.sum() * self._batch_size / 2
+        return needed_R
 
     def _seconds_per_image(self) -> Floats:
         """Of each stage, [E]."""
@@ -214,7 +199,7 @@ class Pacer:
         number = self._judged + _AS_EXPECTED
         seen = _odds((self._went_on + as_expected) / number)
         odds_ratio = seen / _odds((self._expected + as_expected) / number)
-        moved = self._goes_on_RE * odds_ratio
+        moved: Floats = self._goes_on_RE * odds_ratio
         goes_on: Floats = moved / (moved + 1 - self._goes_on_RE)
         return goes_on
 
@@ -229,8 +214,9 @@ def _first(fits: NDArray[np.bool_], otherwise: int) -> int:
 
 
 def half_life_s(seconds: float) -> float:
-    """How long a measurement counts half in a run of this length: long enough to see through noise,
-    short enough to follow an archive or a machine that changes.
+    """After which time a measurement counts half, in a run of this length.
+
+    Long enough to see through noise, short enough to follow an archive or a machine that changes.
     """
     return min(300.0, max(5.0, seconds / 20))
 
