@@ -11,7 +11,7 @@ from jobs.held_out import calibrated_model, kept_held_out
 from jobs.thresholds_file import Asked, ThresholdsFile, read_thresholds
 from pipeline.errors import UsageError
 
-__all__ = ["DEFAULT_DELTA", "chosen_thresholds"]
+__all__ = ["DEFAULT_DELTA", "chosen_thresholds", "warn_of_other_precision"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,18 @@ def chosen_thresholds(
 
 
 def _known(file: ThresholdsFile) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    warn_of_other_precision(file.dtype)
+    return file.thresholds, (promise(file),)
+
+
+def warn_of_other_precision(dtype: str) -> None:
+    """Tells where thresholds were found in another precision than this machine runs."""
     used = str(inference_dtype(best_device())).removeprefix("torch.")
-    if file.dtype != used:
+    if dtype != used:
         # Rounding moves confidences, and a proof is of the answers that it was made with.
         logger.warning(
             "the thresholds were found in %s and this machine runs %s: what is said of them holds "
             "nearly; dvt calibrate here makes it exact",
-            file.dtype,
+            dtype,
             used,
         )
-    return file.thresholds, (promise(file),)

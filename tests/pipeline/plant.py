@@ -1,4 +1,4 @@
-"""A cascade in virtual time: decoders, one line of calls, a staged queue, and stages that take time.
+"""A cascade in virtual time: decoders, calls, a staged queue, and stages that take their time.
 
 What the pacer is told is what the engine would tell it; what it must find out for itself is how
 hard the images are and how fast the machine is.
@@ -28,7 +28,8 @@ def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]
     ease = random.normal(1.0 - hardness, 2.0, number)
     noise = random.normal(0.0, 0.7, (3, number))
     logits = ease + np.array([[0.0], [0.8], [1.4]]) + noise
-    return (1 / (1 + np.exp(-logits))).astype(np.float32)
+    confidences: NDArray[np.float32] = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return confidences
 
 
 def held_out_rungs(most: int = 32) -> tuple[Rung, ...]:
