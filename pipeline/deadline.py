@@ -52,6 +52,7 @@ class Deadline:
             settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds)
         )
         self._thresholds = [(*rung.thresholds, TAKES_ALL) for rung in settings.rungs]
+        self._start_s = 0.0  # until the first call
         self._rung = 0
         self._num_done = 0
         self._calls: dict[int, tuple[int, float]] = {}  # rung, and when it was made
@@ -69,6 +70,8 @@ class Deadline:
     def thresholds(self, call: int) -> tuple[float, ...]:
         """Those that a call is to use, one for each exit; it is made now."""
         used = self._used.of_this_run
+        if not used:
+            self._start_s = self.elapsed_s
         if not used or used[-1].rung != self._rung:
             rung = self._settings.rungs[self._rung]
             self._used.add(self.elapsed_s, self._num_done, self._rung, rung.thresholds)
@@ -125,7 +128,8 @@ class Deadline:
         else:
             loads = [load_of(pool) for pool in range(len(self._pools))]
             backlog = self._backlog(max(0, num_images - num_without - num_done), loads)
-            left_s = self._settings.seconds - reserve_s(self._settings.seconds) - self.elapsed_s
+            end_s = self._settings.seconds
+            left_s = end_s - reserve_s(end_s, self._start_s) - self.elapsed_s
             self._rung = self._pacer.choose(left_s, backlog)
             self._warn_if_late(left_s, backlog)
         self._used.write_if_due()

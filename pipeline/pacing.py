@@ -221,6 +221,11 @@ def half_life_s(seconds: float) -> float:
     return min(300.0, max(5.0, seconds / 20))
 
 
-def reserve_s(seconds: float) -> float:
-    """What a run of this length keeps for its end: the last commit, merging files, Ray's end."""
-    return min(60.0, max(2.0, 0.015 * seconds), seconds / 4)
+def reserve_s(seconds: float, start_s: float) -> float:
+    """What a run keeps for its end: the last commit, merging files, Ray's end.
+
+    Args:
+        seconds: that the run may take.
+        start_s: until the first call; where Ray is slow to start, it is slow to end.
+    """
+    return min(60.0, max(1.0, 0.015 * seconds), seconds / 4) + 0.1 * min(start_s, 30.0)

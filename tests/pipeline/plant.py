@@ -96,6 +96,7 @@ class Plant:
         pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s))
         num_images = self.confidences.shape[1]
         calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
+        kept_s = reserve_s(self.deadline_s, self.start_s)
         planned_s, lag = 0.0, [0, 0]  # two calls in flight: rungs chosen before take effect late
         for call in [*calls, None]:
             begun_s = self._now_s
@@ -112,7 +113,7 @@ class Plant:
                 planned_s = self._now_s
                 waiting = self._queue.waiting
                 left = num_images - len(self.exits) - sum(waiting[1:])
-                time_left_s = self.deadline_s - reserve_s(self.deadline_s) - self._now_s
+                time_left_s = self.deadline_s - kept_s - self._now_s
                 pacer.choose(time_left_s, Backlog(left, (0, *waiting[1:]), (1,)))
         return self._now_s + self.end_s
 
