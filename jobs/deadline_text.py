@@ -21,8 +21,9 @@ def deadline_lines(summary: Summary) -> tuple[str, ...]:
     line = f"deadline {asked}: ended after {ended}"
     if outcome.safest is not None and outcome.loosest is not None:
         if outcome.moves:
+            times = "once" if outcome.moves == 1 else f"{outcome.moves:,} times"
             line += (
-                f"; thresholds moved {outcome.moves:,} times between {_told(outcome.safest)} and "
+                f"; thresholds moved {times} between {_told(outcome.safest)} and "
                 f"{_told(outcome.loosest)}"
             )
         else:

@@ -51,8 +51,9 @@ def kept_ladder(model: str, max_drop: float | None, floor: float | None) -> Ladd
             f"deadline: {identity.name} has one exit, so that there is nothing to move"
         )
     held_out = kept_held_out(model, identity)
+    ladder = found_ladder(held_out, identity, max_drop, floor)
     warn_of_other_precision(held_out.dtype)
-    return found_ladder(held_out, identity, max_drop, floor)
+    return ladder
 
 
 def found_ladder(

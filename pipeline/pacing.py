@@ -228,4 +228,4 @@ def reserve_s(seconds: float, start_s: float) -> float:
         seconds: that the run may take.
         start_s: until the first call; where Ray is slow to start, it is slow to end.
     """
-    return min(60.0, max(1.0, 0.015 * seconds), seconds / 4) + 0.1 * min(start_s, 30.0)
+    return min(60.0, max(1.0, 0.015 * seconds), seconds / 4) + 0.05 * min(start_s, 40.0)
