@@ -121,8 +121,8 @@ class ThresholdsUsed:
 
     def write(self) -> None:
         """Writes what is new."""
-        self._written_s = time.monotonic()
         if len(self.of_this_run) > self._num_written:
+            self._written_s = time.monotonic()
             entries = (*self._earlier, *self.of_this_run)
             self._place.write(THRESHOLDS_USED, _ENTRIES.dump_json(entries, indent=1))
             self._num_written = len(self.of_this_run)

@@ -7,6 +7,7 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 from dataclasses import dataclass, field
 
 from pipeline.output import RunFile
+from pipeline.thresholds_used import UsedFrom
 
 __all__ = [
     "HISTOGRAM_BINS",
@@ -124,6 +125,8 @@ class ReportData:
         images_per_second: End to end, over all runs; None if it is not known.
         num_labels: Distinct labels in the table; `labels` holds only the most frequent.
         throughput: Of the last run only; empty if it has too few finished shards for a curve.
+        thresholds_used: By the last run, if it had a deadline; of many changes only some.
+        num_threshold_moves: All changes of the last run.
     """
 
     run: RunFile
@@ -141,6 +144,8 @@ class ReportData:
     easiest: tuple[Picture, ...] = ()
     hardest: tuple[Picture, ...] = ()
     throughput: tuple[ThroughputPoint, ...] = field(default=())
+    thresholds_used: tuple[UsedFrom, ...] = ()
+    num_threshold_moves: int = 0
 
     @property
     def gmacs_spent(self) -> float:
