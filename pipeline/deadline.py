@@ -31,8 +31,9 @@ class Deadline:
         gmacs_per_exit: cumulative cost of each exit.
         pools: first and last stage of each pool, from 1.
         batch_size: of the pools.
-        started_s: when the run started, by `time.monotonic`.
+        started_s: when the run started, by the clock.
         used: takes down the changes.
+        clock: in seconds; never goes back.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Deadline:
         batch_size: int,
         started_s: float,
         used: ThresholdsUsed,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._pools = pools
         self._started_s = started_s
         self._used = used
+        self._clock = clock
         self._pacer = Pacer(
             settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds)
         )
@@ -65,7 +68,7 @@ class Deadline:
     @property
     def elapsed_s(self) -> float:
         """Since the run started."""
-        return time.monotonic() - self._started_s
+        return self._clock() - self._started_s
 
     def thresholds(self, call: int) -> tuple[float, ...]:
         """Those that a call is to use, one for each exit; it is made now."""
@@ -75,7 +78,7 @@ class Deadline:
         if not used or used[-1].rung != self._rung:
             rung = self._settings.rungs[self._rung]
             self._used.add(self.elapsed_s, self._num_done, self._rung, rung.thresholds)
-        self._calls[call] = (self._rung, time.monotonic())
+        self._calls[call] = (self._rung, self._clock())
         return self._thresholds[self._rung]
 
     def note(
@@ -95,7 +98,7 @@ class Deadline:
             work: done at each of its stages.
             waiting: images inside, by the stage there that they wait for.
         """
-        now_s = time.monotonic()
+        now_s = self._clock()
         rung, made_s = self._calls.pop(call)
         turnaround_s = now_s - max(made_s, self._answered_s.get(actor, made_s))
         self._answered_s[actor] = now_s
@@ -119,7 +122,7 @@ class Deadline:
             load_of: of a pool.
         """
         self._num_done = num_done
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s - self._planned_s < self._plan_every_s:
             return
         self._planned_s = now_s
