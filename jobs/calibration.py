@@ -23,7 +23,7 @@ from jobs.quantities import percent
 from jobs.thresholds_file import Asked, CalibratedModel, Figures, ThresholdsFile
 from pipeline.errors import UsageError
 
-__all__ = ["calibrate", "figures_of"]
+__all__ = ["calibrate", "check_allows", "figures_of"]
 
 Exits = NDArray[np.int64]
 
@@ -47,7 +47,7 @@ def calibrate(held_out: HeldOut, model: CalibratedModel, asked: Asked, of: Risk)
     certificate = None
     if asked.max_drop is not None and asked.delta is not None:
         first, second = held_out.halves()
-        _check_allows(asked.max_drop, asked.delta, of, first, second)
+        check_allows(asked.max_drop, asked.delta, of, first, second)
         candidates = candidates_from_safest(first.confidences, first.right(of), costs)
         certificate = certified_thresholds(
             candidates, second.confidences, second.right(of), of, asked.max_drop, asked.delta
@@ -128,7 +128,7 @@ def _cross_fitted(
     return _figures(held_out, exits, gmacs_per_exit)
 
 
-def _check_allows(epsilon: float, delta: float, of: Risk, first: HeldOut, second: HeldOut) -> None:
+def check_allows(epsilon: float, delta: float, of: Risk, first: HeldOut, second: HeldOut) -> None:
     """Refuses images so few that not even a loss of nothing would prove anything."""
     needed = _fewest(epsilon, delta, of)
     if min(first.num_images, second.num_images) < needed:

@@ -12,8 +12,10 @@ __all__ = [
     "Mix",
     "Pixels",
     "Portion",
+    "Seconds",
     "Share",
     "cost_text",
+    "duration_text",
     "percent",
 ]
 
@@ -25,6 +27,11 @@ _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "
 _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]I?|)B?", re.IGNORECASE)
 _PIXELS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]?)(?:P|PIXELS)?", re.IGNORECASE)
 _MOST = 2**40
+_DURATION = re.compile(
+    r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE
+)
+_PARTS_S = (86400, 3600, 60, 1)
+_MOST_S = 365 * 86400
 
 
 def _gmacs(value: object) -> float | None:
@@ -92,6 +99,19 @@ def _amount(value: object, pattern: re.Pattern[str], what: str) -> int:
     return amount
 
 
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    match = _DURATION.fullmatch("".join(str(value).split()))
+    parts = match.groups() if match else ()
+    seconds = sum(
+        float(part or 0) * unit for part, unit in zip(parts, _PARTS_S[: len(parts)], strict=True)
+    )
+    if not 0 < seconds <= _MOST_S:
+        raise ValueError("must be a time such as 90s, 45m, 2h or 1h30m, at most 365d")
+    return seconds
+
+
 def _mix(value: object) -> tuple[float, ...] | None:
     if value is None:
         return None
@@ -111,6 +131,7 @@ Portion = Annotated[float | None, BeforeValidator(_portion)]
 CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Pixels = Annotated[int, BeforeValidator(_pixels)]
+Seconds = Annotated[float | None, BeforeValidator(_seconds)]
 Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
 
 
@@ -122,3 +143,12 @@ def cost_text(gmacs: float) -> str:
 def percent(share: float) -> str:
     """A share for a person, without needless digits."""
     return f"{100 * share:.4g} %"
+
+
+def duration_text(seconds: float) -> str:
+    """A time for a person: `50.3s`, `1m05s`, `2h00m`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f}s".replace(".0s", "s")
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s"

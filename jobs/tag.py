@@ -7,12 +7,24 @@ from pydantic import Field, field_validator, model_validator
 
 from dvt.fast import StateFormat
 from jobs.audit_text import audit_line
+from jobs.deadline_text import deadline_lines
+from jobs.ladder import kept_ladder
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.quantities import Bytes, CountOrShare, Gmacs, Pixels, Portion, Share, cost_text
+from jobs.quantities import (
+    Bytes,
+    CountOrShare,
+    Gmacs,
+    Pixels,
+    Portion,
+    Seconds,
+    Share,
+    cost_text,
+)
 from jobs.thresholds import chosen_thresholds
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.output import Summary
+from pipeline.pacing import DeadlineSettings
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
 from pipeline.sources import SourceOptions
@@ -50,6 +62,16 @@ class TagJob(Job):
     ] = None
     max_drop: Annotated[
         Share, Field(description="largest loss against full depth, such as 1%, with a proof")
+    ] = None
+    deadline: Annotated[
+        Seconds,
+        Field(
+            description="end within this time, such as 2h or 45m: thresholds move during the run, "
+            "within --max-drop or --floor"
+        ),
+    ] = None
+    floor: Annotated[
+        Share, Field(description="with --deadline: least accuracy to be expected, such as 95%")
     ] = None
     full_depth: Annotated[bool, Field(description="every image through all stages")] = False
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels named per image")] = 5
@@ -155,6 +177,23 @@ class TagJob(Job):
         return self
 
     @model_validator(mode="after")
+    def _deadline_has_one_limit(self) -> Self:
+        if self.deadline is None:
+            if self.floor is not None:
+                raise ValueError("floor: goes with deadline only; see also max_drop")
+            return self
+        for name in ("thresholds", "budget", "full_depth"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"deadline: moves the thresholds, so it cannot be given together with {name}"
+                )
+        if (self.max_drop is None) == (self.floor is None):
+            raise ValueError(
+                "deadline: needs max_drop or floor, one of them, for how far thresholds may move"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _decoding_is_not_taken_for_a_stall(self) -> Self:
         if self.decode_seconds > self.stalled_s:
             raise ValueError(
@@ -166,9 +205,14 @@ class TagJob(Job):
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; see `pipeline.tagging.tag_archive` for what it raises."""
+    deadline: DeadlineSettings | None = None
     thresholds: tuple[float, ...] | None = None
     known: tuple[str, ...] = ()
-    if not job.full_depth:
+    if job.deadline is not None:
+        ladder = kept_ladder(job.model, job.max_drop, job.floor)
+        thresholds, known = ladder.rungs[-1].thresholds, ladder.known
+        deadline = DeadlineSettings(job.deadline, ladder.rungs)
+    elif not job.full_depth:
         thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(
         inputs=job.input,
@@ -198,10 +242,11 @@ def run_tag(job: TagJob) -> JobResult:
         max_pixels=job.max_pixels,
         max_bytes=job.max_bytes,
         decode_seconds=job.decode_seconds,
+        deadline=deadline,
     )
     with shown_progress() as listener:
         summary = tag_archive(settings, listener)
-    lines = (*known, *summary_lines(summary), *_over_budget(job, summary))
+    lines = (*known, *summary_lines(summary), *deadline_lines(summary), *_over_budget(job, summary))
     return JobResult(lines=lines, data=summary.model_dump(mode="json"))
 
 

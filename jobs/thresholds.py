@@ -12,7 +12,7 @@ from jobs.held_out import calibrated_model, kept_held_out
 from jobs.thresholds_file import Asked, ThresholdsFile, read_thresholds
 from pipeline.errors import UsageError
 
-__all__ = ["DEFAULT_DELTA", "chosen_thresholds"]
+__all__ = ["DEFAULT_DELTA", "chosen_thresholds", "warn_of_other_precision"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def chosen_thresholds(
 
 
 def _known(file: ThresholdsFile) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    _warn_of_other_precision(file.dtype)
+    warn_of_other_precision(file.dtype)
     return file.thresholds, (promise(file),)
 
 
@@ -70,11 +70,12 @@ def _known_of_own(model: str) -> tuple[str, ...]:
     if known is None:
         return ()
     adopted, text = known
-    _warn_of_other_precision(adopted.dtype)
+    warn_of_other_precision(adopted.dtype)
     return (text,)
 
 
-def _warn_of_other_precision(found_in: str) -> None:
+def warn_of_other_precision(found_in: str) -> None:
+    """Tells where thresholds were found in another precision than this machine runs."""
     used = str(inference_dtype(best_device())).removeprefix("torch.")
     if found_in != used:
         # Rounding moves confidences, and a proof is of the answers that it was made with.

@@ -18,6 +18,8 @@ from torch import Tensor
 from dvt.exits import exit_mask, scores
 from dvt.fast import StageExecutor, StateFormat, decode_state, encode_state
 from pipeline.cascade_data import Answers, Failure, Hard
+from pipeline.device_failures import is_device_failure, is_out_of_memory
+from pipeline.stage_meter import StageMeter, StageWork
 from pipeline.staged_queue import StagedQueue
 from pipeline.waiting_images import Waiting
 
@@ -49,7 +51,7 @@ class CascadeRunner:
         state_format: StateFormat = "float32",
     ) -> None:
         self._executor = executor
-        self._thresholds = thresholds
+        self._thresholds = self._own_thresholds = thresholds
         self._batch_size = batch_size
         self._top_k = min(top_k, executor.config.num_classes)
         first, last = stages or (1, executor.config.num_stages)
@@ -57,6 +59,7 @@ class CascadeRunner:
         self._num_here = last - first + 1
         forwards = last < executor.config.num_stages
         self._queue: StagedQueue[Waiting] = StagedQueue(self._num_here + forwards, batch_size)
+        self._meter = StageMeter(self._num_here, lambda: self._queue.waiting)
         self._state_format = state_format
         self._forwarded: list[Hard] = []
         self._outside: deque[Hard] = deque()
@@ -90,13 +93,21 @@ class CascadeRunner:
         forwarded, self._forwarded = self._forwarded, []
         return forwarded
 
-    def run_full(self) -> tuple[list[Answers], list[Failure]]:
-        """Runs while any stage has a full batch."""
-        return self._run(self._pop_full)
+    def take_work(self) -> tuple[StageWork, ...]:
+        """What each stage here has done since this was asked last."""
+        return self._meter.take()
 
-    def flush(self) -> tuple[list[Answers], list[Failure]]:
-        """Runs until nothing waits any more."""
-        return self._run(lambda: self._pop_full() or self._queue.pop_any())
+    def run_full(
+        self, thresholds: tuple[float, ...] | None = None
+    ) -> tuple[list[Answers], list[Failure]]:
+        """Runs while any stage has a full batch, with other thresholds if such are given."""
+        return self._run(self._pop_full, thresholds)
+
+    def flush(
+        self, thresholds: tuple[float, ...] | None = None
+    ) -> tuple[list[Answers], list[Failure]]:
+        """Runs until nothing waits any more, with other thresholds if such are given."""
+        return self._run(lambda: self._pop_full() or self._queue.pop_any(), thresholds)
 
     def _pop_full(self) -> tuple[int, Waiting] | None:
         while (full := self._queue.pop_full()) is None:
@@ -127,15 +138,18 @@ class CascadeRunner:
         return started
 
     def _run(
-        self, pop: Callable[[], tuple[int, Waiting] | None]
+        self,
+        pop: Callable[[], tuple[int, Waiting] | None],
+        thresholds: tuple[float, ...] | None,
     ) -> tuple[list[Answers], list[Failure]]:
+        self._thresholds = thresholds or self._own_thresholds
         answers: list[Answers] = []
         failures: list[Failure] = []
         while True:
             try:
                 batch = pop()
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._use_less_memory(error)
                 continue
@@ -145,14 +159,15 @@ class CascadeRunner:
             if place == self._num_here:
                 self._pack(place, images)
             else:
-                self._run_or_split(place, images, answers, failures)
+                with self._meter.batch(place, len(images)):
+                    self._run_or_split(place, images, answers, failures)
 
     def _pack(self, place: int, images: Waiting) -> None:
         """Hands images on; they wait again if there is no memory to bring them into shape."""
         try:
             self._forwarded.append(self._packed(images))
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._queue.push(place, images)
             self._use_less_memory(error)
@@ -173,11 +188,11 @@ class CascadeRunner:
         try:
             answers += self._run_batch(place, batch)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 self._use_less_memory(error)
                 self._queue.push(place, batch)
                 return
-            if _is_device_failure(error):
+            if is_device_failure(error):
                 raise  # every further call would fail too: the process has to start anew
             if len(batch) == 1:
                 detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
@@ -253,17 +268,3 @@ class CascadeRunner:
             exit_confidences=confidences[leaving],
         )
         return [left] if early is None else left.beside(early[leaving])
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a smaller batch would help; torch has no type of its own for the processor's."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _is_device_failure(error: Exception) -> bool:
-    """Whether the GPU, not an image, is at fault; torch before 2.8 has no type for that."""
-    accelerator_error = getattr(torch, "AcceleratorError", None)
-    is_typed = accelerator_error is not None and isinstance(error, accelerator_error)
-    return is_typed or "CUDA error" in str(error)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.actors.cascade import Receipt
 from pipeline.actors.decode import DecodeReceipt
+from pipeline.deadline import Deadline
 from pipeline.errors import FencedOff, OutputFailed, PipelineError, Reason, TooManyDeadLetters
 from pipeline.interrupt import deferred_interrupt
 from pipeline.ledger import Ledger
@@ -69,6 +70,7 @@ class Coordinator:
         listener: told about progress.
         stalled_s: an actor that owes an answer and says nothing for so long is started anew.
         sharing: of answers among images with identical bytes; None if each is computed.
+        deadline: gives every call its thresholds; None if they are the job's throughout.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Coordinator:
         listener: ProgressListener,
         stalled_s: float = 300.0,
         sharing: SharedAnswers | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._ledger = ledger
@@ -95,6 +98,7 @@ class Coordinator:
         self._sharing = sharing
         if sharing is not None:
             sharing.join(ledger, self._results, self._list_again)
+        self._deadline = deadline
         self._data_of_parcel: dict[int, Any] = {}
         self._hard_of_call: dict[int, Any] = {}
         self._started = time.monotonic()
@@ -112,6 +116,7 @@ class Coordinator:
             try:
                 while not self._is_done() and not interrupted():
                     self._take_shards()
+                    self._keep_to_deadline()
                     for action in self._scheduler.next_actions():
                         self._execute(action)
                     self._staff.look_after()
@@ -160,6 +165,17 @@ class Coordinator:
                 return
             self._scheduler.handle(ShardArrived(*item))
 
+    def _keep_to_deadline(self) -> None:
+        if self._deadline is not None:
+            totals, num_done = self._ledger.totals, self._results.answered.num_done
+            num_without = totals.num_skipped + totals.num_left
+            num_images = self._count_images()
+            self._deadline.plan(num_images, num_without, num_done, self._scheduler.load)
+
+    def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
+        """Of a call, as its last argument; none where they are the job's."""
+        return () if self._deadline is None else (self._deadline.thresholds(call),)
+
     def _list_again(self, shard: int, rows: Rows) -> None:
         self._scheduler.handle(ShardArrived(shard, rows))
 
@@ -169,11 +185,12 @@ class Coordinator:
                 self._decode(call, actor, parcel, shard, rows)
             case Run(call, actor, parcel, rows):
                 data = self._data_of_parcel[parcel]
-                answer = self._staff.handle(actor).run.remote(parcel, rows, data)
+                run = self._staff.handle(actor).run
+                answer = run.remote(parcel, rows, data, *self._thresholds(call))
                 lost = partial(self._on_parcel_lost, parcel, call)
                 self._expect_answers(call, actor, answer, lambda: _named(parcel, rows), lost)
             case Flush(call, actor):
-                answer = self._staff.handle(actor).flush.remote()
+                answer = self._staff.handle(actor).flush.remote(*self._thresholds(call))
                 self._expect_answers(call, actor, answer, lambda: "what is still inside", None)
             case Keep(parcel, call):
                 self._data_of_parcel[parcel] = self._hard_of_call.pop(call)
@@ -226,7 +243,9 @@ class Coordinator:
 
     def _on_answers(self, call: int, actor: int, table: Any, hard: Any, receipt: Receipt) -> None:
         assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
-        self._staff.note_work(actor, receipt)
+        pool = self._staff.note_work(actor, receipt)
+        if self._deadline is not None:
+            self._deadline.note(call, actor, pool, receipt.work, receipt.waiting)
         finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
         if finished:
             origins = [self._scheduler.origins(*item) for item in finished.items()]

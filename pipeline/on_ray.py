@@ -14,6 +14,7 @@ from pipeline.actors.cascade import CascadeActor
 from pipeline.actors.decode import DecodeActor
 from pipeline.actors.write import WriteActor
 from pipeline.coordinator import Coordinator
+from pipeline.deadline import Deadline
 from pipeline.error_limit import allowed_dead_letters
 from pipeline.files import FileWriter
 from pipeline.ledger import Ledger
@@ -39,6 +40,7 @@ def run_on_ray(
     ledger: Ledger,
     work: Iterator[tuple[int, NDArray[np.int64]] | None],
     listener: ProgressListener,
+    deadline: Deadline | None = None,
 ) -> None:
     """Starts the actors and works until everything is committed."""
     count = _CountedImages(source, work, ledger)
@@ -55,6 +57,7 @@ def run_on_ray(
         listener,
         settings.stalled_s,
         SharedAnswers(label_names(model), source.kept) if settings.dedupe else None,
+        deadline,
     )
     coordinator.run()
 

@@ -3,6 +3,7 @@
 OUT/tags/ dead_letters/ shards/   Delta tables
 OUT/run.json                      identity and circumstances of the last run
 OUT/summary.json                  totals over all runs
+OUT/thresholds_used.json          of runs with a deadline: which were in use when
 OUT/_SUCCESS                      written last
 OUT/.runs/                        who is writing (`lease.py`)
 
@@ -24,6 +25,7 @@ from pipeline.lease import FOLDER, Lease
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import open_place
 from pipeline.table import OutputTable, open_delta
+from pipeline.thresholds_used import THRESHOLDS_USED, DeadlineOutcome
 from pipeline.upgrades import looser_exit
 
 __all__ = ["Hardware", "ModelIdentity", "Output", "RunFile", "Summary"]
@@ -32,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TABLES = ("tags", "dead_letters", "shards")
 _SORT_BY = ("key", "key", "shard")
-_FILES = ("run.json", "summary.json", "report.html", "_SUCCESS")
+_FILES = ("run.json", THRESHOLDS_USED, "summary.json", "report.html", "_SUCCESS")
 # What a run that was killed at its very start may leave behind.
 _OWN_HIDDEN = (FOLDER + "/", *(f".{name}.partial" for name in _FILES))
 
@@ -117,6 +119,9 @@ class Summary(BaseModel):
     out: str
     audit: Annotated[
         AuditSummary | None, Field(description="always over all runs; None if nothing is audited")
+    ] = None
+    deadline: Annotated[
+        DeadlineOutcome | None, Field(description="of this run; null without one")
     ] = None
 
 

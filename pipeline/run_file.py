@@ -64,7 +64,7 @@ def new_run_file(
 def _for_a_retry(settings: TagSettings) -> dict[str, Any]:
     """What was asked for, with paths that mean the same from another folder."""
     asked: dict[str, Any] = TypeAdapter(TagSettings).dump_python(settings, mode="json")
-    for name in ("out", "overwrite", "max_dead_letters", "thresholds"):
+    for name in ("out", "overwrite", "max_dead_letters", "thresholds", "deadline"):
         del asked[name]
     asked["inputs"] = [_absolute(name) for name in asked["inputs"]]
     asked["model"] = _absolute(asked["model"])

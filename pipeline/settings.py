@@ -6,6 +6,7 @@ from typing import Literal
 
 from dvt.fast import StateFormat
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
+from pipeline.pacing import DeadlineSettings
 from pipeline.pools import PoolSettings
 from pipeline.sources import SourceOptions
 
@@ -40,6 +41,8 @@ class TagSettings:
             model computes in, which loses nothing.
         stalled_s: an actor that owes an answer and says nothing for so long is started anew.
         reading: how the inputs are read.
+        deadline: thresholds move so that the run ends in time; `thresholds` are then the loosest
+            of its rungs. None if they stay.
     """
 
     inputs: tuple[str, ...]
@@ -63,3 +66,4 @@ class TagSettings:
     state_format: StateFormat | None = None
     stalled_s: float = 300.0
     reading: SourceOptions = field(default_factory=SourceOptions)
+    deadline: DeadlineSettings | None = None

@@ -116,8 +116,8 @@ class Staff:
         if self._is_sized and time.monotonic() - self._sized_s >= _SIZE_EVERY_S:
             self._set_sizes()
 
-    def note_work(self, actor: int, receipt: Receipt) -> None:
-        """What a call of a cascade actor came to, for the pools' sizes."""
+    def note_work(self, actor: int, receipt: Receipt) -> int:
+        """What a call of a cascade actor came to, for the pools' sizes; returns its pool."""
         pool = self._pool_of_kind[self._of_number[actor].kind]
         forwarded = sum(len(rows) for _, rows in receipt.pieces)
         answered = sum(len(rows) for rows, _ in receipt.answered.values())
@@ -125,6 +125,7 @@ class Staff:
         sums[0] += receipt.busy_s
         sums[1] += forwarded + answered + len(receipt.failed)
         sums[2] += forwarded
+        return pool
 
     def retire(self, actor: int) -> None:
         """An actor that drained is empty."""

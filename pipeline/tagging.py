@@ -18,11 +18,13 @@ from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
 from pipeline.audit import AuditCounts, AuditSummary, summarise_audit
 from pipeline.cluster import running_ray
+from pipeline.deadline import Deadline
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.ledger import Ledger
 from pipeline.listing import listed_ahead
 from pipeline.output import Output, RunFile, Summary
-from pipeline.placement import plan_job
+from pipeline.pacing import DeadlineSettings
+from pipeline.placement import Plan, plan_job
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
 from pipeline.run_file import new_run_file
@@ -31,6 +33,7 @@ from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
 from pipeline.table import OutputTable
 from pipeline.tally import Tally
+from pipeline.thresholds_used import ThresholdsUsed
 
 __all__ = ["retry_dead_letters", "tag_archive"]
 
@@ -87,6 +90,7 @@ def retry_dead_letters(
 def _run(
     settings: TagSettings, listener: ProgressListener, retry: Collection[Reason] | None
 ) -> Summary:
+    started_s = time.monotonic()
     output = Output(settings.out)
     source = open_archive(settings.inputs, settings.reading, output=settings.out)
     model = dvt.load_model(settings.model)
@@ -100,7 +104,7 @@ def _run(
     run = new_run_file(settings, source.names, model, thresholds)
     run = output.claim(run, settings.overwrite)
     try:
-        return _tag(settings, source, model, run, output, listener, retry)
+        return _tag(settings, source, model, run, output, listener, retry, started_s)
     finally:
         output.release()
 
@@ -113,6 +117,7 @@ def _tag(
     output: Output,
     listener: ProgressListener,
     retry: Collection[Reason] | None,
+    started_s: float,
 ) -> Summary:
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
@@ -123,15 +128,23 @@ def _tag(
     work = _work(source, ledger)
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
+    deadline: Deadline | None = None
     if first is not None:
         output.reopen()
         work = itertools.chain([first], work)
         plan = plan_job(settings, model.config, thresholds, run.dtype)
+        if settings.deadline is not None:
+            used = ThresholdsUsed(output.place, run.run)
+            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray
 
-            run_on_ray(settings, source, model, plan, ledger, work, listener)
+            try:
+                run_on_ray(settings, source, model, plan, ledger, work, listener, deadline)
+            finally:
+                if deadline is not None:
+                    deadline.save()
             seconds = time.monotonic() - started
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
@@ -154,8 +167,24 @@ def _tag(
     now = _summary(
         totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out, audit
     )
-    counts = {"tagged_before": totals.num_tagged_before, "too_early": totals.num_too_early}
-    return now.model_copy(update=counts)
+    of_this_run = {
+        "tagged_before": totals.num_tagged_before,
+        "too_early": totals.num_too_early,
+        "deadline": None if deadline is None else deadline.outcome(),
+    }
+    return now.model_copy(update=of_this_run)
+
+
+def _deadline(
+    settings: DeadlineSettings,
+    plan: Plan,
+    gmacs: tuple[float, ...],
+    started_s: float,
+    used: ThresholdsUsed,
+) -> Deadline:
+    pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
+    batch_size = max(pool.cascade.batch_size for pool in plan.pools)
+    return Deadline(settings, gmacs, pools, batch_size, started_s, used)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:

@@ -14,6 +14,14 @@ from dvt.calibration.bounds import (
 from dvt.calibration.held_out import HELD_OUT, HeldOut
 from dvt.calibration.intervals import clopper_pearson
 from dvt.calibration.joint import JointSearch
+from dvt.calibration.ladder import (
+    Rung,
+    certified_rows,
+    nested_rows,
+    rows_above,
+    rungs_of,
+    share_lost_at_worst,
+)
 from dvt.calibration.learn_then_test import (
     RISKS,
     Candidate,
@@ -40,9 +48,11 @@ __all__ = [
     "JointSearch",
     "OperatingPoint",
     "Risk",
+    "Rung",
     "betting_p_value",
     "binomial_p_value",
     "candidates_from_safest",
+    "certified_rows",
     "certified_thresholds",
     "clopper_pearson",
     "evaluate_thresholds",
@@ -51,6 +61,10 @@ __all__ = [
     "fewest_images",
     "good_bet",
     "most_failures",
+    "nested_rows",
+    "rows_above",
+    "rungs_of",
+    "share_lost_at_worst",
     "sweep_thresholds",
     "thresholds_for_shares",
 ]

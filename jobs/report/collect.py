@@ -18,10 +18,12 @@ from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
 from pipeline.storage import Place, open_place, output_failures
 from pipeline.table import open_delta
+from pipeline.thresholds_used import UsedFrom, read_thresholds_used
 
 __all__ = ["build_report"]
 
 _BATCH_ROWS = 65_536
+_MOST_MOVES = 24
 
 
 def build_report(location: str | Path) -> ReportData:
@@ -50,6 +52,7 @@ def build_report(location: str | Path) -> ReportData:
     for batch in _stream(out.child("shards"), ["run", "elapsed_s", "num_images"]):
         shards.add(batch)
 
+    used = [entry for entry in read_thresholds_used(out) if entry.run == run.run]
     num_settled = tags.num_images + dead_letters.num_images
     summary = read_summary(out)
     finished = summary is not None and summary.images <= num_settled
@@ -87,7 +90,16 @@ def build_report(location: str | Path) -> ReportData:
         hardest=_with_thumbnails(tags.hardest.pictures()),
         throughput=shards.throughput(run.run),
         audit=None if audit is None else audit.summary(run),
+        thresholds_used=_some(used),
+        num_threshold_moves=max(0, len(used) - 1),
     )
+
+
+def _some(used: list[UsedFrom]) -> tuple[UsedFrom, ...]:
+    """The first, the last, and evenly many between."""
+    number = min(len(used), _MOST_MOVES)
+    places = {round(place * (len(used) - 1) / max(1, number - 1)) for place in range(number)}
+    return tuple(used[place] for place in sorted(places))
 
 
 def _stream(table: Place, columns: list[str]) -> Iterator[pa.Table]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.audit import AuditSummary
 from pipeline.output import RunFile
+from pipeline.thresholds_used import UsedFrom
 
 __all__ = [
     "HISTOGRAM_BINS",
@@ -126,6 +127,8 @@ class ReportData:
         num_labels: Distinct labels in the table; `labels` holds only the most frequent.
         audit: What the audited images say; None if the archive is not audited.
         throughput: Of the last run only; empty if it has too few finished shards for a curve.
+        thresholds_used: By the last run, if it had a deadline; of many changes only some.
+        num_threshold_moves: All changes of the last run.
     """
 
     run: RunFile
@@ -144,6 +147,8 @@ class ReportData:
     hardest: tuple[Picture, ...] = ()
     throughput: tuple[ThroughputPoint, ...] = field(default=())
     audit: AuditSummary | None = None
+    thresholds_used: tuple[UsedFrom, ...] = ()
+    num_threshold_moves: int = 0
 
     @property
     def gmacs_spent(self) -> float:

@@ -19,6 +19,7 @@ from pipeline.cascade_runner import CascadeRunner
 from pipeline.early_answers import EarlyAnswers
 from pipeline.errors import StartedAnew
 from pipeline.records import TAGS_SCHEMA
+from pipeline.stage_meter import StageWork
 from pipeline.tag_rows import label_names, packed_answers, tag_rows
 
 __all__ = ["CascadeActor", "HardParcel", "Receipt"]
@@ -63,6 +64,8 @@ class Receipt:
         forwarded_bytes: size of that.
         busy_s: seconds that the call took.
         answers: parcel -> the answer of each answered row (`packed_answers`), if they are shared.
+        work: what each stage here did in the call.
+        waiting: images inside, by the stage here that they wait for.
     """
 
     answered: dict[int, tuple[Rows, Rows]]
@@ -71,6 +74,8 @@ class Receipt:
     forwarded_bytes: int = 0
     busy_s: float = 0.0
     answers: dict[int, list[bytes]] = field(default_factory=dict)
+    work: tuple[StageWork, ...] = ()
+    waiting: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -140,9 +145,19 @@ class CascadeActor:
 
     @ray.method(num_returns=3)
     def run(
-        self, parcel: int, rows: Rows, data: DecodedParcel | HardParcel
+        self,
+        parcel: int,
+        rows: Rows,
+        data: DecodedParcel | HardParcel,
+        thresholds: tuple[float, ...] | None = None,
     ) -> tuple[pa.Table, HardParcel | None, Receipt]:
         """Takes rows of a parcel in and returns whatever is answered or goes on by now.
+
+        Args:
+            parcel: its number.
+            rows: of the parcel's data.
+            data: the parcel's.
+            thresholds: for whatever runs in this call; None for those of the job.
 
         Raises:
             StartedAnew: `reset` was not called in this process.
@@ -153,18 +168,23 @@ class CascadeActor:
         self._num_tickets += len(rows)
         self._held.append(_Held(parcel, int(tickets[0]), rows, data.info, len(rows)))
         self._runner.add_hard(self._taken(data, rows, tickets))
-        return self._report(*self._runner.run_full(), started)
+        return self._report(*self._runner.run_full(thresholds), started)
 
     @ray.method(num_returns=3)
-    def flush(self) -> tuple[pa.Table, HardParcel | None, Receipt]:
+    def flush(
+        self, thresholds: tuple[float, ...] | None = None
+    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
         """Answers or hands on all images that are still inside, in partial batches.
+
+        Args:
+            thresholds: as in `run`.
 
         Raises:
             StartedAnew: `reset` was not called in this process.
         """
         self._check_is_reset()
         started = time.perf_counter()
-        return self._report(*self._runner.flush(), started)
+        return self._report(*self._runner.flush(thresholds), started)
 
     def _taken(self, data: DecodedParcel | HardParcel, rows: Rows, tickets: Rows) -> Hard:
         """Rows of a parcel's data; all of them, as nearly always, without a copy."""
@@ -220,6 +240,8 @@ class CascadeActor:
             forwarded_bytes=0 if hard is None else hard.num_bytes,
             busy_s=time.perf_counter() - started,
             answers=shared if self._settings.shares_answers else {},
+            work=self._runner.take_work(),
+            waiting=self._runner.waiting,
         )
         return _joined(tables), hard, receipt
 

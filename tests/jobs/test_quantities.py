@@ -5,7 +5,17 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.quantities import Bytes, CountOrShare, Gmacs, Mix, Pixels, Portion, Share
+from jobs.quantities import (
+    Bytes,
+    CountOrShare,
+    Gmacs,
+    Mix,
+    Pixels,
+    Portion,
+    Seconds,
+    Share,
+    duration_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +112,25 @@ def test_mixes_are_scaled_to_one(text: object) -> None:
 def test_what_is_unclear_is_refused(kind: Any, text: str) -> None:
     with pytest.raises(ValidationError, match="must be"):
         TypeAdapter(kind).validate_python(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90.0), ("45m", 2700.0), ("2h", 7200.0), ("1h30m", 5400.0), (" 1d 2H ", 93600.0)],
+)
+def test_times_have_units(text: str, seconds: float) -> None:
+    assert TypeAdapter(Seconds).validate_python(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "2", "0s", "h", "30m1h", "-1h", "1.5h", "400d", "inf"])
+def test_unclear_times_are_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="must be a time such as 90s"):
+        TypeAdapter(Seconds).validate_python(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(50.0, "50s"), (50.26, "50.3s"), (59.96, "1m00s"), (90, "1m30s"), (7110, "1h58m")],
+)
+def test_times_are_told_briefly(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

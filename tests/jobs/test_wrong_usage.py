@@ -117,6 +117,31 @@ def test_a_wrong_flag_is_named_with_its_value(
     assert field in refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o", *flags)
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (
+            ["--deadline", "soon", "--max-drop", "1%"],
+            "must be a time such as 90s, 45m, 2h or 1h30m",
+        ),
+        (["--deadline", "2", "--max-drop", "1%"], "must be a time such as"),
+        (["--deadline", "2h"], "deadline: needs max_drop or floor"),
+        (["--deadline", "2h", "--max-drop", "1%", "--floor", "95%"], "one of them"),
+        (["--deadline", "2h", "--max-drop", "1%", "--full-depth"], "together with full_depth"),
+        (["--deadline", "2h", "--floor", "95%", "--budget", "3M"], "together with budget"),
+        (["--deadline", "2h", "--floor", "95%", "--thresholds", "t.json"], "together with thresh"),
+        (["--floor", "95%"], "floor: goes with deadline only"),
+        (["--deadline", "2h", "--floor", "0"], "floor: must be a share between 0 and 100 %"),
+        (["--deadline", "2h", "--max-drop", "0.001%"], "takes at least 299,572 images in each"),
+    ],
+)
+def test_a_deadline_needs_one_limit_and_nothing_else_that_sets_thresholds(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path, flags: list[str], line: str
+) -> None:
+    assert line in refused(capsys, "tag", archive, "--out", tmp_path / "o", *flags)
+    assert not (tmp_path / "o").exists()
+
+
 def test_a_missing_flag_is_named(capsys: pytest.CaptureFixture[str], archive: Path) -> None:
     assert "out: must be given" in refused(capsys, "tag", *SHAPES, archive)
 

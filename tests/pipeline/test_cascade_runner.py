@@ -96,6 +96,27 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
     assert len({answer.exit_stage for answer in answers}) == 3, "the mix must use all exits"
 
 
+def test_thresholds_may_be_given_for_one_call_and_hold_for_no_other(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+    for thresholds, exit_stage in (((0.0, 0.0, float("-inf")), 1), (None, 3)):
+        runner.add(np.arange(len(pixels)), pixels)
+        answers = runner.run_full(thresholds)[0] + runner.flush(thresholds)[0]
+        assert {answer.exit_stage for answer in answers} == {exit_stage}
+
+
+def test_the_work_of_every_stage_is_counted_once(model: Cascade, pixels: NDArray[np.uint8]) -> None:
+    runner = CascadeRunner(make_executor(model), median_thresholds(model, pixels), BATCH, top_k=1)
+    answers, _ = run_in_pieces(runner, pixels, [7] * 15)
+    left = [sum(len(a.tickets) for a in answers if a.exit_stage == exit_) for exit_ in (1, 2, 3)]
+    work = runner.take_work()
+    assert [stage.images for stage in work] == [101, 101 - left[0], left[2]]
+    assert [stage.went_on for stage in work] == [101 - left[0], left[2], 0]
+    assert all(stage.seconds > 0 for stage in work)
+    assert [stage.images for stage in runner.take_work()] == [0, 0, 0]
+
+
 def test_an_image_on_which_a_stage_raises_fails_alone(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from jobs.report import build_report, render_html, write_report
 from jobs.report.page import duration, gmacs, percent, visible
+from pipeline.storage import open_place
+from pipeline.thresholds_used import ThresholdsUsed
 
 MakeOutput = Callable[..., Path]
 
@@ -208,3 +210,22 @@ def test_an_audit_has_a_section_with_its_intervals(
     without = data.audit.model_copy(update={"images": 0})
     assert "Audit:" not in render_html(replace(data, audit=without))
     assert "Audit:" not in render_html(replace(data, audit=None))
+
+
+def test_thresholds_that_moved_are_shown_over_time(make_output: MakeOutput, tags: pa.Table) -> None:
+    """Of the last run, `b`; of its 40 entries 24 are shown."""
+    out = make_output(tags)
+    assert "Thresholds over time" not in render_html(build_report(out))
+    used = ThresholdsUsed(open_place(out), "a")
+    used.add(1.0, 0, 9, (0.111, 0.111))
+    used.write()
+    used = ThresholdsUsed(open_place(out), "b")
+    for move in range(40):
+        used.add(60.0 * move, 100 * move, move, (2.0 if move == 0 else 0.9 - move / 1000, 0.5))
+    used.write()
+    text = Elements(render_html(build_report(out))).text
+    assert "its thresholds moved 39 times. Some of the moves are shown." in text
+    assert "none leave" in text
+    assert "0.8610" in text
+    assert "0.1110" not in text
+    assert text.count("0.5000") == 24

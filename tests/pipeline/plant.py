@@ -1,0 +1,137 @@
+"""A cascade in virtual time: decoders, calls, a staged queue, and stages that take their time.
+
+What the pacer is told is what the engine would tell it; what it must find out for itself is how
+hard the images are and how fast the machine is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dvt.calibration import Rung, nested_rows, rungs_of
+from pipeline.pacing import Backlog, Pacer, Worked, half_life_s, reserve_s
+from pipeline.stage_meter import StageWork
+from pipeline.staged_queue import StagedQueue
+
+__all__ = ["GMACS", "Plant", "held_out_rungs", "images"]
+
+GMACS = (1.0, 3.0, 8.0)
+BATCH = 16
+
+
+def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]:
+    """Confidences at three exits; harder images are less sure."""
+    random = np.random.default_rng(seed)
+    ease = random.normal(1.0 - hardness, 2.0, number)
+    noise = random.normal(0.0, 0.7, (3, number))
+    logits = ease + np.array([[0.0], [0.8], [1.4]]) + noise
+    confidences: NDArray[np.float32] = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return confidences
+
+
+def held_out_rungs(most: int = 32) -> tuple[Rung, ...]:
+    """The ladder of 4,000 such images, down to 40 % of the cost of full depth or less."""
+    confidences = images(4000, seed=1)
+    right = np.random.default_rng(2).random(confidences.shape) < confidences
+    agrees = right == right[-1]
+    rows = nested_rows(confidences, agrees, agrees, GMACS)
+    rungs = rungs_of(rows, confidences, GMACS, most)
+    return tuple(rung for rung in rungs if rung.gmacs >= 0.25 * GMACS[-1])
+
+
+@dataclass
+class Rows:
+    """Numbers of images."""
+
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def cut(self, start: int, stop: int) -> Self:
+        return type(self)(self.numbers[start:stop])
+
+    @classmethod
+    def join(cls, parts: list[Self]) -> Self:
+        return cls(np.concatenate([part.numbers for part in parts]))
+
+
+@dataclass
+class Plant:
+    """One actor, in virtual time.
+
+    Attributes:
+        rungs: of the pacer.
+        confidences: of the archive, [E, n].
+        seconds_per_gmac: at a moment.
+        deadline_s: from the start.
+        start_s: until the actor is up.
+        decode_rate: images a second.
+        end_s: after the last answer.
+        noise: relative, of every batch.
+    """
+
+    rungs: tuple[Rung, ...]
+    confidences: NDArray[np.float32]
+    seconds_per_gmac: Callable[[float], float]
+    deadline_s: float
+    start_s: float = 10.0
+    decode_rate: float = 1e6
+    end_s: float = 1.0
+    noise: float = 0.05
+    used: list[int] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._now_s = self.start_s
+        self._random = np.random.default_rng(3)
+        self._queue: StagedQueue[Rows] = StagedQueue(3, BATCH)
+        self._gmacs = np.diff(np.array(GMACS), prepend=0.0)
+
+    def run(self) -> float:
+        """To the end; returns when that was."""
+        pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s))
+        num_images = self.confidences.shape[1]
+        calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
+        kept_s = reserve_s(self.deadline_s, self.start_s)
+        planned_s, lag = 0.0, [0, 0]  # two calls in flight: rungs chosen before take effect late
+        for call in [*calls, None]:
+            begun_s = self._now_s
+            if call is not None:
+                arrives_s = self.start_s + call.stop / self.decode_rate
+                self._now_s = max(self._now_s, arrives_s)
+                begun_s = self._now_s
+                self._queue.push(0, Rows(np.arange(call.start, call.stop)))
+            rung, lag = lag[0], [lag[1], pacer.rung]
+            self.used.append(rung)
+            work = self._run(rung, is_flush=call is None)
+            pacer.note(self._now_s, Worked(rung, 0, work, self._now_s - begun_s + 0.002))
+            if self._now_s - planned_s >= 0.5:
+                planned_s = self._now_s
+                waiting = self._queue.waiting
+                left = num_images - len(self.exits) - sum(waiting[1:])
+                time_left_s = self.deadline_s - kept_s - self._now_s
+                pacer.choose(time_left_s, Backlog(left, (0, *waiting[1:]), (1,)))
+        return self._now_s + self.end_s
+
+    def _run(self, rung: int, is_flush: bool) -> tuple[StageWork, ...]:
+        thresholds = (*self.rungs[rung].thresholds, -np.inf)
+        work = [StageWork()] * 3
+        while batch := (self._queue.pop_any() if is_flush else self._queue.pop_full()):
+            stage, rows = batch
+            seconds = BATCH * self._gmacs[stage] * self.seconds_per_gmac(self._now_s)
+            seconds *= max(0.2, self._random.normal(1.0, self.noise))
+            self._now_s += seconds
+            goes_on = self.confidences[stage, rows.numbers] < thresholds[stage]
+            self._queue.push(min(stage + 1, 2), Rows(rows.numbers[goes_on]))
+            self.exits += [stage] * int((~goes_on).sum())
+            before = work[stage]
+            work[stage] = StageWork(
+                before.images + len(rows),
+                before.went_on + int(goes_on.sum()),
+                before.seconds + seconds,
+            )
+        return tuple(work)
