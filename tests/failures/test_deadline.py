@@ -50,6 +50,7 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(
     job = TagJob.model_validate(
         {
             "input": (str(archive.images),),
+            "model": "shapes",
             "out": str(out),
             "deadline": f"{DEADLINE_S:g}s",
             "max_drop": "1%",

@@ -47,7 +47,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def calibrated(tmp_path: Path, **asked: Any) -> dict[str, Any]:
-    return run_calibrate(CalibrateJob(out=tmp_path / "t.json", **asked)).data
+    given = {"model": "shapes", "out": tmp_path / "t.json"} | asked
+    return run_calibrate(CalibrateJob(**given)).data
 
 
 def test_a_budget_is_kept_and_told_with_figures_of_pictures_that_were_not_fitted(
@@ -69,7 +70,7 @@ def test_a_bounded_drop_is_certified_on_the_half_that_was_not_searched(tmp_path:
     assert certificate["observed_risk"] == pytest.approx(1 - found["held_out"]["agreement"])
     assert found["held_out"]["gmacs"] < 0.3 * COSTS[-1]
     lines = run_calibrate(
-        CalibrateJob(out=tmp_path / "t.json", max_drop=0.01, of="agreement")
+        CalibrateJob(model="shapes", out=tmp_path / "t.json", max_drop=0.01, of="agreement")
     ).lines
     text = "\n".join(lines)
     assert "certified: at most 1 % of the answers differ from full depth's, 95 % sure" in text
@@ -108,8 +109,8 @@ def test_too_few_pictures_are_refused_with_the_number_that_is_needed(
     capsys: pytest.CaptureFixture[str], archive: WrittenArchive, tmp_path: Path
 ) -> None:
     line = refused(
-        capsys, "calibrate", "--data", archive.images, "--max-drop", "1%", "--of", "agreement",
-        "--out", tmp_path / "t.json",
+        capsys, "calibrate", *SHAPES, "--data", archive.images, "--max-drop", "1%",
+        "--of", "agreement", "--out", tmp_path / "t.json",
     )  # fmt: skip
     assert "at least 299 images in each half" in line
     assert not (tmp_path / "t.json").exists()
@@ -121,7 +122,16 @@ def test_a_class_that_the_model_lacks_is_named_unless_labels_do_not_count(
     for folder in ("zebra", "circle"):
         (tmp_path / "data" / folder).mkdir(parents=True)
         Image.new("RGB", (32, 32)).save(tmp_path / "data" / folder / "a.png")
-    asked = ["calibrate", "--data", tmp_path / "data", "--budget", "4M", "--out", tmp_path / "t"]
+    asked = [
+        "calibrate",
+        *SHAPES,
+        "--data",
+        tmp_path / "data",
+        "--budget",
+        "4M",
+        "--out",
+        tmp_path / "t",
+    ]
     assert "'zebra'" in refused(capsys, *asked)
     assert cli.run([*map(str, asked), "--of", "agreement"]) == 0
 

@@ -17,7 +17,7 @@ from dvt.checkpoint import save_model
 from jobs import cli
 from jobs.evaluate import EvalJob, run_eval
 from jobs.shapes import CLASSES, WrittenArchive, write_shapes
-from tests.command_line import dvt
+from tests.command_line import SHAPES, dvt
 from tests.jobs.labelled.conftest import write_tar
 
 
@@ -69,8 +69,8 @@ def test_a_tar_is_evaluated_with_all_figures_in_one_json_line(tar: Path, tmp_pat
 def test_the_same_pictures_as_a_folder_give_the_same_figures(
     tar: Path, archive: WrittenArchive
 ) -> None:
-    of_tar = run_eval(EvalJob(data=str(tar))).data
-    of_folder = run_eval(EvalJob(data=str(archive.truth.parent))).data
+    of_tar = run_eval(EvalJob(model="shapes", data=str(tar))).data
+    of_folder = run_eval(EvalJob(model="shapes", data=str(archive.truth.parent))).data
     assert of_folder["unreadable"] == 0
     for name in ("accuracy_per_exit", "images", "default"):
         assert of_tar[name] == of_folder[name]
@@ -79,9 +79,9 @@ def test_the_same_pictures_as_a_folder_give_the_same_figures(
 
 def test_thresholds_fitted_on_other_data_are_judged_on_all_of_this(archive: WrittenArchive) -> None:
     data = str(archive.truth.parent)
-    done = run_eval(EvalJob(data=data, fit_data="shapes:60:4"))
+    done = run_eval(EvalJob(model="shapes", data=data, fit_data="shapes:60:4"))
     assert done.data["fit_data"] == "shapes:60:4"
-    other = run_eval(EvalJob(data="shapes:60:4"))
+    other = run_eval(EvalJob(model="shapes", data="shapes:60:4"))
     fitted = [point["thresholds"] for point in done.data["curves"]["fitted"]]
     assert fitted == [point["thresholds"] for point in other.data["curves"]["fitted"]]
     assert all(sum(point["exits"]) == 90 for point in done.data["curves"]["fitted"])
@@ -183,7 +183,7 @@ def test_a_class_that_only_a_tar_knows_is_told_in_one_line(
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     picture = ("a.png", (tmp_path / "a.png").read_bytes())
     tar = write_tar(tmp_path / "a.tar", [picture, ("a.cls", b"%d" % len(CLASSES))])
-    assert cli.run(["eval", "--data", str(tar)]) == 2
+    assert cli.run(["eval", *SHAPES, "--data", str(tar)]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "'14'" in lines[0]

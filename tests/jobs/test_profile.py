@@ -6,11 +6,11 @@ import pytest
 
 import dvt as package
 from dvt.cost import stage_cost
-from tests.command_line import dvt
+from tests.command_line import SHAPES, dvt
 
 
 def test_the_json_has_every_stage_at_every_batch_size_and_its_figures_agree() -> None:
-    done = dvt("profile", "--batch-sizes", "2,5", "--rounds", 2, "--threads", 1, "--json")
+    done = dvt("profile", *SHAPES, "--batch-sizes", "2,5", "--rounds", 2, "--threads", 1, "--json")
     assert done.code == 0, done.err
     content = done.json
     rows = content["stages"]
@@ -36,7 +36,7 @@ def test_the_json_has_every_stage_at_every_batch_size_and_its_figures_agree() ->
 
 
 def test_the_table_names_the_machine_and_fits_a_terminal() -> None:
-    done = dvt("profile", "--batch-sizes", 1, "--rounds", 1, "--state-format", "int8")
+    done = dvt("profile", *SHAPES, "--batch-sizes", 1, "--rounds", 1, "--state-format", "int8")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert "GMAC/s at best" in lines[0]

@@ -138,7 +138,7 @@ def test_a_wrong_flag_is_named_with_its_value(
 def test_a_deadline_needs_one_limit_and_nothing_else_that_sets_thresholds(
     capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path, flags: list[str], line: str
 ) -> None:
-    assert line in refused(capsys, "tag", archive, "--out", tmp_path / "o", *flags)
+    assert line in refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o", *flags)
     assert not (tmp_path / "o").exists()
 
 
