@@ -205,7 +205,8 @@ def test_there_is_nothing_to_open_where_there_is_no_table(location: str) -> None
 def test_rows_with_a_value_are_found_among_files_without_any(tmp_path: Path) -> None:
     """As the audit looks for them: no file's bounds may hide its rows."""
     tags, _, _ = tables_in(tmp_path, 1)
-    for number, audited in enumerate(([None, None], [3, None], [4, 5], [None, None])):
+    ids_of_file: list[list[int | None]] = [[None, None], [3, None], [4, 5], [None, None]]
+    for number, audited in enumerate(ids_of_file):
         content = [{"key": f"{number}-{n}", "audit_label_id": id_} for n, id_ in enumerate(audited)]
         table = pa.Table.from_pylist(content, schema=TAGS_SCHEMA)
         tags.commit([tags.writer.write(table)], float(number))
