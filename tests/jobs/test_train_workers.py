@@ -65,13 +65,13 @@ def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
         told.open("w") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 300
         while not curve(out) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         workers = train_workers_of(process.pid)
         assert len(workers) == 2, told.read_text()
         os.kill(workers[-1], signal.SIGKILL)
-        answer, _ = process.communicate(timeout=300)
+        answer, _ = process.communicate(timeout=250)
     assert process.returncode == 0, told.read_text()
     assert "workers go on after step" in told.read_text()
     trained: dict[str, Any] = json.loads(answer.splitlines()[-1])
