@@ -47,7 +47,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 
 def calibrated(tmp_path: Path, **asked: Any) -> dict[str, Any]:
-    given = {"model": "shapes", "out": tmp_path / "t.json"} | asked
+    given: dict[str, Any] = {"model": "shapes", "out": tmp_path / "t.json"} | asked
     return run_calibrate(CalibrateJob(**given)).data
 
 
