@@ -24,6 +24,7 @@ from dvt.published import check_weights, load_published
 from dvt.timm_files import load_weights, timm_model_in
 
 __all__ = [
+    "DEFAULT_MODEL",
     "checkpoint_folder",
     "create_model",
     "load_calibration",
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# Of every command that is not told another.
+DEFAULT_MODEL = "cifar10"
 
 CONFIG, WEIGHTS, LABELS, CALIBRATION = (
     "config.json",

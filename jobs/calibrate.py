@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 import dvt
 from dvt.calibration import HeldOut, Risk
+from dvt.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
 from dvt.fast import make_executor, sum_in_one_order
 from jobs.adoption import adopt, adopting_folder
@@ -47,7 +48,7 @@ class CalibrateJob(Job):
 
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
-    ] = "shapes"
+    ] = DEFAULT_MODEL
     data: Annotated[str | None, Field(description="pictures that the model was not trained on")] = (
         None
     )

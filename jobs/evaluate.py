@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 import dvt
+from dvt.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
 from dvt.fast import make_executor
 from jobs.curve import write_curve
@@ -34,7 +35,7 @@ class EvalJob(Job):
 
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
-    ] = "shapes"
+    ] = DEFAULT_MODEL
     data: Annotated[str, Field(description="labelled pictures")]
     fit_data: Annotated[
         str | None, Field(description="other labelled pictures to fit thresholds on")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 import dvt
+from dvt.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
 from dvt.fast import StateFormat, make_executor
 from dvt.fast.profiling import StageProfile, matmul_limit_gmacs_s, profile_stages
@@ -33,7 +34,7 @@ class ProfileJob(Job):
     model: Annotated[
         str,
         Field(description="shipped name, checkpoint, or a preset (with random weights)"),
-    ] = "shapes"
+    ] = DEFAULT_MODEL
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...],
         BeforeValidator(_listed),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from dvt.checkpoint import DEFAULT_MODEL
 from dvt.fast import StateFormat
 from jobs.audit_text import audit_line
 from jobs.deadline_text import deadline_lines
@@ -52,7 +53,7 @@ class TagJob(Job):
     out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
-    ] = "shapes"
+    ] = DEFAULT_MODEL
     thresholds: Annotated[
         Path | None,
         Field(description="JSON file of dvt calibrate, or with a list of numbers"),
