@@ -255,7 +255,9 @@ class OutputTable:
             table: pa.Table = dataset.to_table(columns=columns, filter=where)
         return table
 
-    def batches(self, columns: list[str], where: ds.Expression) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str], where: ds.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """The same, a few rows at a time, as they are after the last commit."""
         self.check_epoch()
         with output_failures(self.place.uri):
