@@ -23,7 +23,7 @@ from jobs.quantities import (
 )
 from jobs.thresholds import chosen_thresholds
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
-from pipeline.output import Summary
+from pipeline.output_files import Summary
 from pipeline.pacing import DeadlineSettings
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
