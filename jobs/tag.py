@@ -171,12 +171,6 @@ class TagJob(Job):
         return self
 
     @model_validator(mode="after")
-    def _audit_has_early_answers(self) -> Self:
-        if self.audit is not None and self.full_depth:
-            raise ValueError("audit: cannot be given together with full_depth")
-        return self
-
-    @model_validator(mode="after")
     def _deadline_has_one_limit(self) -> Self:
         if self.deadline is None:
             if self.floor is not None:

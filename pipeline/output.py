@@ -65,7 +65,7 @@ class Output:
             tags_schema: with the columns that this job adds to a tag.
 
         Returns:
-            What is written, with what is reached so far.
+            What is written, with what is reached so far, and the audit of the runs before.
 
         Raises:
             UsageError: the place holds something else, another run is at work, its tables have
@@ -82,9 +82,8 @@ class Output:
             if overwrite:
                 self._erase(self._lease.epoch)
             else:
-                reached = self._check_continues(run)  # again, now that nobody else writes
+                run = self._check_continues(run)  # again, now that nobody else writes
                 self._check_columns(tags_schema)
-                run = run.model_copy(update={"reached": reached})
             if run.reached is not None:
                 self.reopen()
             self._write_run(run)
@@ -148,11 +147,16 @@ class Output:
                 "choose another --out"
             ) from error
 
-    def _check_continues(self, run: RunFile) -> tuple[float, ...] | None:
-        """Returns the thresholds that all tags satisfy, if they are other than the run's."""
+    def _check_continues(self, run: RunFile) -> RunFile:
+        """Returns the run with what it takes over from the one before.
+
+        That is the audit, if it names none, and the thresholds that all tags satisfy, if they are
+        other than its own.
+        """
         earlier = self.run_file()
         if earlier is None:
-            return None
+            return run
+        audit = earlier.audit if run.audit is None else run.audit
         way_out = "choose another --out, or --overwrite to start anew"
         pairs = (
             ("archive", ", ".join(earlier.inputs), ", ".join(run.inputs)),
@@ -163,7 +167,7 @@ class Output:
             ),
             ("top-k", earlier.top_k, run.top_k),
             ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
-            ("audit", _share_text(earlier.audit), _share_text(run.audit)),
+            ("audit", _share_text(earlier.audit), _share_text(audit)),
         )
         for field, before, now in pairs:
             if before != now:
@@ -180,7 +184,8 @@ class Output:
                 f"ones {way_out}"
             )
         reached = earlier.thresholds if earlier.reached is None else earlier.reached
-        return None if reached == run.thresholds else reached
+        reached_before = None if reached == run.thresholds else reached
+        return run.model_copy(update={"audit": audit, "reached": reached_before})
 
     def tables(
         self, tags_schema: pa.Schema = TAGS_SCHEMA

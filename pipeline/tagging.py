@@ -104,6 +104,7 @@ def _run(
         raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}{why}")
     run = new_run_file(settings, source.names, model, thresholds)
     run = output.claim(run, settings.overwrite, _tags_schema(source))
+    settings = replace(settings, audit=run.audit)  # maybe that of an earlier run
     try:
         return _tag(settings, source, model, run, output, listener, retry, started_s)
     finally:

@@ -106,6 +106,24 @@ def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole
     assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
 
 
+def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: Path) -> None:
+    claim(tmp_path, run_file(audit=0.01))
+    deeper: dict[str, object] = {"thresholds": (2.0,)}
+    for changes in ({}, deeper, deeper | {"audit": 0.01}):
+        output = Output(tmp_path)
+        assert output.claim(run_file(**changes), overwrite=False).audit == 0.01
+        output.release()
+        run = output.run_file()
+        assert run is not None
+        assert run.audit == 0.01
+    with pytest.raises(UsageError, match="another audit: 1 %, not 2 %"):
+        claim(tmp_path, run_file(thresholds=(2.0,), audit=0.02))
+    claim(tmp_path, run_file(), overwrite=True)
+    run = Output(tmp_path).run_file()
+    assert run is not None
+    assert run.audit is None
+
+
 def old_table(folder: Path, without: tuple[str, ...]) -> None:
     """Tags of a version that did not write these columns, one row of them."""
     schema = pa.schema([field for field in TAGS_SCHEMA if field.name not in without])
