@@ -180,8 +180,9 @@ class Output:
             raise UsageError(
                 f"out: {self.place.uri} holds results of stricter thresholds: "
                 f"{earlier.thresholds[stage - 1]} at exit {stage}, not "
-                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, for looser "
-                f"ones {way_out}"
+                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, as by "
+                f"--thresholds with those of its run.json, or by --deadline again if it had one; "
+                f"for looser ones {way_out}"
             )
         reached = earlier.thresholds if earlier.reached is None else earlier.reached
         reached_before = None if reached == run.thresholds else reached

@@ -105,6 +105,12 @@ def _run(
     run = new_run_file(settings, source.names, model, thresholds)
     run = output.claim(run, settings.overwrite, _tags_schema(source))
     settings = replace(settings, audit=run.audit)  # maybe that of an earlier run
+    if run.reached is not None and retry is None:
+        logger.warning(
+            "%s has tags that may have left by the looser thresholds of before (%s, now %s); "
+            "those that these would not have let go are done again",
+            *(settings.out, _text(run.reached), _text(run.thresholds)),
+        )
     try:
         return _tag(settings, source, model, run, output, listener, retry, started_s)
     finally:
@@ -175,6 +181,10 @@ def _tag(
         "deadline": None if deadline is None else deadline.outcome(),
     }
     return now.model_copy(update=of_this_run)
+
+
+def _text(thresholds: tuple[float, ...]) -> str:
+    return " / ".join(f"{threshold:.4g}" for threshold in thresholds)
 
 
 def _tags_schema(source: Archive) -> pa.Schema:
