@@ -3,7 +3,7 @@
 import logging
 
 from jobs.quantities import duration_text
-from pipeline.output import Summary
+from pipeline.output_files import Summary
 
 __all__ = ["deadline_lines"]
 

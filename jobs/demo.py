@@ -13,7 +13,7 @@ from jobs.progress import shown_progress
 from jobs.report import write_report
 from jobs.shapes import write_shapes
 from pipeline.errors import UsageError
-from pipeline.output import RunFile, Summary
+from pipeline.output_files import RunFile, Summary
 from pipeline.settings import TagSettings
 from pipeline.tagging import tag_archive
 

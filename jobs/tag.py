@@ -24,7 +24,7 @@ from jobs.quantities import (
 )
 from jobs.thresholds import chosen_thresholds
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
-from pipeline.output import Summary
+from pipeline.output_files import Summary
 from pipeline.pacing import DeadlineSettings
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
@@ -169,12 +169,6 @@ class TagJob(Job):
         given = [name for name, is_given in ways.items() if is_given]
         if len(given) > 1:
             raise ValueError(f"{given[0]}: cannot be given together with {given[1]}")
-        return self
-
-    @model_validator(mode="after")
-    def _audit_has_early_answers(self) -> Self:
-        if self.audit is not None and self.full_depth:
-            raise ValueError("audit: cannot be given together with full_depth")
         return self
 
     @model_validator(mode="after")

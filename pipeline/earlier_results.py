@@ -20,7 +20,8 @@ from pipeline.committed_rows import CommittedRows
 from pipeline.errors import Reason
 from pipeline.shards import Shard
 from pipeline.table import OutputTable
-from pipeline.tally import Tally
+from pipeline.tally import FinishedShards, Tally
+from pipeline.too_early import TooEarly
 from pipeline.upgrades import TAG_COLUMNS, left_too_early
 
 __all__ = ["EarlierResults", "Found"]
@@ -59,6 +60,7 @@ class EarlierResults:
         thresholds: that each tag has to satisfy, one for each exit but the last; None if tags
             count whatever they left by.
         is_upgrade: shards that were finished may hold tags that do not.
+        finished: these shards.
     """
 
     def __init__(
@@ -69,12 +71,15 @@ class EarlierResults:
         retry: Collection[Reason] | None,
         thresholds: Sequence[float] | None,
         is_upgrade: bool,
+        finished: FinishedShards,
     ) -> None:
         self._num_stages = num_stages
         self._retry = None if retry is None else {reason.value for reason in retry}
         # A retry leaves tags alone, those that are too early as well.
         self._thresholds = thresholds if retry is None else None
-        self._is_upgrade = is_upgrade and self._thresholds is not None
+        self._too_early_rows: TooEarly | None = None
+        if is_upgrade and self._thresholds is not None:
+            self._too_early_rows = TooEarly(tags, finished, self._thresholds)
         self._tag_rows = CommittedRows(tags, ["etag", "gmacs", *TAG_COLUMNS])
         self._letter_rows = CommittedRows(dead_letters, ["reason", "etag"])
         self._letters_to_retry = self._keys_to_retry(dead_letters)
@@ -91,11 +96,27 @@ class EarlierResults:
         """Dead letters that are to be done again."""
         return len(self._letters_to_retry)
 
-    def is_to_reopen(self, shard: Shard) -> bool:
-        """Whether a shard that was finished may hold images that this run does again."""
-        if self._is_upgrade:
-            rows = self._tag_rows.rows_of([image.key for image in shard.images])
-            return bool(self._too_early(rows).any())
+    def of_finished(self, shard: Shard, done: Tally) -> Found | None:
+        """What this run does again of a shard that was finished; None if it stays as it is.
+
+        Args:
+            shard: the shard.
+            done: its results; changed if some of them are to be done again.
+        """
+        if self._too_early_rows is None:
+            return self.of(shard) if self._has_letters_to_retry(shard) else None
+        early = self._too_early_rows.of(shard)
+        if early is None:
+            found = self.of(shard)
+            return found if len(found.rows) else None
+        if not len(early.rows):
+            return None
+        np.subtract.at(done.exits, early.exit_stages - 1, 1)
+        np.subtract.at(done.copies, early.exit_stages - 1, early.are_copies)
+        keys = {shard.images[row].key for row in early.rows}
+        return Found(done, early.rows, num_too_early=len(keys), old_tags=keys)
+
+    def _has_letters_to_retry(self, shard: Shard) -> bool:
         keys = self._letters_to_retry
         if not len(keys):
             return False

@@ -81,7 +81,7 @@ class Ledger:
             shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
         )
         self._earlier = EarlierResults(
-            tags, dead_letters, num_stages, retry, thresholds, is_upgrade
+            tags, dead_letters, num_stages, retry, thresholds, is_upgrade, self._finished
         )
         # Rows that this run found to be out of date, and shards whose row must go before others.
         self._late_tags: set[str] = set()
@@ -110,12 +110,13 @@ class Ledger:
         num_images = len(shard.images)
         self.totals.num_images += num_images
         finished = self._finished.get(shard.name)
-        if finished is not None and not self._earlier.is_to_reopen(shard):
+        again = None if finished is None else self._earlier.of_finished(shard, finished)
+        if finished is not None and again is None:
             found = Found(finished, np.empty(0, dtype=np.int64))
         else:
             if finished is not None:
                 self._reopened.append(shard.name)
-            found = self._earlier.of(shard)
+            found = again or self._earlier.of(shard)
             self._late_tags |= found.late_tags
             self._late_letters |= found.late_letters
             entry = _OpenShard(shard, found)

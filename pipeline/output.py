@@ -11,24 +11,23 @@ OUT is a folder or `s3://bucket/prefix`; `storage/` makes them alike.
 """
 
 import logging
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from pipeline.audit import AuditSummary
 from pipeline.compaction import merge_small_files
 from pipeline.errors import UsageError
 from pipeline.lease import FOLDER, Lease
+from pipeline.output_files import RunFile, Summary
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import open_place
 from pipeline.table import OutputTable, open_delta
-from pipeline.thresholds_used import THRESHOLDS_USED, DeadlineOutcome
+from pipeline.table_columns import check_columns
+from pipeline.thresholds_used import THRESHOLDS_USED
 from pipeline.upgrades import looser_exit
 
-__all__ = ["Hardware", "ModelIdentity", "Output", "RunFile", "Summary"]
+__all__ = ["Output"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,92 +36,6 @@ _SORT_BY = ("key", "key", "shard")
 _FILES = ("run.json", THRESHOLDS_USED, "summary.json", "report.html", "_SUCCESS")
 # What a run that was killed at its very start may leave behind.
 _OWN_HIDDEN = (FOLDER + "/", *(f".{name}.partial" for name in _FILES))
-
-
-class ModelIdentity(BaseModel):
-    """Which model it was."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    digest: str
-    num_classes: int
-    grids: tuple[int, ...]
-    gmacs_per_exit: tuple[float, ...]
-
-
-class Hardware(BaseModel):
-    """What a run ran on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    cpu: str
-    num_cpus: int
-    gpus: tuple[str, ...]
-
-
-class RunFile(BaseModel):
-    """`run.json`: what makes a run continue an earlier one, and under which circumstances.
-
-    Attributes:
-        thresholds: of this run, never looser than those of earlier ones.
-        reached: while stricter ones are on their way into the output, those that every tag
-            satisfies already; None if these are `thresholds`.
-        audit: share of the images that went to full depth beside their early answer.
-        settings: what was asked for, for `dvt retry`; no credentials are among it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    run: str
-    inputs: tuple[str, ...]
-    model: ModelIdentity
-    thresholds: tuple[float, ...]
-    reached: tuple[float, ...] | None = None
-    top_k: int
-    keep_columns: tuple[str, ...] = ()
-    audit: float | None = None
-    dtype: str
-    batch_size: int
-    versions: dict[str, str]
-    hardware: Hardware
-    started_at: datetime
-    settings: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _thresholds_fit_exits(self) -> Self:
-        num_exits = len(self.model.gmacs_per_exit)
-        if len(self.thresholds) != num_exits - 1:
-            raise ValueError(
-                f"thresholds: {num_exits - 1} needed for {num_exits} exits, "
-                f"received {len(self.thresholds)}"
-            )
-        return self
-
-
-class Summary(BaseModel):
-    """The JSON line of `dvt tag`; in `summary.json` over all runs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    images: Annotated[int, Field(description="images the archive holds")]
-    tagged: int
-    dead_letters: int
-    skipped: Annotated[int, Field(description="images that earlier runs had done")]
-    tagged_before: Annotated[
-        int, Field(description="images with a tag of an earlier run; 0 over all runs")
-    ] = 0
-    too_early: Annotated[
-        int, Field(description="of those, left too early for these thresholds and done again")
-    ] = 0
-    exits: tuple[int, ...]
-    gmacs_per_image: float | None
-    gmacs_full_depth: float
-    seconds: float
-    images_per_second: float | None
-    out: str
-    audit: Annotated[
-        AuditSummary | None, Field(description="always over all runs; None if nothing is audited")
-    ] = None
-    deadline: Annotated[
-        DeadlineOutcome | None, Field(description="of this run; null without one")
-    ] = None
 
 
 class Output:
@@ -141,18 +54,23 @@ class Output:
         self._run: RunFile | None = None
         self._tables: list[OutputTable] = []
 
-    def claim(self, run: RunFile, overwrite: bool) -> RunFile:
+    def claim(self, run: RunFile, overwrite: bool, tags_schema: pa.Schema = TAGS_SCHEMA) -> RunFile:
         """Makes sure that this run may write here, and says so in `run.json`.
 
         Where tags may not satisfy the run's thresholds yet, the proof of completion goes first.
 
+        Args:
+            run: this run.
+            overwrite: remove what is there first.
+            tags_schema: with the columns that this job adds to a tag.
+
         Returns:
-            What is written, with what is reached so far.
+            What is written, with what is reached so far, and the audit of the runs before.
 
         Raises:
-            UsageError: the place holds something else, another run is at work, or it holds
-                results of another archive, model or number of labels, or of stricter thresholds,
-                which must not be mixed with these.
+            UsageError: the place holds something else, another run is at work, its tables have
+                other columns, or it holds results of another archive, model or number of labels,
+                or of stricter thresholds, which must not be mixed with these.
             OutputFailed: the storage cannot be used.
         """
         self._check_is_own()
@@ -164,8 +82,8 @@ class Output:
             if overwrite:
                 self._erase(self._lease.epoch)
             else:
-                reached = self._check_continues(run)  # again, now that nobody else writes
-                run = run.model_copy(update={"reached": reached})
+                run = self._check_continues(run)  # again, now that nobody else writes
+                self._check_columns(tags_schema)
             if run.reached is not None:
                 self.reopen()
             self._write_run(run)
@@ -199,6 +117,13 @@ class Output:
                 schema = pa.schema(delta.schema().to_arrow())
                 OutputTable(place, schema, epoch, sort_by).erase()
 
+    def _check_columns(self, tags_schema: pa.Schema) -> None:
+        """Before anything changes; a table that is not there yet gets the right ones."""
+        for name, schema in zip(_TABLES, _schemas(tags_schema), strict=True):
+            delta = open_delta(self.place.child(name))
+            if delta is not None:
+                check_columns(delta, schema)
+
     def release(self) -> None:
         """Lets the next run in."""
         if self._lease is not None:
@@ -222,11 +147,16 @@ class Output:
                 "choose another --out"
             ) from error
 
-    def _check_continues(self, run: RunFile) -> tuple[float, ...] | None:
-        """Returns the thresholds that all tags satisfy, if they are other than the run's."""
+    def _check_continues(self, run: RunFile) -> RunFile:
+        """Returns the run with what it takes over from the one before.
+
+        That is the audit, if it names none, and the thresholds that all tags satisfy, if they are
+        other than its own.
+        """
         earlier = self.run_file()
         if earlier is None:
-            return None
+            return run
+        audit = earlier.audit if run.audit is None else run.audit
         way_out = "choose another --out, or --overwrite to start anew"
         pairs = (
             ("archive", ", ".join(earlier.inputs), ", ".join(run.inputs)),
@@ -237,7 +167,7 @@ class Output:
             ),
             ("top-k", earlier.top_k, run.top_k),
             ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
-            ("audit", _share_text(earlier.audit), _share_text(run.audit)),
+            ("audit", _share_text(earlier.audit), _share_text(audit)),
         )
         for field, before, now in pairs:
             if before != now:
@@ -250,11 +180,13 @@ class Output:
             raise UsageError(
                 f"out: {self.place.uri} holds results of stricter thresholds: "
                 f"{earlier.thresholds[stage - 1]} at exit {stage}, not "
-                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, for looser "
-                f"ones {way_out}"
+                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, as by "
+                f"--thresholds with those of its run.json, or by --deadline again if it had one; "
+                f"for looser ones {way_out}"
             )
         reached = earlier.thresholds if earlier.reached is None else earlier.reached
-        return None if reached == run.thresholds else reached
+        reached_before = None if reached == run.thresholds else reached
+        return run.model_copy(update={"audit": audit, "reached": reached_before})
 
     def tables(
         self, tags_schema: pa.Schema = TAGS_SCHEMA
@@ -272,10 +204,9 @@ class Output:
             OutputFailed: the storage cannot be used.
         """
         assert self._lease is not None, "an output is claimed first"
-        schemas = (tags_schema, DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA)
         tags, dead_letters, shards = self._tables = [
             OutputTable(self.place.child(name), schema, self._lease.epoch, sort_by)
-            for name, schema, sort_by in zip(_TABLES, schemas, _SORT_BY, strict=True)
+            for name, schema, sort_by in zip(_TABLES, _schemas(tags_schema), _SORT_BY, strict=True)
         ]
         num_removed = sum(table.remove_leftovers() for table in self._tables)
         if num_removed:
@@ -308,6 +239,10 @@ class Output:
             if self._run is not None and self._run.reached is not None:
                 self._write_run(self._run.model_copy(update={"reached": None}))
             self.place.write("_SUCCESS", b"")
+
+
+def _schemas(tags_schema: pa.Schema) -> tuple[pa.Schema, ...]:
+    return tags_schema, DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA
 
 
 def _share_text(share: float | None) -> str:

@@ -14,7 +14,7 @@ from dvt.fast import StateFormat, state_bytes
 from pipeline.cascade_data import CascadeSettings
 from pipeline.decoding import DecodeMode, DecodeSettings
 from pipeline.errors import UsageError
-from pipeline.output import Hardware
+from pipeline.output_files import Hardware
 from pipeline.pools import PoolSettings
 from pipeline.scheduling import Limits, Pool
 from pipeline.settings import TagSettings

@@ -1,6 +1,6 @@
 """What a run records of itself: which archive and model, under which circumstances, asked how.
 
-`output.RunFile` is what is written; here it is filled in.
+`output_files.RunFile` is what is written; here it is filled in.
 """
 
 import uuid
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 import dvt
 from dvt.checkpoint import model_digest
 from dvt.device import best_device, inference_dtype
-from pipeline.output import ModelIdentity, RunFile
+from pipeline.output_files import ModelIdentity, RunFile
 from pipeline.placement import hardware
 from pipeline.settings import TagSettings
 

@@ -25,10 +25,11 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.errors import FencedOff, OutputFailed, UsageError
+from pipeline.errors import FencedOff, OutputFailed
 from pipeline.files import FileWriter, WrittenFile, epoch_of
 from pipeline.storage import Place, output_failures
 from pipeline.storage.failures import is_passing
+from pipeline.table_columns import add_missing_columns, check_columns
 
 __all__ = ["OutputTable", "open_delta"]
 
@@ -86,17 +87,14 @@ class OutputTable:
         self._is_stale = False
         self._last_ms = self._delta.transaction_version(_elapsed(epoch)) or 0
         self._transact([], [], True, (Transaction(_EPOCH, epoch),))
-        if self._has_schema():
+        if self._delta.schema() == Schema.from_arrow(schema):
             return
-        if not self.is_empty:
-            raise UsageError(
-                f"out: {place.uri} has other columns than this version of dvt, or this job, "
-                "writes; choose another --out, or --overwrite to start anew"
-            )
-        self._delta = self._opened("overwrite")
-
-    def _has_schema(self) -> bool:
-        return self._delta.schema() == Schema.from_arrow(self.schema)
+        check_columns(self._delta, schema)
+        if self.is_empty:
+            self._delta = self._opened("overwrite")
+            return
+        with output_failures(place.uri):
+            add_missing_columns(self._delta, schema)
 
     def _opened(self, mode: Literal["ignore", "overwrite"] = "ignore") -> DeltaTable:
         delta = open_delta(self.place) if mode == "ignore" else None
@@ -255,7 +253,9 @@ class OutputTable:
             table: pa.Table = dataset.to_table(columns=columns, filter=where)
         return table
 
-    def batches(self, columns: list[str], where: ds.Expression) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: list[str], where: ds.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """The same, a few rows at a time, as they are after the last commit."""
         self.check_epoch()
         with output_failures(self.place.uri):

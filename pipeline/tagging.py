@@ -22,7 +22,8 @@ from pipeline.deadline import Deadline
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.ledger import Ledger
 from pipeline.listing import listed_ahead
-from pipeline.output import Output, RunFile, Summary
+from pipeline.output import Output
+from pipeline.output_files import RunFile, Summary
 from pipeline.pacing import DeadlineSettings
 from pipeline.placement import Plan, plan_job
 from pipeline.progress import ProgressListener
@@ -102,7 +103,14 @@ def _run(
         why = " that fit --include and --exclude" if filters else ""
         raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}{why}")
     run = new_run_file(settings, source.names, model, thresholds)
-    run = output.claim(run, settings.overwrite)
+    run = output.claim(run, settings.overwrite, _tags_schema(source))
+    settings = replace(settings, audit=run.audit)  # maybe that of an earlier run
+    if run.reached is not None and retry is None:
+        logger.warning(
+            "%s has tags that may have left by the looser thresholds of before (%s, now %s); "
+            "those that these would not have let go are done again",
+            *(settings.out, _text(run.reached), _text(run.thresholds)),
+        )
     try:
         return _tag(settings, source, model, run, output, listener, retry, started_s)
     finally:
@@ -122,7 +130,7 @@ def _tag(
     """The work on an output that was claimed."""
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
-    tables = output.tables(pa.schema([*TAGS_SCHEMA, *source.kept]))
+    tables = output.tables(_tags_schema(source))
     is_upgrade = run.reached is not None
     ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_upgrade)
     work = _work(source, ledger)
@@ -173,6 +181,14 @@ def _tag(
         "deadline": None if deadline is None else deadline.outcome(),
     }
     return now.model_copy(update=of_this_run)
+
+
+def _text(thresholds: tuple[float, ...]) -> str:
+    return " / ".join(f"{threshold:.4g}" for threshold in thresholds)
+
+
+def _tags_schema(source: Archive) -> pa.Schema:
+    return pa.schema([*TAGS_SCHEMA, *source.kept])
 
 
 def _deadline(

@@ -95,10 +95,31 @@ class FinishedShards:
         self._num_dead_letters = rows["num_dead_letters"].to_numpy()[order]
         self._is_asked_for = np.zeros(len(names), dtype=np.bool_)
 
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def place(self, name: str) -> int | None:
+        """Number of a finished shard among all of them; None if it is not finished."""
+        place = int(np.searchsorted(self._names, name.encode()))
+        is_finished = place < len(self._names) and self._names[place] == name.encode()
+        return place if is_finished else None
+
+    def places(self, names: pa.ChunkedArray) -> NDArray[np.int64]:
+        """The same for many names; -1 for what is not finished."""
+        if not len(self._names):
+            return np.full(len(names), -1)
+        wanted = np.array(names.to_numpy(zero_copy_only=False), dtype=np.bytes_)
+        places = np.minimum(np.searchsorted(self._names, wanted), len(self._names) - 1)
+        return np.where(self._names[places] == wanted, places, -1)
+
+    def num_tagged(self, place: int) -> int:
+        """Images of a shard that were answered; see `place`."""
+        return int(self._exits[place].sum())
+
     def get(self, name: str) -> Tally | None:
         """The results of a finished shard; None if it is not finished."""
-        place = int(np.searchsorted(self._names, name.encode()))
-        if place == len(self._names) or self._names[place] != name.encode():
+        place = self.place(name)
+        if place is None:
             return None
         self._is_asked_for[place] = True
         return Tally(

@@ -7,7 +7,7 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 from dataclasses import dataclass, field
 
 from pipeline.audit import AuditSummary
-from pipeline.output import RunFile
+from pipeline.output_files import RunFile
 from pipeline.thresholds_used import UsedFrom
 
 __all__ = [

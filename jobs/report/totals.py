@@ -19,7 +19,7 @@ from jobs.report.data import (
 )
 from jobs.report.ranking import PictureRanking
 from pipeline.audit import AuditCounts, AuditSummary, summarise_audit
-from pipeline.output import RunFile
+from pipeline.output_files import RunFile
 
 __all__ = ["AuditTotals", "DeadLetterTotals", "ShardTotals", "TagTotals"]
 

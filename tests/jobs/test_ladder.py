@@ -10,7 +10,7 @@ from jobs.held_out import calibrated_model, kept_held_out
 from jobs.ladder import kept_ladder
 from jobs.thresholds import DEFAULT_DELTA
 from pipeline.errors import UsageError
-from pipeline.output import Summary
+from pipeline.output_files import Summary
 from pipeline.thresholds_used import DeadlineOutcome
 
 IDENTITY = calibrated_model(dvt.load_model("shapes"))

@@ -13,7 +13,7 @@ from dvt.preprocess import normalise, pixels_to_unit
 from jobs.labelled import load_labelled
 from jobs.shapes import WrittenArchive
 from jobs.tag import summary_lines
-from pipeline.output import Summary
+from pipeline.output_files import Summary
 from pipeline.placement import decode_settings
 from tests.command_line import SHAPES, dvt, rows
 

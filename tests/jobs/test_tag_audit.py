@@ -14,7 +14,7 @@ from jobs.shapes import write_shapes
 from pipeline.audit import AuditSummary, in_audit
 from tests.command_line import SHAPES, Finished, dvt, rows
 
-pytestmark = pytest.mark.timeout(600)  # four runs, each with a Ray of its own
+pytestmark = pytest.mark.timeout(600)  # five runs, each with a Ray of its own
 
 NUM_IMAGES, SHARE = 600, 0.5
 HASTY = [0.7, 0.9]  # so that early answers differ from full depth's
@@ -90,9 +90,18 @@ def test_audited_rows_have_the_answer_of_a_full_depth_run_and_all_else_is_as_wit
     assert again.json["audit"]["images"] == len(audited) + 1
     over_all = json.loads((out / "summary.json").read_text())["audit"]
     assert over_all == again.json["audit"]
+
     in_report = build_report(out).audit
     assert in_report is not None
     of_summary = AuditSummary.model_validate(over_all)
     assert in_report.exits == of_summary.exits
     assert in_report.compute_saved == pytest.approx(of_summary.compute_saved)
     assert in_report.extra_gmacs == pytest.approx(of_summary.extra_gmacs)
+
+    stricter = finished(dvt("tag", *SHAPES, images, "--out", out, "--full-depth", "--json"))
+    assert stricter.json["audit"]["images"] == len(audited) + 1
+    assert stricter.json["audit"]["agreement"] == 1
+    assert all(
+        (row["audit_label_id"] is not None) == in_audit([key], SHARE)[0]
+        for key, row in tags(out).items()
+    )

@@ -98,6 +98,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
 
     second = dvt(*tag_command(images, out, stricter))
     assert second.code == 0, second.err
+    assert "looser thresholds of before (0.3 / 0.3, now " in second.err
     assert unmarked(out) == to_do
     num_left = len(to_do - done)
     assert (second.json["tagged"], second.json["skipped"]) == (num_left, 5000 - num_left)

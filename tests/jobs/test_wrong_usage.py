@@ -102,7 +102,6 @@ def test_an_output_of_another_archive(
         (["--max-errors", "200%"], "max_errors"),
         (["--audit", "0%"], "audit"),
         (["--audit", "1"], "audit"),
-        (["--audit", "1%", "--full-depth"], "audit: cannot be given together with full_depth"),
         (["--no-such-flag"], "no-such-flag"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
     ],

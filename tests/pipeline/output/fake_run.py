@@ -14,7 +14,8 @@ import pipeline.lease
 from pipeline.commits import CommitQueue
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.ledger import Ledger
-from pipeline.output import ModelIdentity, Output, RunFile, Summary
+from pipeline.output import Output
+from pipeline.output_files import ModelIdentity, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.shards import Shard, cut_shards
 from pipeline.tally import Tally

@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 
 from pipeline.errors import Reason
 from pipeline.ledger import Ledger
-from pipeline.output import Output, Summary
+from pipeline.output import Output
+from pipeline.output_files import Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.shards import Shard, cut_shards
 from pipeline.tally import Tally

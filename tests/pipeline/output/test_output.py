@@ -8,8 +8,11 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
-from pipeline.output import ModelIdentity, Output, RunFile, Summary
-from pipeline.records import TAGS_SCHEMA
+from pipeline.output import Output
+from pipeline.output_files import ModelIdentity, RunFile, Summary
+from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
+from pipeline.storage import open_place
+from pipeline.table import OutputTable
 from tests.command_line import rows
 from tests.pipeline.output.fake_run import run_file
 from tests.pipeline.output.tables import tables_in
@@ -103,13 +106,68 @@ def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole
     assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
 
 
+def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: Path) -> None:
+    claim(tmp_path, run_file(audit=0.01))
+    deeper: dict[str, object] = {"thresholds": (2.0,)}
+    for changes in ({}, deeper, deeper | {"audit": 0.01}):
+        output = Output(tmp_path)
+        assert output.claim(run_file(**changes), overwrite=False).audit == 0.01
+        output.release()
+        run = output.run_file()
+        assert run is not None
+        assert run.audit == 0.01
+    with pytest.raises(UsageError, match="another audit: 1 %, not 2 %"):
+        claim(tmp_path, run_file(thresholds=(2.0,), audit=0.02))
+    claim(tmp_path, run_file(), overwrite=True)
+    run = Output(tmp_path).run_file()
+    assert run is not None
+    assert run.audit is None
+
+
+def old_table(folder: Path, without: tuple[str, ...]) -> None:
+    """Tags of a version that did not write these columns, one row of them."""
+    schema = pa.schema([field for field in TAGS_SCHEMA if field.name not in without])
+    tags = OutputTable(open_place(folder).child("tags"), schema, 1, "key")
+    row = {"key": "a", "exit_stage": 1, "exit_confidences": [0.6]}
+    tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=schema))], 1.0)
+
+
+def test_tags_of_before_there_were_audits_are_continued(tmp_path: Path) -> None:
+    claim(tmp_path, run_file())
+    old_table(tmp_path, AUDIT_COLUMNS)
+    for key in "bc":
+        output = Output(tmp_path)
+        output.claim(run_file(thresholds=(0.7,)), overwrite=False)
+        tags = output.tables()[0]
+        row = {"key": key, "exit_stage": 1, "audit_label_id": 1, "audit_confidence": 0.5}
+        tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)
+        output.merge_files()
+        output.release()
+    found = {row["key"]: row["audit_label_id"] for row in rows(tmp_path / "tags")}
+    assert found == {"a": None, "b": 1, "c": 1}
+
+
+def test_tables_of_other_columns_are_refused_before_anything_changes(tmp_path: Path) -> None:
+    claim(tmp_path, run_file()).complete(SUMMARY)
+    old_table(tmp_path, ("gmacs",))
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(UsageError, match="has other columns"):
+        claim(tmp_path, run_file(thresholds=(0.7,)))
+    assert (tmp_path / "_SUCCESS").exists()
+    assert (tmp_path / "run.json").read_bytes() == before
+    claim(tmp_path, run_file(thresholds=(0.7,)), overwrite=True)
+
+
 def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> None:
     model = ModelIdentity(
         name="m", digest="d", num_classes=2, grids=(2, 3, 4), gmacs_per_exit=(1.0, 3.0, 5.0)
     )
     claim(tmp_path, run_file(model=model, thresholds=(0.5, 0.7)))
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(UsageError, match=r"0\.7 at exit 2, not 0\.6;.*--overwrite to start anew$"):
+    with pytest.raises(
+        UsageError,
+        match=r"0\.7 at exit 2, not 0\.6;.* --thresholds .*run\.json.* --overwrite to start anew$",
+    ):
         claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)))
     assert (tmp_path / "run.json").read_bytes() == before
     claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)), overwrite=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.committed_rows import CommittedRows
 from pipeline.errors import Reason
 from pipeline.ledger import Ledger
 from pipeline.output import Output
@@ -24,6 +25,8 @@ from tests.pipeline.output.fake_tagging import (
     KEYS,
     check_every_version,
     check_is_whole,
+    confidence_of,
+    exit_at,
     shards_of,
     tag,
     tag_table,
@@ -120,6 +123,50 @@ def test_a_copy_that_left_too_early_is_done_again_too(tmp_path: Path) -> None:
     output.release()
     (recorded,) = rows_by_duckdb(tmp_path / "shards")
     assert (recorded["exits"], recorded["copies"], recorded["gmacs"]) == ([1, 2], [0, 1], 4.0)
+
+
+def test_keys_in_no_order_cost_one_reading_of_the_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = np.random.default_rng(0).permutation(60)
+    keys = tuple(f"{chr(97 + n % 26)}{n % 10}-{n}" for n in numbers.tolist())
+    tag(tmp_path, 0.2, "first", keys, dead={keys[3]})
+    num_read = {"batches": 0, "_batches": 0}
+
+    def counted(kind: type, name: str) -> None:
+        read = getattr(kind, name)
+
+        def count(*arguments: Any) -> Any:
+            num_read[name] += 1
+            return read(*arguments)
+
+        monkeypatch.setattr(kind, name, count)
+
+    counted(OutputTable, "batches")
+    counted(CommittedRows, "_batches")
+    done, ledger = tag(tmp_path, 0.6, "second", keys, dead=set())
+    too_early = {key for key in keys if 0.2 <= confidence_of(key) < 0.6 and key != keys[3]}
+    assert sorted(done) == sorted(too_early)
+    assert num_read == {"batches": 1, "_batches": 0}
+    assert len({shard.name for shard in shards_of(keys)}) >= 12
+    assert {key for key, (run, _) in tags_in(tmp_path).items() if run == "second"} == too_early
+    exits = [stage for _, stage in tags_in(tmp_path).values()]
+    assert ledger.totals.all_runs.exits.tolist() == [exits.count(1), exits.count(2)]
+    in_shards = np.array([row["exits"] for row in rows_by_duckdb(tmp_path / "shards")])
+    assert in_shards.sum(axis=0).tolist() == [exits.count(1), exits.count(2)]
+
+
+@pytest.mark.parametrize("later", ["c5", "b9", "f9"])
+def test_shards_whose_tags_name_shards_of_a_smaller_archive_are_compared(
+    tmp_path: Path, later: str
+) -> None:
+    tag(tmp_path, 0.2, "first", tuple(key for key in KEYS if key != later))
+    assert tag(tmp_path, 0.2, "grown")[0] == [later]
+    assert tag(tmp_path, 0.6, "stricter")[0] == ["c5", "g3"]
+    tags = tags_in(tmp_path)
+    assert {key: stage for key, (_, stage) in tags.items()} == {
+        key: exit_at(key, 0.6) for key in KEYS if key not in DEAD
+    }
 
 
 def test_an_image_that_cannot_be_read_any_more_becomes_a_dead_letter(tmp_path: Path) -> None:
