@@ -108,17 +108,15 @@ class Deadline:
 
     def plan(
         self,
-        num_images: int | None,
-        num_without: int,
+        num_to_do: int | None,
         num_done: int,
         load_of: Callable[[int], PoolLoad],
     ) -> None:
         """Chooses thresholds anew, if it is time for that.
 
         Args:
-            num_images: in the archive; None while unknown.
-            num_without: of them, those that are not for this run to do.
-            num_done: of them, those that this run has done.
+            num_to_do: images that are for this run to do; None while unknown.
+            num_done: of them, those that it has done.
             load_of: of a pool.
         """
         self._num_done = num_done
@@ -126,11 +124,11 @@ class Deadline:
         if now_s - self._planned_s < self._plan_every_s:
             return
         self._planned_s = now_s
-        if num_images is None:
+        if num_to_do is None:
             self._use_cheapest()
         else:
             loads = [load_of(pool) for pool in range(len(self._pools))]
-            backlog = self._backlog(max(0, num_images - num_without - num_done), loads)
+            backlog = self._backlog(max(0, num_to_do - num_done), loads)
             end_s = self._settings.seconds
             left_s = end_s - reserve_s(end_s, self._start_s) - self.elapsed_s
             self._rung = self._pacer.choose(left_s, backlog)
