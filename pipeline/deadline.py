@@ -33,6 +33,7 @@ class Deadline:
         batch_size: of the pools.
         started_s: when the run started, by the clock.
         used: takes down the changes.
+        audit: share of the images that go through all stages in any case.
         clock: in seconds; never goes back.
     """
 
@@ -44,6 +45,7 @@ class Deadline:
         batch_size: int,
         started_s: float,
         used: ThresholdsUsed,
+        audit: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -52,7 +54,7 @@ class Deadline:
         self._used = used
         self._clock = clock
         self._pacer = Pacer(
-            settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds)
+            settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds), audit
         )
         self._thresholds = [(*rung.thresholds, TAKES_ALL) for rung in settings.rungs]
         self._start_s = 0.0  # until the first call

@@ -135,7 +135,8 @@ def _tag(
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
             used = ThresholdsUsed(output.place, run.run)
-            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used)
+            audit = run.audit or 0.0
+            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, audit)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray
@@ -181,10 +182,11 @@ def _deadline(
     gmacs: tuple[float, ...],
     started_s: float,
     used: ThresholdsUsed,
+    audit: float,
 ) -> Deadline:
     pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
     batch_size = max(pool.cascade.batch_size for pool in plan.pools)
-    return Deadline(settings, gmacs, pools, batch_size, started_s, used)
+    return Deadline(settings, gmacs, pools, batch_size, started_s, used, audit)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:

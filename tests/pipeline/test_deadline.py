@@ -39,7 +39,7 @@ def made(
     tmp_path: Path, clock: Clock, seconds: float, pools: tuple[tuple[int, int], ...] = ((1, 3),)
 ) -> Deadline:
     used = ThresholdsUsed(open_place(tmp_path), "run")
-    return Deadline(DeadlineSettings(seconds, RUNGS), GMACS, pools, 16, clock(), used, clock)
+    return Deadline(DeadlineSettings(seconds, RUNGS), GMACS, pools, 16, clock(), used, clock=clock)
 
 
 def load(num_ready: int = 1, waiting: int = 0, held: int = 0) -> PoolLoad:
@@ -50,11 +50,11 @@ def one(pool_load: PoolLoad) -> Callable[[int], PoolLoad]:
     return lambda pool: pool_load
 
 
-def batches(seconds_per_gmac: float) -> tuple[StageWork, ...]:
-    """A hundred images at full depth."""
+def batches(seconds_per_gmac: float, number: int = 100) -> tuple[StageWork, ...]:
+    """Images at full depth."""
     return tuple(
-        StageWork(100, went_on, 100 * gmacs * seconds_per_gmac)
-        for gmacs, went_on in ((1, 100), (2, 100), (5, 0))
+        StageWork(number, went_on, number * gmacs * seconds_per_gmac)
+        for gmacs, went_on in ((1, number), (2, number), (5, 0))
     )
 
 
@@ -85,7 +85,7 @@ def test_an_archive_that_is_nearly_done_is_done_at_full_depth(
         totals.meet(9500, 0)
         assert deadline.thresholds(call) == (2.0, 2.0, -INF)
         clock.now_s += 2
-        work = batches(0.0025)
+        work = batches(0.0005, 500)
         deadline.note(call, actor=5, pool=0, work=work, waiting=(0, 0, 0))
         deadline.plan(totals.num_to_do(1_000_000), 500 * (call + 1), one(load()))
     assert not caplog.records
