@@ -134,7 +134,7 @@ def _tag(
         work = itertools.chain([first], work)
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
-            used = ThresholdsUsed(output.place, run.run)
+            used = ThresholdsUsed(output.place, run.run, tables[0].check_epoch)
             audit = run.audit or 0.0
             deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, audit)
         started = time.monotonic()

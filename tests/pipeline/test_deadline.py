@@ -38,7 +38,7 @@ def clock() -> Clock:
 def made(
     tmp_path: Path, clock: Clock, seconds: float, pools: tuple[tuple[int, int], ...] = ((1, 3),)
 ) -> Deadline:
-    used = ThresholdsUsed(open_place(tmp_path), "run")
+    used = ThresholdsUsed(open_place(tmp_path), "run", lambda: None)
     return Deadline(DeadlineSettings(seconds, RUNGS), GMACS, pools, 16, clock(), used, clock=clock)
 
 

@@ -216,10 +216,10 @@ def test_thresholds_that_moved_are_shown_over_time(make_output: MakeOutput, tags
     """Of the last run, `b`; of its 40 entries 24 are shown."""
     out = make_output(tags)
     assert "Thresholds over time" not in render_html(build_report(out))
-    used = ThresholdsUsed(open_place(out), "a")
+    used = ThresholdsUsed(open_place(out), "a", lambda: None)
     used.add(1.0, 0, 9, (0.111, 0.111))
     used.write()
-    used = ThresholdsUsed(open_place(out), "b")
+    used = ThresholdsUsed(open_place(out), "b", lambda: None)
     for move in range(40):
         used.add(60.0 * move, 100 * move, move, (2.0 if move == 0 else 0.9 - move / 1000, 0.5))
     used.write()
