@@ -188,7 +188,7 @@ class Deadline:
         self._used.write()
 
     def outcome(self) -> DeadlineOutcome:
-        """What became of it; the run is over."""
+        """What became of it; all answers are committed."""
         used = self._used.of_this_run
         rungs = [entry.rung for entry in used]
         return DeadlineOutcome(

@@ -232,7 +232,7 @@ def half_life_s(seconds: float) -> float:
 
 
 def reserve_s(seconds: float, start_s: float) -> float:
-    """What a run keeps for its end: the last commit, merging files, Ray's end.
+    """What a run keeps for its end: the last commit, Ray's end.
 
     Args:
         seconds: that the run may take.

@@ -33,7 +33,7 @@ from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
 from pipeline.table import OutputTable
 from pipeline.tally import Tally
-from pipeline.thresholds_used import ThresholdsUsed
+from pipeline.thresholds_used import DeadlineOutcome, ThresholdsUsed
 
 __all__ = ["retry_dead_letters", "tag_archive"]
 
@@ -129,6 +129,7 @@ def _tag(
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
     deadline: Deadline | None = None
+    outcome: DeadlineOutcome | None = None
     if first is not None:
         output.reopen()
         work = itertools.chain([first], work)
@@ -147,6 +148,7 @@ def _tag(
                 if deadline is not None:
                     deadline.save()
             seconds = time.monotonic() - started
+        outcome = None if deadline is None else deadline.outcome()
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     if not ledger.is_complete:
@@ -171,7 +173,7 @@ def _tag(
     of_this_run = {
         "tagged_before": totals.num_tagged_before,
         "too_early": totals.num_too_early,
-        "deadline": None if deadline is None else deadline.outcome(),
+        "deadline": outcome,
     }
     return now.model_copy(update=of_this_run)
 

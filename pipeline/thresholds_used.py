@@ -52,7 +52,7 @@ class DeadlineOutcome(BaseModel):
 
     Attributes:
         deadline_s: asked for, from the start of the run.
-        ended_s: when all was done.
+        ended_s: when every answer was committed and Ray had ended; small files are merged later.
         moves: how often the thresholds changed.
         safest: thresholds of the safest rung that was used; None if nothing was computed.
         loosest: of the cheapest one.
