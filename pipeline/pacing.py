@@ -4,7 +4,7 @@ The seconds that are left to work are predicted for every rung of a ladder (`dvt
 
     images through a stage   those that wait for it, and of those further up the share that will
                              come: what the held-out images say of the rung, moved by what was seen
-                             of this archive (its odds, so that "all" and "none" stay what they are);
+                             of this archive (its odds, so that "all" and "none" stay so);
                              images of an audit come all
     seconds of a stage       images times the seconds that one took lately; of a stage that has not
                              run yet, by its MACs

@@ -97,9 +97,7 @@ class Plant:
 
     def run(self) -> float:
         """To the end; returns when that was."""
-        pacer = Pacer(
-            self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit
-        )
+        pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit)
         num_images = self.confidences.shape[1]
         calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
         kept_s = reserve_s(self.deadline_s, self.start_s)

@@ -98,8 +98,7 @@ def test_rows_end_where_some_way_of_moving_on_them_would_be_below_the_floor() ->
     random, images = np.random.default_rng(7), np.arange(3000)
     for _ in range(20):
         leaves = (
-            confidences[:-1]
-            >= np.array(kept)[random.integers(0, len(kept), (2, 3000)), [[0], [1]]]
+            confidences[:-1] >= np.array(kept)[random.integers(0, len(kept), (2, 3000)), [[0], [1]]]
         )
         exits = np.where(leaves.any(axis=0), leaves.argmax(axis=0), 2)
         assert correct[exits, images].mean() >= full_depth - 0.02
