@@ -7,7 +7,6 @@ from dvt.calibration import (
     HeldOut,
     Rung,
     certified_rows,
-    evaluate_thresholds,
     nested_rows,
     rows_above,
     rungs_of,
@@ -70,20 +69,30 @@ def found_ladder(
         limit = f"certified, whichever are used when: {_lost(of, max_drop)}"
     else:
         assert floor is not None
-        right, confidences = held_out.right(of), held_out.confidences
-        rows = nested_rows(confidences, held_out.agrees, right, costs)
-        rows = rows_above(rows, confidences, right, costs, floor)
+        first, second = _halves(held_out)
+        right = second.right(of)
+        rows = nested_rows(first.confidences, first.agrees, first.right(of), costs)
+        rows = rows_above(rows, second.confidences, right, floor)
         if not rows:
-            best = evaluate_thresholds(confidences, right, (2.0,) * (len(costs) - 1), costs)
             raise UsageError(
-                f"floor: must be at most full depth's {of} on {held_out.data}, "
-                f"{percent(best.accuracy)} (got {percent(floor)})"
+                f"floor: must be at most full depth's {of} on the second half of {held_out.data}, "
+                f"{percent(round(float(right[-1].mean()), 4))} (got {percent(floor)})"
             )
-        limit = f"expected at all times: {of} of at least {percent(floor)} on {held_out.data}"
+        limit = (
+            f"expected, whichever are used when: {of} of at least {percent(floor)} on "
+            f"{held_out.data}"
+        )
     rungs = rungs_of(rows, held_out.confidences, costs, _MOST_RUNGS)
     if len(rungs) == 1:
         limit = "nothing cheaper than full depth is allowed, so that no time can be saved"
     return Ladder(rungs, (limit, _range(rungs)))
+
+
+def _halves(held_out: HeldOut) -> tuple[HeldOut, HeldOut]:
+    first, second = held_out.halves()
+    if not first.num_images or not second.num_images:
+        raise UsageError(f"floor: the {held_out.num_images} held-out images are too few for it")
+    return first, second
 
 
 def _lost(of: str, max_drop: float) -> str:

@@ -159,7 +159,9 @@ class CascadeRunner:
             if place == self._num_here:
                 self._pack(place, images)
             else:
-                with self._meter.batch(place, len(images)):
+                early = images.early
+                num_audited = 0 if early is None else int(early.is_audited.sum())
+                with self._meter.batch(place, len(images), num_audited):
                     self._run_or_split(place, images, answers, failures)
 
     def _pack(self, place: int, images: Waiting) -> None:

@@ -167,10 +167,9 @@ class Coordinator:
 
     def _keep_to_deadline(self) -> None:
         if self._deadline is not None:
-            totals, num_done = self._ledger.totals, self._results.answered.num_done
-            num_without = totals.num_skipped + totals.num_left
-            num_images = self._count_images()
-            self._deadline.plan(num_images, num_without, num_done, self._scheduler.load)
+            num_images, num_done = self._count_images(), self._results.answered.num_done
+            num_to_do = None if num_images is None else self._ledger.totals.num_to_do(num_images)
+            self._deadline.plan(num_to_do, num_done, self._scheduler.load)
 
     def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
         """Of a call, as its last argument; none where they are the job's."""

@@ -33,6 +33,7 @@ class Deadline:
         batch_size: of the pools.
         started_s: when the run started, by the clock.
         used: takes down the changes.
+        audit: share of the images that go through all stages in any case.
         clock: in seconds; never goes back.
     """
 
@@ -44,6 +45,7 @@ class Deadline:
         batch_size: int,
         started_s: float,
         used: ThresholdsUsed,
+        audit: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -52,7 +54,7 @@ class Deadline:
         self._used = used
         self._clock = clock
         self._pacer = Pacer(
-            settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds)
+            settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds), audit
         )
         self._thresholds = [(*rung.thresholds, TAKES_ALL) for rung in settings.rungs]
         self._start_s = 0.0  # until the first call
@@ -108,17 +110,15 @@ class Deadline:
 
     def plan(
         self,
-        num_images: int | None,
-        num_without: int,
+        num_to_do: int | None,
         num_done: int,
         load_of: Callable[[int], PoolLoad],
     ) -> None:
         """Chooses thresholds anew, if it is time for that.
 
         Args:
-            num_images: in the archive; None while unknown.
-            num_without: of them, those that are not for this run to do.
-            num_done: of them, those that this run has done.
+            num_to_do: images that are for this run to do; None while unknown.
+            num_done: of them, those that it has done.
             load_of: of a pool.
         """
         self._num_done = num_done
@@ -126,11 +126,11 @@ class Deadline:
         if now_s - self._planned_s < self._plan_every_s:
             return
         self._planned_s = now_s
-        if num_images is None:
+        if num_to_do is None:
             self._use_cheapest()
         else:
             loads = [load_of(pool) for pool in range(len(self._pools))]
-            backlog = self._backlog(max(0, num_images - num_without - num_done), loads)
+            backlog = self._backlog(max(0, num_to_do - num_done), loads)
             end_s = self._settings.seconds
             left_s = end_s - reserve_s(end_s, self._start_s) - self.elapsed_s
             self._rung = self._pacer.choose(left_s, backlog)
@@ -188,7 +188,7 @@ class Deadline:
         self._used.write()
 
     def outcome(self) -> DeadlineOutcome:
-        """What became of it; the run is over."""
+        """What became of it; all answers are committed."""
         used = self._used.of_this_run
         rungs = [entry.rung for entry in used]
         return DeadlineOutcome(

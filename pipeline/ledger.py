@@ -88,7 +88,10 @@ class Ledger:
         self._late_letters: set[str] = set()
         self._reopened: list[str] = []
         self._unrecorded: list[dict[str, Any]] = []
-        self.totals = Totals(Tally.zero(num_stages), Tally.zero(num_stages))
+        num_results = tags.num_rows + dead_letters.num_rows
+        self.totals = Totals(
+            Tally.zero(num_stages), Tally.zero(num_stages), num_results=num_results
+        )
 
     @property
     def num_to_retry(self) -> int:
@@ -124,7 +127,9 @@ class Ledger:
                 self._open[number] = entry
             elif not found.num_left:
                 self._unrecorded.append(self._row(entry))
-        self.totals.num_skipped += num_images - len(found.rows) - found.num_left
+        num_skipped = num_images - len(found.rows) - found.num_left
+        self.totals.num_skipped += num_skipped
+        self.totals.meet(num_skipped, len(found.old_tags | found.old_letters))
         self.totals.num_left += found.num_left
         self.totals.num_too_early += found.num_too_early
         self.totals.num_tagged_before += found.done.num_tagged + found.num_too_early

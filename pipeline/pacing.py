@@ -4,7 +4,8 @@ The seconds that are left to work are predicted for every rung of a ladder (`dvt
 
     images through a stage   those that wait for it, and of those further up the share that will
                              come: what the held-out images say of the rung, moved by what was seen
-                             of this archive (its odds, so that "all" and "none" stay what they are)
+                             of this archive (its odds, so that "all" and "none" stay so);
+                             images of an audit come all
     seconds of a stage       images times the seconds that one took lately; of a stage that has not
                              run yet, by its MACs
     seconds of a pool        of its stages, over its actors, over the share of an actor's time that
@@ -97,6 +98,7 @@ class Pacer:
         pools: first and last stage of each pool, from 1.
         batch_size: of the pools.
         half_life_s: after this time, what was measured counts half.
+        audit: share of the images that go through all stages whatever they are told.
 
     Attributes:
         rung: the one in use.
@@ -109,17 +111,19 @@ class Pacer:
         pools: Sequence[tuple[int, int]],
         batch_size: int,
         half_life_s: float,
+        audit: float = 0.0,
     ) -> None:
         self.rung = 0
         self._pools = [slice(first - 1, last) for first, last in pools]
         self._batch_size = batch_size
         self._half_life_s = half_life_s
+        self._audit = audit
         self._gmacs = np.diff(np.array(gmacs_per_exit), prepend=0.0)
         self._goes_on_RE = np.array([rung.goes_on for rung in rungs]).reshape(len(rungs), -1)
         num_stages = len(self._gmacs)
-        # Decayed sums: images and seconds of each stage; images at each exit that might have left
-        # or gone on, and of these those that went on, and were expected to.
-        self._images, self._seconds = np.zeros(num_stages), np.zeros(num_stages)
+        # Decayed sums: images, audited ones and seconds of each stage; images at each exit that
+        # might have left or gone on, and of these those that went on, and were expected to.
+        self._images, self._audited, self._seconds = np.zeros((3, num_stages))
         self._judged, self._went_on, self._expected = np.zeros((3, num_stages - 1))
         self._in_stages_s = self._turnaround_s = 0.0
         self._noted_s: float | None = None
@@ -134,22 +138,25 @@ class Pacer:
         self._decay(now_s)
         for stage, work in enumerate(worked.stages, start=worked.first_stage):
             self._images[stage] += work.images
+            self._audited[stage] += work.audited
             self._seconds[stage] += work.seconds
             self._in_stages_s += work.seconds
             if stage == len(self._judged):
                 continue
             expected = self._goes_on_RE[worked.rung, stage]
             if 0 < expected < 1:
-                self._judged[stage] += work.images
-                self._went_on[stage] += work.went_on
-                self._expected[stage] += work.images * expected
+                num_free = work.images - work.audited
+                self._judged[stage] += num_free
+                self._went_on[stage] += max(0, work.went_on - work.audited)
+                self._expected[stage] += num_free * expected
         self._turnaround_s += worked.turnaround_s
 
     def _decay(self, now_s: float) -> None:
         before_s = now_s if self._noted_s is None else self._noted_s
         self._noted_s = now_s
         share = 0.5 ** ((now_s - before_s) / self._half_life_s)
-        for sums in (self._images, self._seconds, self._judged, self._went_on, self._expected):
+        by_stage = (self._images, self._audited, self._seconds)
+        for sums in (*by_stage, self._judged, self._went_on, self._expected):
             sums *= share
         self._in_stages_s *= share
         self._turnaround_s *= share
@@ -170,13 +177,16 @@ class Pacer:
         """Predicted time to the last answer under each rung, [R]."""
         costs_s = self._seconds_per_image()
         goes_on_RE = self._goes_on()
-        coming_R = np.full(len(goes_on_RE), float(backlog.not_begun))
+        audited_E = (self._audited + self._audit) / (self._images + 1)
+        audited = self._audit * backlog.not_begun
+        free_R = np.full(len(goes_on_RE), backlog.not_begun - audited)
         work_ER = []
         for stage, cost_s in enumerate(costs_s):
-            through_R = coming_R + (backlog.waiting[stage] if stage else 0)
-            work_ER.append(through_R * cost_s)
-            if stage < len(costs_s) - 1:
-                coming_R = through_R * goes_on_RE[:, stage]
+            if stage:
+                audited += backlog.waiting[stage] * audited_E[stage]
+                free_R = free_R * goes_on_RE[:, stage - 1]
+                free_R = free_R + backlog.waiting[stage] * (1 - audited_E[stage])
+            work_ER.append((audited + free_R) * cost_s)
         busy = (self._in_stages_s + _AS_BUSY_S) / (self._turnaround_s + _AS_BUSY_S)
         pools_R = [
             np.sum(work_ER[stages], axis=0) / (max(1, actors) * min(1.0, busy))
@@ -222,7 +232,7 @@ def half_life_s(seconds: float) -> float:
 
 
 def reserve_s(seconds: float, start_s: float) -> float:
-    """What a run keeps for its end: the last commit, merging files, Ray's end.
+    """What a run keeps for its end: the last commit, Ray's end.
 
     Args:
         seconds: that the run may take.

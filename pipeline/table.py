@@ -281,6 +281,12 @@ class OutputTable:
         return pa.table(self._delta.get_add_actions(flatten=True))
 
     @property
+    def num_rows(self) -> int:
+        """Committed rows, as far as the log tells."""
+        files = self.files()
+        return sum(filter(None, files["num_records"].to_pylist())) if files.num_rows else 0
+
+    @property
     def is_empty(self) -> bool:
         """No rows are committed."""
         return not self.files().num_rows

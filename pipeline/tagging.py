@@ -34,7 +34,7 @@ from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
 from pipeline.table import OutputTable
 from pipeline.tally import Tally
-from pipeline.thresholds_used import ThresholdsUsed
+from pipeline.thresholds_used import DeadlineOutcome, ThresholdsUsed
 
 __all__ = ["retry_dead_letters", "tag_archive"]
 
@@ -137,13 +137,15 @@ def _tag(
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
     deadline: Deadline | None = None
+    outcome: DeadlineOutcome | None = None
     if first is not None:
         output.reopen()
         work = itertools.chain([first], work)
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
-            used = ThresholdsUsed(output.place, run.run)
-            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used)
+            used = ThresholdsUsed(output.place, run.run, tables[0].check_epoch)
+            audit = run.audit or 0.0
+            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, audit)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray
@@ -154,6 +156,7 @@ def _tag(
                 if deadline is not None:
                     deadline.save()
             seconds = time.monotonic() - started
+        outcome = None if deadline is None else deadline.outcome()
     else:
         ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
     if not ledger.is_complete:
@@ -178,7 +181,7 @@ def _tag(
     of_this_run = {
         "tagged_before": totals.num_tagged_before,
         "too_early": totals.num_too_early,
-        "deadline": None if deadline is None else deadline.outcome(),
+        "deadline": outcome,
     }
     return now.model_copy(update=of_this_run)
 
@@ -197,10 +200,11 @@ def _deadline(
     gmacs: tuple[float, ...],
     started_s: float,
     used: ThresholdsUsed,
+    audit: float,
 ) -> Deadline:
     pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
     batch_size = max(pool.cascade.batch_size for pool in plan.pools)
-    return Deadline(settings, gmacs, pools, batch_size, started_s, used)
+    return Deadline(settings, gmacs, pools, batch_size, started_s, used, audit)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 __all__ = ["FinishedShards", "Tally", "Totals"]
 
+_REMEMBERED_SHARDS = 32.0  # of what earlier results have come to in a run
+_STRAYS = 4.0  # results of no image, for each that shows
+
 
 @dataclass(slots=True)
 class Tally:
@@ -65,6 +68,7 @@ class Totals:
         num_left: of those, without a result and not for this run to do.
         num_tagged_before: of those, with a tag of an earlier run that is of the same content.
         num_too_early: of the latter, those that had left too early, and are done again.
+        num_results: that earlier runs had committed, of images seen and unseen.
     """
 
     this_run: Tally
@@ -74,6 +78,38 @@ class Totals:
     num_left: int = 0
     num_tagged_before: int = 0
     num_too_early: int = 0
+    num_results: int = 0
+    _num_met: int = 0
+    # Fading sums: results met, and those of them that count.
+    _met: float = 0.0
+    _counted: float = 0.0
+
+    def meet(self, num_counted: int, num_redone: int) -> None:
+        """A shard was seen that had results, of which some count and the others are done again."""
+        met = num_counted + num_redone
+        if not met:
+            return
+        self._num_met += met
+        self._met += met - self._met / _REMEMBERED_SHARDS
+        self._counted += num_counted - self._counted / _REMEMBERED_SHARDS
+
+    def num_to_do(self, num_images: int) -> int:
+        """Images that are for this run to do, also those it has done; of what is unseen, a guess.
+
+        Results not met yet are taken for those of images not seen yet, and for as good as the ones
+        met lately. If there are more of them than images, some are of images that are gone; then
+        those met so far say how many there may be.
+
+        Args:
+            num_images: in the archive.
+        """
+        seen = self.num_images - self.num_skipped - self.num_left
+        unseen = max(0, num_images - self.num_images)
+        unmet = max(0, self.num_results - self._num_met)
+        likely = unseen * self._num_met / max(1, self.num_images)
+        results = min(unmet, max(unseen - _STRAYS * max(0, unmet - unseen), likely))
+        good = self._counted / self._met if self._met else 1.0
+        return seen + round(unseen - good * min(results, unseen))
 
 
 class FinishedShards:

@@ -3,12 +3,14 @@
 Only runs with a deadline write it; all others have one set of thresholds, which is in `run.json`.
 """
 
+import logging
 import time
+from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from dvt.config import first_problem
-from pipeline.errors import UsageError
+from pipeline.errors import FencedOff, PipelineError, UsageError
 from pipeline.storage import Place
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "UsedFrom",
     "read_thresholds_used",
 ]
+
+logger = logging.getLogger(__name__)
 
 THRESHOLDS_USED = "thresholds_used.json"
 
@@ -48,7 +52,7 @@ class DeadlineOutcome(BaseModel):
 
     Attributes:
         deadline_s: asked for, from the start of the run.
-        ended_s: when all was done.
+        ended_s: when every answer was committed and Ray had ended; small files are merged later.
         moves: how often the thresholds changed.
         safest: thresholds of the safest rung that was used; None if nothing was computed.
         loosest: of the cheapest one.
@@ -87,17 +91,21 @@ def read_thresholds_used(place: Place) -> tuple[UsedFrom, ...]:
 class ThresholdsUsed:
     """Takes down the changes of one run, behind those of earlier ones.
 
+    It informs, and stops nothing: what cannot be written is told, and tried again later.
+
     Args:
         place: the output.
         run: name of this run.
+        check_epoch: raises `FencedOff` if a later run has the output.
 
     Raises:
         UsageError: what earlier runs left is damaged.
     """
 
-    def __init__(self, place: Place, run: str) -> None:
+    def __init__(self, place: Place, run: str, check_epoch: Callable[[], None]) -> None:
         self._place = place
         self._run = run
+        self._check_epoch = check_epoch
         self._earlier = read_thresholds_used(place)
         self._written_s = -_WRITE_EVERY_S
         self._num_written = 0
@@ -120,9 +128,17 @@ class ThresholdsUsed:
             self.write()
 
     def write(self) -> None:
-        """Writes what is new."""
-        if len(self.of_this_run) > self._num_written:
-            self._written_s = time.monotonic()
-            entries = (*self._earlier, *self.of_this_run)
+        """Writes what is new, unless a later run has the output."""
+        if len(self.of_this_run) == self._num_written:
+            return
+        self._written_s = time.monotonic()
+        entries = (*self._earlier, *self.of_this_run)
+        try:
+            self._check_epoch()
             self._place.write(THRESHOLDS_USED, _ENTRIES.dump_json(entries, indent=1))
-            self._num_written = len(self.of_this_run)
+        except FencedOff:
+            return  # the next commit tells it
+        except PipelineError as error:
+            logger.warning("cannot write which thresholds are in use: %s", error)
+            return
+        self._num_written = len(self.of_this_run)

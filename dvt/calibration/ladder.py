@@ -111,16 +111,22 @@ def rows_above(
     rows: Sequence[Row],
     confidences_En: NDArray[np.float32],
     right_En: NDArray[np.bool_],
-    gmacs_per_exit: Sequence[float],
     floor: float,
 ) -> list[Row]:
-    """The rows, from the safest on, until the first with a smaller share of right answers.
+    """The rows, from the safest on, on which every policy keeps this share of right answers.
 
-    Empty if not even the first has that many.
+    Empty if not even full depth has that many.
+
+    Args:
+        rows: nested, from the safest to the cheapest, found without the images below.
+        confidences_En: of the images to judge by.
+        right_En: agreement with the last exit, or correctness.
+        floor: least share.
     """
     kept = []
+    full_depth = float(right_En[-1].mean())
     for row in rows:
-        if evaluate_thresholds(confidences_En, right_En, row, gmacs_per_exit).accuracy < floor:
+        if full_depth - share_lost_at_worst(confidences_En, right_En, row) < floor:
             break
         kept.append(row)
     return kept

@@ -6,6 +6,7 @@ images. Counts come from the tables; `summary.json` is asked only for what they 
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,7 +53,7 @@ def build_report(location: str | Path) -> ReportData:
     for batch in _stream(out.child("shards"), ["run", "elapsed_s", "num_images"]):
         shards.add(batch)
 
-    used = [entry for entry in read_thresholds_used(out) if entry.run == run.run]
+    used = list(read_thresholds_used(out))
     num_settled = tags.num_images + dead_letters.num_images
     summary = read_summary(out)
     finished = summary is not None and summary.images <= num_settled
@@ -91,7 +92,7 @@ def build_report(location: str | Path) -> ReportData:
         throughput=shards.throughput(run.run),
         audit=None if audit is None else audit.summary(run),
         thresholds_used=_some(used),
-        num_threshold_moves=max(0, len(used) - 1),
+        num_threshold_moves=sum(a.run == b.run for a, b in pairwise(used)),
     )
 
 

@@ -127,8 +127,8 @@ class ReportData:
         num_labels: Distinct labels in the table; `labels` holds only the most frequent.
         audit: What the audited images say; None if the archive is not audited.
         throughput: Of the last run only; empty if it has too few finished shards for a curve.
-        thresholds_used: By the last run, if it had a deadline; of many changes only some.
-        num_threshold_moves: All changes of the last run.
+        thresholds_used: By all runs with a deadline; of many changes only some.
+        num_threshold_moves: All changes inside these runs.
     """
 
     run: RunFile

@@ -72,6 +72,7 @@ class Plant:
         decode_rate: images a second.
         end_s: after the last answer.
         noise: relative, of every batch.
+        audit: share of the images that go through all stages.
     """
 
     rungs: tuple[Rung, ...]
@@ -82,6 +83,7 @@ class Plant:
     decode_rate: float = 1e6
     end_s: float = 1.0
     noise: float = 0.05
+    audit: float = 0.0
     used: list[int] = field(default_factory=list)
     exits: list[int] = field(default_factory=list)
 
@@ -89,11 +91,13 @@ class Plant:
         self._now_s = self.start_s
         self._random = np.random.default_rng(3)
         self._queue: StagedQueue[Rows] = StagedQueue(3, BATCH)
+        lots = np.random.default_rng(4).random(self.confidences.shape[1])
+        self._is_audited = lots < self.audit
         self._gmacs = np.diff(np.array(GMACS), prepend=0.0)
 
     def run(self) -> float:
         """To the end; returns when that was."""
-        pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s))
+        pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit)
         num_images = self.confidences.shape[1]
         calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
         kept_s = reserve_s(self.deadline_s, self.start_s)
@@ -125,7 +129,9 @@ class Plant:
             seconds = BATCH * self._gmacs[stage] * self.seconds_per_gmac(self._now_s)
             seconds *= max(0.2, self._random.normal(1.0, self.noise))
             self._now_s += seconds
+            audited = self._is_audited[rows.numbers]
             goes_on = self.confidences[stage, rows.numbers] < thresholds[stage]
+            goes_on |= audited & (stage < 2)
             self._queue.push(min(stage + 1, 2), Rows(rows.numbers[goes_on]))
             self.exits += [stage] * int((~goes_on).sum())
             before = work[stage]
@@ -133,5 +139,6 @@ class Plant:
                 before.images + len(rows),
                 before.went_on + int(goes_on.sum()),
                 before.seconds + seconds,
+                before.audited + int(audited.sum()),
             )
         return tuple(work)

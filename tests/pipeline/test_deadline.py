@@ -11,6 +11,7 @@ from pipeline.pacing import DeadlineSettings
 from pipeline.scheduling import PoolLoad
 from pipeline.stage_meter import StageWork
 from pipeline.storage import open_place
+from pipeline.tally import Tally, Totals
 from pipeline.thresholds_used import ThresholdsUsed
 from tests.pipeline.plant import GMACS, held_out_rungs
 
@@ -37,8 +38,8 @@ def clock() -> Clock:
 def made(
     tmp_path: Path, clock: Clock, seconds: float, pools: tuple[tuple[int, int], ...] = ((1, 3),)
 ) -> Deadline:
-    used = ThresholdsUsed(open_place(tmp_path), "run")
-    return Deadline(DeadlineSettings(seconds, RUNGS), GMACS, pools, 16, clock(), used, clock)
+    used = ThresholdsUsed(open_place(tmp_path), "run", lambda: None)
+    return Deadline(DeadlineSettings(seconds, RUNGS), GMACS, pools, 16, clock(), used, clock=clock)
 
 
 def load(num_ready: int = 1, waiting: int = 0, held: int = 0) -> PoolLoad:
@@ -49,11 +50,11 @@ def one(pool_load: PoolLoad) -> Callable[[int], PoolLoad]:
     return lambda pool: pool_load
 
 
-def batches(seconds_per_gmac: float) -> tuple[StageWork, ...]:
-    """A hundred images at full depth."""
+def batches(seconds_per_gmac: float, number: int = 100) -> tuple[StageWork, ...]:
+    """Images at full depth."""
     return tuple(
-        StageWork(100, went_on, 100 * gmacs * seconds_per_gmac)
-        for gmacs, went_on in ((1, 100), (2, 100), (5, 0))
+        StageWork(number, went_on, number * gmacs * seconds_per_gmac)
+        for gmacs, went_on in ((1, number), (2, number), (5, 0))
     )
 
 
@@ -61,24 +62,33 @@ def test_calls_get_the_rung_in_use_with_a_last_exit_that_takes_all(
     clock: Clock, tmp_path: Path
 ) -> None:
     deadline = made(tmp_path, clock, seconds=100.0)
-    deadline.plan(1000, 0, 0, one(load()))
+    deadline.plan(1000, 0, one(load()))
     assert deadline.thresholds(call=0) == (2.0, 2.0, -INF)
     clock.now_s += 8
     deadline.note(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
-    deadline.plan(10_000, 0, 100, one(load()))  # 800 s at full depth, 90 s of time
+    deadline.plan(10_000, 100, one(load()))  # 800 s at full depth, 90 s of time
     assert deadline.thresholds(call=1) == (*RUNGS[LAST].thresholds, -INF)
     outcome = deadline.outcome()
     assert (outcome.moves, outcome.safest, outcome.ended_s) == (1, (2.0, 2.0), 8.0)
     assert outcome.loosest == outcome.loosest_allowed == RUNGS[LAST].thresholds
 
 
-def test_images_of_earlier_runs_are_no_work(clock: Clock, tmp_path: Path) -> None:
-    deadline = made(tmp_path, clock, seconds=100.0)
-    deadline.thresholds(call=0)
-    clock.now_s += 8
-    deadline.note(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
-    deadline.plan(10_000, 9500, 100, one(load()))
-    assert deadline.thresholds(call=1) == (2.0, 2.0, -INF)
+def test_an_archive_that_is_nearly_done_is_done_at_full_depth(
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a million images every shard has 5 % to do: 200 s at full depth, and 400 s of time."""
+    deadline = made(tmp_path, clock, seconds=400.0)
+    totals = Totals(Tally.zero(3), Tally.zero(3), num_results=950_000)
+    for call in range(100):
+        totals.num_images += 10_000
+        totals.num_skipped += 9500
+        totals.meet(9500, 0)
+        assert deadline.thresholds(call) == (2.0, 2.0, -INF)
+        clock.now_s += 2
+        work = batches(0.0005, 500)
+        deadline.note(call, actor=5, pool=0, work=work, waiting=(0, 0, 0))
+        deadline.plan(totals.num_to_do(1_000_000), 500 * (call + 1), one(load()))
+    assert not caplog.records
 
 
 def test_an_archive_that_is_not_counted_gets_the_cheapest_thresholds_and_a_warning(
@@ -86,17 +96,17 @@ def test_an_archive_that_is_not_counted_gets_the_cheapest_thresholds_and_a_warni
 ) -> None:
     deadline = made(tmp_path, clock, seconds=7200.0)
     with caplog.at_level(logging.WARNING):
-        deadline.plan(None, 0, 0, one(load()))
+        deadline.plan(None, 0, one(load()))
         assert deadline.thresholds(call=0) == (*RUNGS[LAST].thresholds, -INF)
         assert not caplog.records
         for _ in range(5):
             clock.now_s += 20
-            deadline.plan(None, 0, 0, one(load()))
+            deadline.plan(None, 0, one(load()))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not counted yet" in caplog.text
     clock.now_s += 20
     deadline.note(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
-    deadline.plan(1000, 0, 100, one(load()))
+    deadline.plan(1000, 100, one(load()))
     assert deadline.thresholds(call=1) == (2.0, 2.0, -INF)
 
 
@@ -109,7 +119,7 @@ def test_a_deadline_that_cannot_be_met_is_told_once_while_it_runs(
             deadline.thresholds(call)
             clock.now_s += 8
             deadline.note(call, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
-            deadline.plan(10**6, 0, 100 * call + 100, one(load()))
+            deadline.plan(10**6, 100 * call + 100, one(load()))
     assert len(caplog.records) == 1
     assert "cannot be met, not even with the cheapest thresholds allowed" in caplog.text
 
@@ -142,5 +152,5 @@ def test_changes_are_planned_only_so_often(clock: Clock, tmp_path: Path) -> None
     deadline = made(tmp_path, clock, seconds=100.0)
     for _ in range(100):
         clock.now_s += 0.1
-        deadline.plan(1000, 0, 0, load_of)
+        deadline.plan(1000, 0, load_of)
     assert 15 <= len(asked) <= 21

@@ -42,6 +42,7 @@ FEASIBLE = {
     "a late start": replace(ARCHIVE, start_s=25.0, deadline_s=60.0),
     "large steps": replace(ARCHIVE, rungs=RUNGS[::6]),
     "decoding that takes nearly all the time": replace(ARCHIVE, decode_rate=170.0, deadline_s=60.0),
+    "an audit": replace(ARCHIVE, audit=0.2, deadline_s=50.0),
     "few slow calls": replace(
         ARCHIVE, confidences=images(800, 13), seconds_per_gmac=steady(1e-2), deadline_s=60.0
     ),
@@ -110,6 +111,28 @@ def test_the_slowest_pool_decides_and_more_actors_make_it_faster() -> None:
     waiting = pacer.seconds_needed(Backlog(0, (0, 100, 0), (1, 1)))
     assert waiting[0] == pytest.approx(7 + tail_s)
     assert (one[1:] < one[:-1]).all()
+
+
+def test_images_of_an_audit_go_through_all_stages() -> None:
+    """1,000 images, 200 of them audited, under the last rung; as expected otherwise."""
+    last = len(RUNGS) - 1
+    first, second = RUNGS[last].goes_on
+    pacer = Pacer(RUNGS, GMACS, [(1, 3)], BATCH, half_life_s=1000.0, audit=0.2)
+    numbers = [1000, round(200 + 800 * first), round(200 + 800 * first * second)]
+    went_on = [*numbers[1:], 0]
+    work = tuple(
+        StageWork(images, on, images * gmacs * 1e-3, 200)
+        for images, on, gmacs in zip(numbers, went_on, (1, 2, 5), strict=True)
+    )
+    seconds = sum(part.seconds for part in work)
+    pacer.note(0.0, Worked(last, 0, work, seconds))
+    needed = pacer.seconds_needed(Backlog(10_000, (0, 0, 0), (1,)))
+    assert needed[last] == pytest.approx(10 * seconds, rel=0.02)
+    assert needed[0] == pytest.approx(80, rel=0.02)
+    # Half of those that wait for the last stage are audited, as were those before.
+    waiting = pacer.seconds_needed(Backlog(0, (0, 1000, 0), (1,)))
+    share = 200 / numbers[1]
+    assert waiting[last] == pytest.approx(2 + 5 * (share + (1 - share) * second), rel=0.05)
 
 
 def test_an_actor_that_waits_between_its_batches_needs_longer() -> None:

@@ -1,19 +1,24 @@
 """What was used when is taken down in order, kept over runs, and written only when it is new."""
 
+import logging
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import FencedOff, OutputFailed, UsageError
 from pipeline.storage import open_place
 from pipeline.thresholds_used import THRESHOLDS_USED, ThresholdsUsed, read_thresholds_used
+
+
+def holds() -> None:
+    """No later run has the output."""
 
 
 def test_entries_of_earlier_runs_stay_in_front(tmp_path: Path) -> None:
     place = open_place(tmp_path)
     assert read_thresholds_used(place) == ()
     for run in ("first", "second"):
-        used = ThresholdsUsed(place, run)
+        used = ThresholdsUsed(place, run, holds)
         used.add(1.23456, 0, 0, (2.0, 2.0))
         used.write_if_due()
         used.add(9.0, 70, 3, (0.9, 0.8))
@@ -30,7 +35,7 @@ def test_entries_of_earlier_runs_stay_in_front(tmp_path: Path) -> None:
 
 
 def test_it_is_written_at_once_and_then_not_too_often(tmp_path: Path) -> None:
-    used = ThresholdsUsed(open_place(tmp_path), "run")
+    used = ThresholdsUsed(open_place(tmp_path), "run", holds)
     used.write_if_due()
     assert not (tmp_path / THRESHOLDS_USED).exists()
     used.add(1.0, 0, 0, (2.0,))
@@ -46,4 +51,36 @@ def test_it_is_written_at_once_and_then_not_too_often(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / THRESHOLDS_USED).write_text('[{"run": 1}]')
     with pytest.raises(UsageError, match=r"thresholds_used\.json .* is damaged"):
-        ThresholdsUsed(open_place(tmp_path), "run")
+        ThresholdsUsed(open_place(tmp_path), "run", holds)
+
+
+def test_a_run_that_was_replaced_writes_nothing_over_the_later_one(tmp_path: Path) -> None:
+    def is_replaced() -> None:
+        raise FencedOff("out: a later run has it")
+
+    place = open_place(tmp_path)
+    stale = ThresholdsUsed(place, "old", is_replaced)
+    stale.add(1.0, 0, 0, (2.0,))
+    used = ThresholdsUsed(place, "new", holds)
+    used.add(1.0, 0, 0, (2.0,))
+    used.write()
+    stale.write()
+    assert [entry.run for entry in read_thresholds_used(place)] == ["new"]
+
+
+def test_a_storage_that_fails_is_told_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [OutputFailed("no space left")]
+
+    def fails_once() -> None:
+        if failures:
+            raise failures.pop()
+
+    used = ThresholdsUsed(open_place(tmp_path), "run", fails_once)
+    used.add(1.0, 0, 0, (2.0,))
+    with caplog.at_level(logging.WARNING):
+        used.write()
+    assert "no space left" in caplog.text
+    used.write()
+    assert (tmp_path / THRESHOLDS_USED).exists()

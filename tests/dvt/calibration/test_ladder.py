@@ -89,16 +89,22 @@ def test_rows_end_where_one_cannot_be_proved_any_more() -> None:
     assert max(p_values[: len(kept) - 1]) <= DELTA < p_values[len(kept) - 1]
 
 
-def test_rows_end_at_the_floor() -> None:
+def test_rows_end_where_some_way_of_moving_on_them_would_be_below_the_floor() -> None:
     confidences, correct, agrees = simulated_exits(6, 3000)
     rows = nested_rows(confidences, agrees, correct, GMACS)
     full_depth = float(correct[-1].mean())
-    kept = rows_above(rows, confidences, correct, GMACS, full_depth - 0.02)
+    kept = rows_above(rows, confidences, correct, full_depth - 0.02)
     assert 1 < len(kept) < len(rows)
-    for row in kept:
-        point = evaluate_thresholds(confidences, correct, row, GMACS)
-        assert point.accuracy >= full_depth - 0.02
-    assert rows_above(rows, confidences, correct, GMACS, full_depth + 0.01) == []
+    random, images = np.random.default_rng(7), np.arange(3000)
+    for _ in range(20):
+        leaves = (
+            confidences[:-1] >= np.array(kept)[random.integers(0, len(kept), (2, 3000)), [[0], [1]]]
+        )
+        exits = np.where(leaves.any(axis=0), leaves.argmax(axis=0), 2)
+        assert correct[exits, images].mean() >= full_depth - 0.02
+    next_row = rows[len(kept)]
+    assert share_lost_at_worst(confidences, correct, next_row) > 0.02
+    assert rows_above(rows, confidences, correct, full_depth + 0.01) == []
 
 
 def test_rungs_are_even_steps_apart_and_know_who_goes_on() -> None:

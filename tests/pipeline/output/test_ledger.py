@@ -64,6 +64,21 @@ def test_a_finished_shard_is_skipped_by_the_next_run(tmp_path: Path) -> None:
     assert second.totals.this_run.num_done == 0
 
 
+def test_what_is_left_is_known_before_all_is_listed(tmp_path: Path) -> None:
+    shards = [shard_of("a", "b"), shard_of("c", "d"), shard_of("e", "f")]
+    first = ledger_in(tmp_path)
+    assert first.totals.num_to_do(6) == 6
+    for shard, (key, *_) in zip(shards, ("ab", "cd", "e"), strict=True):
+        number, _ = first.open(shard)
+        keys = [key] if shard is shards[2] else [image.key for image in shard.images]
+        commit(first, shard, number, dict.fromkeys(keys, 1))
+    second = ledger_in(tmp_path, 2)
+    for shard in shards:
+        assert second.totals.num_to_do(6) == 1
+        second.open(shard)
+    assert second.totals.num_to_do(6) == 1
+
+
 def test_in_an_unfinished_shard_only_keys_without_a_result_are_left(tmp_path: Path) -> None:
     shard = shard_of("a", "b", "c", "d")
     first = ledger_in(tmp_path)
