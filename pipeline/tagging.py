@@ -144,8 +144,8 @@ def _tag(
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
             used = ThresholdsUsed(output.place, run.run, tables[0].check_epoch)
-            audit = run.audit or 0.0
-            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, audit)
+            share = run.audit or 0.0
+            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, share)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray

@@ -92,7 +92,7 @@ class Plant:
         self._random = np.random.default_rng(3)
         self._queue: StagedQueue[Rows] = StagedQueue(3, BATCH)
         lots = np.random.default_rng(4).random(self.confidences.shape[1])
-        self._is_audited = lots < self.audit
+        self._is_audited: NDArray[np.bool_] = np.less(lots, self.audit)
         self._gmacs = np.diff(np.array(GMACS), prepend=0.0)
 
     def run(self) -> float:
