@@ -144,8 +144,7 @@ def _tag(
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
             used = ThresholdsUsed(output.place, run.run, tables[0].check_epoch)
-            audit = run.audit or 0.0
-            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, audit)
+            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, run.audit)
         started = time.monotonic()
         with running_ray(plan.num_cpus):
             from pipeline.on_ray import run_on_ray
@@ -200,11 +199,11 @@ def _deadline(
     gmacs: tuple[float, ...],
     started_s: float,
     used: ThresholdsUsed,
-    audit: float,
+    audit: float | None,
 ) -> Deadline:
     pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
     batch_size = max(pool.cascade.batch_size for pool in plan.pools)
-    return Deadline(settings, gmacs, pools, batch_size, started_s, used, audit)
+    return Deadline(settings, gmacs, pools, batch_size, started_s, used, audit or 0.0)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
