@@ -3,17 +3,20 @@
 The reference's sweep walks a one-parameter family of exit shares. Here every combination on a grid
 is looked at: for two thresholds exhaustively, for more by pairs of neighbours from the sweep's rows
 on (a beam). What the search maximises is the *expected* share of right answers (`smoothing`), for
-the observed one would reward luck. Two rules keep it from being worse than the sweep:
+the observed one would reward luck. Three rules keep it from being worse than the sweep:
 
 - the sweep's own rows are among the candidates, and what is chosen must have at least the observed
   accuracy of the sweep at that budget: never worse on the data it was fitted on;
 - it leaves the sweep's row only for an expected gain of at least one standard error of the
-  observed one (the one-standard-error rule): where the sweep is as good, nothing changes.
+  observed one (the one-standard-error rule): where the sweep is as good, nothing changes;
+- and only if the same search, made on either half of the images, has more right answers on the
+  other half than the sweep has, in three splits: a gain that does not carry over is none.
 
 Shapes: E exits, n images, M candidates.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +37,7 @@ _LINES = 256  # of each exit, where there is one grid for all
 _BEAM_LINES, _BEAM_WIDTH, _BEAM_ROUNDS = 48, 48, 3
 _SAME = 1 + 1e-9  # sums of costs in another order
 _BISECTIONS = 24
+_NUM_SPLITS = 3
 
 
 class JointSearch:
@@ -73,14 +77,23 @@ class JointSearch:
             )
         swept = self._swept(limit)
         floor = -np.inf if swept is None else self._judge(swept)[2]
-        chosen = self._all.best_within(limit, floor)
+        chosen = self._best(limit, floor)
         if chosen is None:
             assert swept is not None, "without a floor, all images can leave at the first exit"
             return swept
-        for first in self._pairs():
+        if swept is None or chosen == swept:
+            return chosen
+        is_better = self._is_worth_it(chosen, swept) and self._carries_over(limit)
+        return chosen if is_better else swept
+
+    def _best(self, limit: float, floor: float) -> tuple[float, ...] | None:
+        """The best expected accuracy within a cost and with so many right answers observed."""
+        chosen = self._all.best_within(limit, floor)
+        for first in self._pairs() if chosen is not None else ():
+            assert chosen is not None
             near = self._grid(np.array(chosen), first, _LINES, is_near=True)
             chosen = near.joined(self._only(chosen)).best_within(limit, floor) or chosen
-        return chosen if swept is None or self._is_worth_it(chosen, swept) else swept
+        return chosen
 
     def _only(self, *rows: Sequence[float] | Floats) -> Candidates:
         judged = np.array([self._judge(row) for row in rows])
@@ -95,7 +108,7 @@ class JointSearch:
         """The sweep's thresholds for this mean cost, at a position between two if need be."""
         same = np.flatnonzero(np.abs(self._sweep.costs / limit - 1) < 2 * (_SAME - 1))
         if len(same):
-            return self._sweep.row(int(same[0]))
+            return self._sweep.row(int(same[np.argmax(self._sweep.observed[same])]))
         low, high = 0.0, 20.0 * SWEEP_POSITIONS[-1]
         found: tuple[float, ...] | None = None
         for _ in range(_BISECTIONS):
@@ -122,6 +135,44 @@ class JointSearch:
         gain = self._expected[new, images].sum() - self._expected[old, images].sum()
         num_changed = np.count_nonzero(self._right[new, images] != self._right[old, images])
         return bool(gain >= np.sqrt(num_changed))
+
+    def _carries_over(self, limit: float) -> bool:
+        """Whether what either half of the images chooses is better than the sweep on the other.
+
+        In each of several splits, for one alone may be lucky too.
+        """
+        for split in self._splits:
+            gained = 0
+            for half, others in split:
+                swept = half._swept(limit)
+                if swept is None:
+                    continue
+                chosen = half._best(limit, half._judge(swept)[2]) or swept
+                gained += self._num_right(others, chosen) - self._num_right(others, swept)
+            if gained <= 0:
+                return False
+        return True
+
+    @cached_property
+    def _splits(self) -> "list[list[tuple[JointSearch, NDArray[np.int64]]]]":
+        """Of each split, a search on either half, and the images of the other."""
+        costs = tuple(self._costs.tolist())
+        splits = []
+        for seed in range(_NUM_SPLITS):  # drawn, since data may be sorted
+            order = np.random.default_rng(seed).permutation(self._confidences.shape[1])
+            parts = np.array_split(order, 2)
+            splits.append(
+                [
+                    (JointSearch(self._confidences[:, own], self._right[:, own], costs), others)
+                    for own, others in (parts, parts[::-1])
+                    if len(own)
+                ]
+            )
+        return splits
+
+    def _num_right(self, images: NDArray[np.int64], thresholds: tuple[float, ...]) -> int:
+        exits = exits_taken(self._confidences[:, images], thresholds)
+        return int(self._right[exits, images].sum())
 
     def _judge(self, thresholds: Sequence[float] | Floats) -> tuple[float, float, float]:
         """Mean cost, expected and observed number of right answers."""
