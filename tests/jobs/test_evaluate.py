@@ -161,7 +161,7 @@ def test_a_static_model_has_its_accuracy_and_cost_and_no_curve(
         (["--data", "{folder}", "--model", "resnet"], "'resnet'"),
         (["--data", "shapes:9", "--dtype", "float16"], "dtype"),
         (["--data", "shapes:9", "--batch-size", "0"], "batch_size"),
-        (["--data", "shapes:9", "--fit-data", "{folder}"], "'zebra'"),
+        ([*SHAPES, "--data", "shapes:9", "--fit-data", "{folder}"], "'zebra'"),
         ([], "data: must be given"),
     ],
 )
