@@ -187,6 +187,8 @@ def _tag(
 
 
 def _text(thresholds: tuple[float, ...]) -> str:
+    if all(threshold >= FULL_DEPTH for threshold in thresholds):
+        return "full depth"
     return " / ".join(f"{threshold:.4g}" for threshold in thresholds)
 
 
