@@ -20,12 +20,13 @@ def adopting_folder(model: str) -> Path:
     """The folder of a model that can have thresholds of its own.
 
     Raises:
-        UsageError: it is a published file, which nothing can be added to.
+        UsageError: it is a published file, which nothing can be added to, or the name of a shipped
+            model, which is everybody's on this installation.
     """
     folder = checkpoint_folder(model)
-    if folder is None:
+    if folder is None or not Path(model).exists():
         raise UsageError(
-            f"adopt: needs a checkpoint folder of dvt's own (got {model}); "
+            f"adopt: needs a checkpoint folder of your own (got {model}); "
             "use --out, and dvt tag --thresholds"
         )
     return folder

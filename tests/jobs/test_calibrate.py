@@ -264,6 +264,9 @@ def test_only_a_checkpoint_folder_can_adopt(
     published.write_bytes(b"")
     asked = ["calibrate", "--adopt", "--budget", "4M", "--model"]
     assert "adopt: needs a checkpoint folder" in refused(capsys, *asked, published)
+    shipped = (shipped_models()["shapes"] / "calibration.json").read_bytes()
+    assert "adopt: needs a checkpoint folder of your own" in refused(capsys, *asked, "shapes")
+    assert (shipped_models()["shapes"] / "calibration.json").read_bytes() == shipped
     line = refused(capsys, "calibrate", "--adopt", "--keep", "--data", tmp_path)
     assert "adopt: needs one of budget, max_drop and exit_mix" in line
     (own_model / ".calibration.json.partial").mkdir()  # even root cannot write a file there
