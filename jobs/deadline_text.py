@@ -4,6 +4,7 @@ import logging
 
 from jobs.quantities import duration_text
 from pipeline.output_files import Summary
+from pipeline.thresholds_text import thresholds_text
 
 __all__ = ["deadline_lines"]
 
@@ -23,21 +24,16 @@ def deadline_lines(summary: Summary) -> tuple[str, ...]:
         if outcome.moves:
             times = "once" if outcome.moves == 1 else f"{outcome.moves:,} times"
             line += (
-                f"; thresholds moved {times} between {_told(outcome.safest)} and "
-                f"{_told(outcome.loosest)}"
+                f"; thresholds moved {times} between {thresholds_text(outcome.safest)} and "
+                f"{thresholds_text(outcome.loosest)}"
             )
         else:
-            line += f"; thresholds stayed at {_told(outcome.safest)}"
+            line += f"; thresholds stayed at {thresholds_text(outcome.safest)}"
     if outcome.ended_s <= _LATE * outcome.deadline_s:
         return (line,)
     missed = "the deadline was missed"
     if outcome.loosest == outcome.loosest_allowed:
-        missed += f", though thresholds went down to the loosest allowed, {_told(outcome.loosest)}"
+        loosest = thresholds_text(outcome.loosest_allowed)
+        missed += f", though thresholds went down to the loosest allowed, {loosest}"
     logger.warning("%s", missed)
     return (line, missed)
-
-
-def _told(thresholds: tuple[float, ...]) -> str:
-    if min(thresholds) > 1:
-        return "full depth"
-    return " / ".join("none" if value > 1 else f"{value:.4f}" for value in thresholds)

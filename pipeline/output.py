@@ -24,6 +24,7 @@ from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import open_place
 from pipeline.table import OutputTable, open_delta
 from pipeline.table_columns import check_columns
+from pipeline.thresholds_text import thresholds_text
 from pipeline.thresholds_used import THRESHOLDS_USED
 from pipeline.upgrades import looser_exit
 
@@ -179,8 +180,8 @@ class Output:
         if stage is not None:
             raise UsageError(
                 f"out: {self.place.uri} holds results of stricter thresholds: "
-                f"{earlier.thresholds[stage - 1]} at exit {stage}, not "
-                f"{run.thresholds[stage - 1]}; the same or stricter ones continue it, as by "
+                f"{thresholds_text(earlier.thresholds)}, not {thresholds_text(run.thresholds)}, "
+                f"looser at exit {stage}; the same or stricter ones continue it, as by "
                 f"--thresholds with those of its run.json, or by --deadline again if it had one; "
                 f"for looser ones {way_out}"
             )

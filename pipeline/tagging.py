@@ -34,6 +34,7 @@ from pipeline.shards import cut_shards
 from pipeline.sources import Archive, open_archive
 from pipeline.table import OutputTable
 from pipeline.tally import Tally
+from pipeline.thresholds_text import thresholds_text
 from pipeline.thresholds_used import DeadlineOutcome, ThresholdsUsed
 
 __all__ = ["retry_dead_letters", "tag_archive"]
@@ -109,7 +110,7 @@ def _run(
         logger.warning(
             "%s has tags that may have left by the looser thresholds of before (%s, now %s); "
             "those that these would not have let go are done again",
-            *(settings.out, _text(run.reached), _text(run.thresholds)),
+            *(settings.out, thresholds_text(run.reached), thresholds_text(run.thresholds)),
         )
     try:
         return _tag(settings, source, model, run, output, listener, retry, started_s)
@@ -184,12 +185,6 @@ def _tag(
         "deadline": outcome,
     }
     return now.model_copy(update=of_this_run)
-
-
-def _text(thresholds: tuple[float, ...]) -> str:
-    if all(threshold >= FULL_DEPTH for threshold in thresholds):
-        return "full depth"
-    return " / ".join(f"{threshold:.4g}" for threshold in thresholds)
 
 
 def _tags_schema(source: Archive) -> pa.Schema:

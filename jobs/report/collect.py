@@ -19,6 +19,7 @@ from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
 from pipeline.storage import Place, open_place, output_failures
 from pipeline.table import open_delta
+from pipeline.thresholds_text import thresholds_text
 from pipeline.thresholds_used import UsedFrom, read_thresholds_used
 
 __all__ = ["build_report"]
@@ -72,7 +73,7 @@ def build_report(location: str | Path) -> ReportData:
             f"{num_settled:,}; the numbers are those of the tables."
         )
     if run.reached is not None:
-        looser = ", ".join(f"{threshold:g}" for threshold in run.reached)
+        looser = thresholds_text(run.reached)
         notice += f" Some pictures may have left by the looser thresholds of before: {looser}."
     return ReportData(
         run=run,

@@ -94,7 +94,7 @@ def summary(ended_s: float, loosest: tuple[float, ...] | None, moves: int) -> Su
             summary(7110, (0.625,), 12),
             (
                 "deadline 2h00m: ended after 1h58m; thresholds moved 12 times between full depth "
-                "and 0.6250",
+                "and 0.625",
             ),
         ),
         (
@@ -106,16 +106,15 @@ def summary(ended_s: float, loosest: tuple[float, ...] | None, moves: int) -> Su
             summary(9000, (0.5,), 1),
             (
                 "deadline 2h00m: ended after 2h30m; thresholds moved once between full depth "
-                "and 0.5000",
-                "the deadline was missed, though thresholds went down to the loosest allowed, "
-                "0.5000",
+                "and 0.5",
+                "the deadline was missed, though thresholds went down to the loosest allowed, 0.5",
             ),
         ),
         (
             summary(9000, (0.7,), 1),
             (
                 "deadline 2h00m: ended after 2h30m; thresholds moved once between full depth "
-                "and 0.7000",
+                "and 0.7",
                 "the deadline was missed",
             ),
         ),

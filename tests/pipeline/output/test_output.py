@@ -166,7 +166,8 @@ def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> 
     before = (tmp_path / "run.json").read_bytes()
     with pytest.raises(
         UsageError,
-        match=r"0\.7 at exit 2, not 0\.6;.* --thresholds .*run\.json.* --overwrite to start anew$",
+        match=r"0\.5 / 0\.7, not 0\.9 / 0\.6, looser at exit 2;.* --thresholds .*run\.json.* "
+        r"--overwrite to start anew$",
     ):
         claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)))
     assert (tmp_path / "run.json").read_bytes() == before
