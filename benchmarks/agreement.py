@@ -18,11 +18,11 @@ from torch import Tensor
 import dvt
 from benchmarks.reporting import report
 from dvt.device import best_device
-from dvt.fast import StageExecutor, StateFormat, decode_state, encode_state, make_executor
+from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state, make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState
-from jobs.labelled import load_labelled
-from pipeline.placement import decode_settings
+from jobs.datasets import load_labelled
+from pipeline.runtime.resource_plan import decode_settings
 from tests.dvt.plain_cascade import plain_cascade
 
 

@@ -24,15 +24,15 @@ import ray
 import dvt
 from benchmarks.reporting import report
 from benchmarks.ways.made_up import AnsweringActor, PixelActor, SlowActor
-from pipeline.cluster import running_ray
-from pipeline.ledger import Ledger
-from pipeline.output import Output
-from pipeline.placement import plan_job
+from pipeline.runtime.ray_session import running_ray
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
+from pipeline.runtime.resource_plan import plan_job
 from pipeline.pools import parse_pools
 from pipeline.records import ImageRecord
-from pipeline.run_file import new_run_file
+from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
-from pipeline.shards import cut_shards
+from pipeline.sources.sharding import cut_shards
 
 GOAL_GROWTH_BYTES = 100e6
 
@@ -125,11 +125,11 @@ def _run(
     thresholds = model.thresholds([2.0, 2.0] if settings.full_depth else None)
     plan = plan_job(settings, model.config, thresholds, "float32")
     with tempfile.TemporaryDirectory() as folder, running_ray(plan.num_cpus):
-        from pipeline.coordinator import Coordinator
-        from pipeline.on_ray import actor_kind, team_of
+        from pipeline.runtime.coordinator import Coordinator
+        from pipeline.runtime.launch import actor_kind, team_of
         from pipeline.scheduling import Scheduler
         from pipeline.sources import open_archive
-        from pipeline.team import Crowd
+        from pipeline.runtime.team import Crowd
 
         settings = replace(settings, out=Path(folder) / "out")
         output = Output(settings.out)

@@ -22,9 +22,9 @@ import dvt
 from benchmarks.reporting import report
 from dvt.cost import stage_cost
 from dvt.device import best_device, inference_dtype
-from dvt.fast import make_executor
-from dvt.fast.allocator import keep_freed_memory
-from dvt.fast.profiling import matmul_limit_gmacs_s, seconds_of
+from dvt.inference import make_executor
+from dvt.inference.memory import keep_freed_memory
+from dvt.inference.profiling import matmul_limit_gmacs_s, seconds_of
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.presets import preset
 from dvt.reuse import StageState

@@ -26,10 +26,10 @@ import torch
 import dvt
 from benchmarks.reporting import report
 from dvt.device import best_device, inference_dtype
-from dvt.fast import make_executor
-from pipeline.cascade_runner import CascadeRunner
+from dvt.inference import make_executor
+from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import decode
-from pipeline.placement import decode_settings, plan_job
+from pipeline.runtime.resource_plan import decode_settings, plan_job
 from pipeline.settings import TagSettings
 from pipeline.sources import read_file
 

@@ -14,24 +14,24 @@ from importlib.metadata import version
 
 import click
 
-from pipeline.interrupt import interrupt_on_term
+from pipeline.runtime.signals import interrupt_on_term
 
 __all__ = ["main", "run"]
 
 # Name -> its module and what it does. A module has a `command`; it is imported only when that is
 # run, so that `dvt --help` need not wait for torch.
 COMMANDS = {
-    "demo": ("jobs.demo", "Make a small archive, tag it, report: a first look."),
-    "tag": ("jobs.tag", "Tag an archive, or go on where an earlier run stopped."),
-    "retry": ("jobs.retry", "Do the dead letters of an output again."),
-    "status": ("jobs.status", "Tell how far a run is."),
-    "report": ("jobs.report_job", "Write the cost report of an output as an HTML page."),
-    "train": ("jobs.train", "Train a cascade on labelled pictures."),
-    "eval": ("jobs.evaluate", "Accuracy of every exit and the accuracy/cost curve."),
-    "calibrate": ("jobs.calibrate", "Thresholds for a budget or a bounded loss, with a proof."),
-    "profile": ("jobs.profile", "Time the stages of a cascade on this machine."),
-    "simulate": ("jobs.simulate", "Run the scheduler on a simulated cluster, with faults."),
-    "shapes": ("jobs.shapes_job", "Write an archive of drawn, labelled pictures."),
+    "demo": ("jobs.commands.demo", "Make a small archive, tag it, report: a first look."),
+    "tag": ("jobs.commands.tag", "Tag an archive, or go on where an earlier run stopped."),
+    "retry": ("jobs.commands.retry", "Do the dead letters of an output again."),
+    "status": ("jobs.commands.status", "Tell how far a run is."),
+    "report": ("jobs.commands.report", "Write the cost report of an output as an HTML page."),
+    "train": ("jobs.commands.train", "Train a cascade on labelled pictures."),
+    "eval": ("jobs.commands.eval", "Accuracy of every exit and the accuracy/cost curve."),
+    "calibrate": ("jobs.commands.calibrate", "Thresholds for a budget or a bounded loss, with a proof."),
+    "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
+    "simulate": ("jobs.commands.simulate", "Run the scheduler on a simulated cluster, with faults."),
+    "shapes": ("jobs.commands.shapes", "Write an archive of drawn, labelled pictures."),
 }
 
 EXIT_FAILED, EXIT_USAGE, EXIT_MAX_ERRORS, EXIT_INTERRUPTED = 1, 2, 3, 130

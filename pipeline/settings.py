@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dvt.fast import StateFormat
+from dvt.inference import StateFormat
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
-from pipeline.pacing import DeadlineSettings
+from pipeline.deadline.policy import DeadlineSettings
 from pipeline.pools import PoolSettings
 from pipeline.sources import SourceOptions
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dvt.fast import sum_in_one_order
+from dvt.inference import sum_in_one_order
 from jobs.shapes import WrittenArchive, write_shapes
 from tests.s3 import moto_endpoint, s3
 

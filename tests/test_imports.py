@@ -56,7 +56,7 @@ from jobs.cli import main
 from . import jobs
 import clickhouse
 def late():
-    from jobs import tag
+    from jobs.commands import tag
 """
     assert violations(source, "pipeline") == [
         "line 2: pipeline imports click",

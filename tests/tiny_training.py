@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from dvt.config import CascadeConfig
-from jobs.train import TrainJob, run_train
+from jobs.commands.train import TrainJob, run_train
 
 NAMES = ("dark", "light")
 

@@ -17,7 +17,7 @@ from benchmarks.evidence.savings import savings
 from benchmarks.evidence.signals import signals
 from benchmarks.evidence.throughput import throughput
 from dvt.errors import ModelError
-from dvt.fast import sum_in_one_order
+from dvt.inference import sum_in_one_order
 from pipeline.errors import UsageError
 
 Command = Callable[[argparse.Namespace], None]

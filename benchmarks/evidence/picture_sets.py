@@ -6,9 +6,9 @@ from pathlib import Path
 
 import dvt
 from benchmarks.evidence.records import DataFacts
-from jobs.labelled import LabelledPictures, load_labelled
+from jobs.datasets import LabelledPictures, load_labelled
 from pipeline.errors import UsageError
-from pipeline.placement import decode_settings
+from pipeline.runtime.resource_plan import decode_settings
 
 __all__ = ["PictureSets"]
 

@@ -14,11 +14,11 @@ from benchmarks.evidence.models import ALL_MODELS, is_trained
 from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import DataFacts, Exits, ModelFacts, Record, file_of
 from benchmarks.evidence.results import publish
-from dvt.checkpoint import model_digest
+from dvt.loading.checkpoint import model_digest
 from dvt.device import best_device
-from dvt.fast import StageExecutor, make_executor
+from dvt.inference import StageExecutor, make_executor
 from dvt.training import evaluate_exits
-from jobs.labelled import LabelledPictures
+from jobs.datasets import LabelledPictures
 from pipeline.errors import UsageError
 
 __all__ = ["record"]

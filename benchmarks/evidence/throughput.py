@@ -24,12 +24,12 @@ from benchmarks.evidence.records import ModelFacts, Record
 from benchmarks.evidence.results import publish, read_record
 from benchmarks.evidence.savings import chosen_thresholds
 from dvt.calibration import exits_taken
-from dvt.checkpoint import model_digest
+from dvt.loading.checkpoint import model_digest
 from dvt.device import best_device, inference_dtype
 from dvt.exits import TAKES_ALL
-from dvt.fast import make_executor
-from dvt.fast.profiling import in_turns
-from pipeline.cascade_runner import CascadeRunner
+from dvt.inference import make_executor
+from dvt.inference.profiling import in_turns
+from pipeline.cascade.runner import CascadeRunner
 from pipeline.errors import UsageError
 
 __all__ = ["summary", "throughput"]

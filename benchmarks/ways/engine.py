@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 import dvt
 from benchmarks.ways.in_process import answered
 from benchmarks.ways.workload import Answered, Workload
-from pipeline.actors.cascade import CascadeActor
-from pipeline.actors.decode import DecodedParcel, DecodeReceipt
-from pipeline.actors.write import WriteActor
-from pipeline.coordinator import Coordinator
-from pipeline.ledger import Ledger
-from pipeline.output import Output
-from pipeline.placement import plan_job
+from pipeline.runtime.actors.cascade import CascadeActor
+from pipeline.runtime.actors.decode import DecodedParcel, DecodeReceipt
+from pipeline.runtime.actors.write import WriteActor
+from pipeline.runtime.coordinator import Coordinator
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
+from pipeline.runtime.resource_plan import plan_job
 from pipeline.pools import parse_pools
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
-from pipeline.run_file import new_run_file
+from pipeline.runtime.run_record import new_run_file
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
-from pipeline.shards import cut_shards
-from pipeline.team import Crowd, Team
-from pipeline.workers import ActorKind
+from pipeline.sources.sharding import cut_shards
+from pipeline.runtime.team import Crowd, Team
+from pipeline.runtime.supervisor import ActorKind
 
 __all__ = ["run_engine"]
 

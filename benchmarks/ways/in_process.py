@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ways.workload import Answered, Workload
-from dvt.fast import StageExecutor
+from dvt.inference import StageExecutor
 from dvt.reuse import StageState
-from pipeline.cascade_data import Answers
-from pipeline.cascade_runner import CascadeRunner
+from pipeline.cascade.batches import Answers
+from pipeline.cascade.runner import CascadeRunner
 
 __all__ = ["answered", "run_bare", "stage_seconds"]
 

@@ -8,10 +8,10 @@ import ray
 from numpy.typing import NDArray
 
 import dvt
-from dvt.fast import StageExecutor
-from pipeline.actors.cascade import CascadeActor, Receipt
-from pipeline.actors.decode import DecodedParcel, DecodeReceipt
-from pipeline.cascade_data import CascadeSettings
+from dvt.inference import StageExecutor
+from pipeline.runtime.actors.cascade import CascadeActor, Receipt
+from pipeline.runtime.actors.decode import DecodedParcel, DecodeReceipt
+from pipeline.cascade.batches import CascadeSettings
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord
 
 __all__ = ["AnsweringActor", "PixelActor", "SlowActor"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.ways.in_process import answered
 from benchmarks.ways.workload import Answered, Workload, open_executor
 from dvt.exits import TAKES_ALL, scores
-from dvt.fast import EncodedState, decode_state, encode_state
+from dvt.inference import EncodedState, decode_state, encode_state
 from dvt.reuse import StageState
 from pipeline import CascadePredictor
 

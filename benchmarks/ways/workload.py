@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 import dvt
 from dvt import Calibration, Cascade
-from dvt.checkpoint import shipped_models
+from dvt.loading.checkpoint import shipped_models
 from dvt.exits import FULL_DEPTH, TAKES_ALL
-from dvt.fast import StageExecutor, make_executor
-from jobs.labelled import load_labelled
-from pipeline.cascade_runner import CascadeRunner
+from dvt.inference import StageExecutor, make_executor
+from jobs.datasets import load_labelled
+from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import DecodeSettings
 
 __all__ = ["Answered", "Workload", "make_workload", "open_executor"]

@@ -31,7 +31,7 @@ class HeldOut:
         agrees: whether the answer is that of the last exit, [E, n].
         correct: whether the answer is right, [E, n]; None without labels.
         in_second_half: which half an image belongs to, [n]; from its key alone.
-        model_digest: see `dvt.checkpoint.model_digest`.
+        model_digest: see `dvt.loading.checkpoint.model_digest`.
         dtype: precision that it was recorded in, such as "float32".
         data: name of the images.
         num_unreadable: images that were left out.

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt.exits import scores
-from dvt.fast import StageExecutor
+from dvt.inference import StageExecutor
 from dvt.reuse import StageState
 
 __all__ = ["evaluate_exits"]

@@ -18,9 +18,9 @@ from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
 from pipeline.storage import Place, open_place, output_failures
-from pipeline.table import open_delta
-from pipeline.thresholds_text import thresholds_text
-from pipeline.thresholds_used import UsedFrom, read_thresholds_used
+from pipeline.output.delta_table import open_delta
+from pipeline.output.thresholds_text import thresholds_text
+from pipeline.deadline.log import UsedFrom, read_thresholds_used
 
 __all__ = ["build_report"]
 

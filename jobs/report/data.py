@@ -6,9 +6,9 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 
 from dataclasses import dataclass, field
 
-from pipeline.audit import AuditSummary
-from pipeline.output_files import RunFile
-from pipeline.thresholds_used import UsedFrom
+from pipeline.audit.summary import AuditSummary
+from pipeline.output.metadata import RunFile
+from pipeline.deadline.log import UsedFrom
 
 __all__ = [
     "HISTOGRAM_BINS",

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dvt.config import first_problem
-from pipeline.output_files import RunFile, Summary
+from pipeline.output.metadata import RunFile, Summary
 from pipeline.storage import Place
 
 __all__ = ["archive_name", "read_run", "read_summary"]

@@ -18,8 +18,8 @@ from jobs.report.data import (
     ThroughputPoint,
 )
 from jobs.report.ranking import PictureRanking
-from pipeline.audit import AuditCounts, AuditSummary, summarise_audit
-from pipeline.output_files import RunFile
+from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
+from pipeline.output.metadata import RunFile
 
 __all__ = ["AuditTotals", "DeadLetterTotals", "ShardTotals", "TagTotals"]
 

@@ -25,7 +25,7 @@ _DRIFT_WAVES = 3
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images in a staged queue (`pipeline.staged_queue.Rows`).
+    """Images in a staged queue (`pipeline.cascade.staged_queue.Rows`).
 
     Attributes:
         tickets: parcel and row of each, [n].

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.simulation.archive import KILLS, Images
 from pipeline.simulation.scenario import Scenario
-from pipeline.staged_queue import StagedQueue
+from pipeline.cascade.staged_queue import StagedQueue
 
 __all__ = ["Done", "SimulatedActor", "SimulatedCascade"]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
-from pipeline.sources.ahead import in_pages, pages_in_order
+from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import Fetcher, Source
 
 __all__ = ["Archive", "Part"]

@@ -16,7 +16,7 @@ from pipeline.sources.local import LocalFiles, too_large
 from pipeline.sources.s3 import NUM_CONNECTIONS, S3Objects, S3Options
 from pipeline.sources.s3_errors import ObjectDenied
 from pipeline.sources.stores import FileStatus, Store
-from pipeline.sources.units import Unit, Way, units_of
+from pipeline.sources.fetch_tasks import Unit, Way, units_of
 
 __all__ = ["ArchiveFetcher", "Stores"]
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
-from pipeline.sources.ahead import in_pages, pages_in_order
+from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import NOTHING_KEPT, Source
-from pipeline.sources.kept_columns import KeptColumns
+from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.names import SeenKeys
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.stores import Store

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
 from pipeline.sources.local import too_large
 from pipeline.sources.range_file import RangeFile
-from pipeline.sources.retrying import Patience, Transient
+from pipeline.sources.retry_policy import Patience, Transient
 from pipeline.sources.s3_errors import CLIENT_ERRORS, ObjectDenied, ObjectGone, mapped
 from pipeline.sources.stores import FileStatus
 

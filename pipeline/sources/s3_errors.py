@@ -19,7 +19,7 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from pipeline.errors import ImageError, PipelineError, Reason, StorageDenied, UsageError
-from pipeline.sources.retrying import Transient
+from pipeline.sources.retry_policy import Transient
 
 __all__ = ["CLIENT_ERRORS", "ObjectDenied", "ObjectGone", "mapped"]
 

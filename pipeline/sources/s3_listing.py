@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import ImageError, StorageDenied, StorageFailed
 from pipeline.records import ImageRecord
-from pipeline.sources.ahead import pages_in_order
+from pipeline.sources.prefetch import pages_in_order
 from pipeline.sources.base import NOTHING_KEPT
 from pipeline.sources.names import is_hidden
 from pipeline.sources.patterns import Glob

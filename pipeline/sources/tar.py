@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 
 from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed
 from pipeline.records import ImageRecord, TarMember, Unreadable
-from pipeline.sources.ahead import in_pages, pages_in_order
+from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import NOTHING_KEPT, Source
 from pipeline.sources.names import SeenKeys, as_text, is_hidden, safe_path
 from pipeline.sources.patterns import KeyFilter

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.storage.base import Place
-from pipeline.storage.failures import output_failures
+from pipeline.storage.errors import output_failures
 from pipeline.storage.local import LocalPlace
 from pipeline.storage.s3 import S3Place
 

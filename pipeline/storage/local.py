@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.fs as pa_fs
 
-from pipeline.storage.failures import output_failures
+from pipeline.storage.errors import output_failures
 
 __all__ = ["LocalPlace"]
 

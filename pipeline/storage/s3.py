@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from deltalake.fs import DeltaStorageHandler
 
 from pipeline.errors import UsageError
-from pipeline.storage.failures import output_failures
+from pipeline.storage.errors import output_failures
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

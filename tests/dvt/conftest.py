@@ -22,7 +22,7 @@ from dvt.config import (
     patch_grid,
     t2t_grid,
 )
-from dvt.published_names import to_own_names
+from dvt.loading.state_dict_adapter import to_own_names
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PREFIXES = ("less_less_token", "less_token", "normal_token")

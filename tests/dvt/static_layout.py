@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.published_names import to_own_names
+from dvt.loading.state_dict_adapter import to_own_names
 
 
 def pairs(*layers: str) -> list[str]:

@@ -62,7 +62,7 @@ def test_only_models_with_stems_write_any(name: str) -> None:
 
 
 def test_the_digest_of_the_shipped_model_is_what_it_was_before_stems() -> None:
-    assert dvt.checkpoint.model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
+    assert dvt.loading.checkpoint.model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
 
 
 def test_the_stages_of_the_conv_preset_cost_clearly_more_each() -> None:

@@ -9,14 +9,14 @@ import pytest
 
 import dvt
 import dvt.calibration
-import dvt.fast
+import dvt.inference
 import dvt.training
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, prefix="dvt."))
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.calibration, dvt.fast, dvt.training], ids=lambda package: package.__name__
+    "package", [dvt, dvt.calibration, dvt.inference, dvt.training], ids=lambda package: package.__name__
 )
 def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
     own = {
@@ -30,7 +30,7 @@ def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.calibration, dvt.fast, dvt.training], ids=lambda package: package.__name__
+    "package", [dvt, dvt.calibration, dvt.inference, dvt.training], ids=lambda package: package.__name__
 )
 def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
     """`import torch` in an `__init__` would make `dvt.torch` a public name."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import dvt
 from dvt.presets import preset
-from dvt.published_names import config_from_state_dict, to_own_names
+from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -1,6 +1,6 @@
 """The class names that published checkpoints answer with."""
 
-from dvt.imagenet import NUM_CLASSES, class_names, wordnet_ids
+from dvt.loading.imagenet import NUM_CLASSES, class_names, wordnet_ids
 
 
 def test_classes_are_in_the_order_of_their_wordnet_ids() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.imagenet import class_names
-from dvt.published_names import config_from_state_dict, to_own_names
+from dvt.loading.imagenet import class_names
+from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
 
 GMACS = [0.47, 1.46, 3.50]
 ACCURACIES = [69.04, 75.65, 80.00]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import dvt
 from dvt.config import CascadeConfig
-from dvt.fast import make_executor
+from dvt.inference import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.training import EpochResult, Trainer, TrainingRecipe, evaluate_exits
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
-from dvt.fast import StageExecutor
-from pipeline.actors.cascade import CascadeActor
-from pipeline.cluster import running_ray
-from pipeline.ledger import Ledger
-from pipeline.output import Output
-from pipeline.placement import plan_job
-from pipeline.run_file import new_run_file
+from dvt.inference import StageExecutor
+from pipeline.runtime.actors.cascade import CascadeActor
+from pipeline.runtime.ray_session import running_ray
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
+from pipeline.runtime.resource_plan import plan_job
+from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
-from pipeline.shards import cut_shards
+from pipeline.sources.sharding import cut_shards
 from pipeline.sources import open_archive
 
 __all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "Slow", "run_with"]
@@ -121,8 +121,8 @@ def run_with(
             yield number, rows[len(rows) // 2 :]
 
     with running_ray(max(num_cpus, plan.num_cpus)):
-        from pipeline.coordinator import Coordinator
-        from pipeline.on_ray import team_of
+        from pipeline.runtime.coordinator import Coordinator
+        from pipeline.runtime.launch import team_of
         from pipeline.scheduling import Scheduler
 
         Coordinator(

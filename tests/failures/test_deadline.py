@@ -13,12 +13,12 @@ import pytest
 from torch import Tensor
 
 import dvt
-from dvt.fast import StageExecutor
-from jobs.ladder import kept_ladder
+from dvt.inference import StageExecutor
+from jobs.calibration.threshold_schedule import kept_ladder
 from jobs.shapes import write_shapes
-from jobs.tag import TagJob, run_tag
-from pipeline import on_ray
-from pipeline.actors.cascade import CascadeActor
+from jobs.commands.tag import TagJob, run_tag
+from pipeline.runtime import launch as on_ray
+from pipeline.runtime.actors.cascade import CascadeActor
 from tests.command_line import rows
 
 NUM_IMAGES = 625

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jobs.shapes import write_shapes
-from pipeline.actors.cascade import CascadeActor
+from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.pools import parse_pools
 from pipeline.settings import TagSettings
 from tests.command_line import committed_files, rows

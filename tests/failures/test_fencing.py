@@ -11,7 +11,7 @@ from tests.command_line import SHAPES, committed_files, dvt, rows
 
 # A lease of two seconds: nobody wants to wait for a minute here.
 DVT_OF_SHORT_LEASE = (
-    "import sys; import pipeline.lease as lease; lease._LEASE_S, lease._BEAT_S = 2.0, 0.2; "
+    "import sys; import pipeline.output.lease as lease; lease._LEASE_S, lease._BEAT_S = 2.0, 0.2; "
     "from jobs.cli import run; sys.exit(run(sys.argv[1:]))"
 )
 

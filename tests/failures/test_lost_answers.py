@@ -11,18 +11,18 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
-from pipeline.actors.write import WriteActor
-from pipeline.cluster import running_ray
-from pipeline.failures import Loss, loss_of
-from pipeline.ledger import Ledger
-from pipeline.nodes import this_node
-from pipeline.output import Output
+from pipeline.runtime.actors.write import WriteActor
+from pipeline.runtime.ray_session import running_ray
+from pipeline.runtime.ray_errors import Loss, loss_of
+from pipeline.output.ledger import Ledger
+from pipeline.runtime.nodes import this_node
+from pipeline.output.layout import Output
 from pipeline.records import TAGS_SCHEMA, ImageRecord
-from pipeline.results import Results
-from pipeline.run_file import new_run_file
+from pipeline.output.results import Results
+from pipeline.runtime.run_record import new_run_file
 from pipeline.scheduling import Origins
 from pipeline.settings import TagSettings
-from pipeline.shards import Shard
+from pipeline.sources.sharding import Shard
 from tests.command_line import rows
 from tests.failures.cluster import running_cluster
 

@@ -11,14 +11,14 @@ from PIL import Image
 
 import dvt as dvt_package
 from dvt.calibration import HELD_OUT, HeldOut
-from dvt.checkpoint import shipped_models
+from dvt.loading.checkpoint import shipped_models
 from jobs import cli
-from jobs.calibrate import CalibrateJob, run_calibrate
-from jobs.calibration import calibrate
-from jobs.evaluate import EvalJob, run_eval
+from jobs.commands.calibrate import CalibrateJob, run_calibrate
+from jobs.calibration.fit import calibrate
+from jobs.commands.eval import EvalJob, run_eval
 from jobs.shapes import WrittenArchive, write_shapes
-from jobs.thresholds import chosen_thresholds
-from jobs.thresholds_file import Asked, CalibratedModel
+from jobs.calibration.thresholds import chosen_thresholds
+from jobs.calibration.thresholds_file import Asked, CalibratedModel
 from pipeline.errors import UsageError
 from tests.command_line import SHAPES, dvt
 

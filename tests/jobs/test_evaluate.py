@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 import dvt as dvt_package
-from dvt.checkpoint import save_model
+from dvt.loading.checkpoint import save_model
 from jobs import cli
-from jobs.evaluate import EvalJob, run_eval
+from jobs.commands.eval import EvalJob, run_eval
 from jobs.shapes import CLASSES, WrittenArchive, write_shapes
 from tests.command_line import SHAPES, dvt
 from tests.jobs.labelled.conftest import write_tar

@@ -10,14 +10,14 @@ from PIL import Image
 
 import dvt
 from dvt.config import CascadeConfig
-from dvt.fast import make_executor
-from dvt.imagenet import class_names
+from dvt.inference import make_executor
+from dvt.loading.imagenet import class_names
 from dvt.training import evaluate_exits
-from jobs.exit_record import record_exits
-from jobs.labelled import load_labelled
+from jobs.evaluation.exit_record import record_exits
+from jobs.datasets import load_labelled
 from jobs.shapes import CLASSES
 from pipeline.errors import UsageError
-from pipeline.placement import decode_settings
+from pipeline.runtime.resource_plan import decode_settings
 from pipeline.progress import Progress
 
 

@@ -5,13 +5,13 @@ import pytest
 
 import dvt
 from dvt.calibration import binomial_p_value, evaluate_thresholds, share_lost_at_worst
-from jobs.deadline_text import deadline_lines
-from jobs.held_out import calibrated_model, kept_held_out
-from jobs.ladder import kept_ladder
-from jobs.thresholds import DEFAULT_DELTA
+from jobs.commands.deadline_text import deadline_lines
+from jobs.calibration.recorded_exits import calibrated_model, kept_held_out
+from jobs.calibration.threshold_schedule import kept_ladder
+from jobs.calibration.thresholds import DEFAULT_DELTA
 from pipeline.errors import UsageError
-from pipeline.output_files import Summary
-from pipeline.thresholds_used import DeadlineOutcome
+from pipeline.output.metadata import Summary
+from pipeline.deadline.log import DeadlineOutcome
 
 IDENTITY = calibrated_model(dvt.load_model("shapes"))
 

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
-from jobs.exit_record import ExitRecord
-from jobs.sweeps import (
+from jobs.evaluation.exit_record import ExitRecord
+from jobs.evaluation.curves import (
     accuracy_at,
     budgets_for,
     cross_fitted,

@@ -10,11 +10,11 @@ import torch
 import dvt as dvt_package
 from dvt.device import inference_dtype
 from dvt.preprocess import normalise, pixels_to_unit
-from jobs.labelled import load_labelled
+from jobs.datasets import load_labelled
 from jobs.shapes import WrittenArchive
-from jobs.tag import summary_lines
-from pipeline.output_files import Summary
-from pipeline.placement import decode_settings
+from jobs.commands.tag import summary_lines
+from pipeline.output.metadata import Summary
+from pipeline.runtime.resource_plan import decode_settings
 from tests.command_line import SHAPES, dvt, rows
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"

@@ -11,7 +11,7 @@ import torch
 from dvt.device import inference_dtype
 from jobs.report import build_report
 from jobs.shapes import write_shapes
-from pipeline.audit import AuditSummary, in_audit
+from pipeline.audit.summary import AuditSummary, in_audit
 from tests.command_line import SHAPES, Finished, dvt, rows
 
 pytestmark = pytest.mark.timeout(600)  # five runs, each with a Ray of its own

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dvt import load_model
 from jobs import cli
-from pipeline.placement import decode_settings, plan_job
+from pipeline.runtime.resource_plan import decode_settings, plan_job
 from pipeline.settings import TagSettings
 from tests.command_line import SHAPES, dvt, rows
 

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from jobs.report.collect import build_report
 from jobs.shapes import WrittenArchive
-from pipeline.status import read_status
+from pipeline.output.status import read_status
 from tests.command_line import DVT, committed_files, dvt, rows
 
 pytestmark = pytest.mark.timeout(900)  # several runs, each with a Ray of its own

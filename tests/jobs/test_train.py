@@ -17,11 +17,11 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 
 import dvt
 from dvt.calibration import HELD_OUT, HeldOut
-from jobs.calibrate import CalibrateJob, run_calibrate
-from jobs.labelled import load_labelled
-from jobs.training_recipe import read_recipe, shipped_recipes
+from jobs.commands.calibrate import CalibrateJob, run_calibrate
+from jobs.datasets import load_labelled
+from jobs.training.recipe import read_recipe, shipped_recipes
 from pipeline.errors import UsageError
-from pipeline.placement import decode_settings
+from pipeline.runtime.resource_plan import decode_settings
 from tests.command_line import DVT
 from tests.tiny_training import NAMES, Setting, curve, setting
 

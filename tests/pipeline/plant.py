@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt.calibration import Rung, nested_rows, rungs_of
-from pipeline.pacing import Backlog, Pacer, Worked, half_life_s, reserve_s
-from pipeline.stage_meter import StageWork
-from pipeline.staged_queue import StagedQueue
+from pipeline.deadline.policy import Backlog, Pacer, Worked, half_life_s, reserve_s
+from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.staged_queue import StagedQueue
 
 __all__ = ["GMACS", "Plant", "held_out_rungs", "images"]
 

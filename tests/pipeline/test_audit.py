@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvt.calibration import clopper_pearson
-from pipeline.audit import AuditCounts, AuditSummary, in_audit, summarise_audit
+from pipeline.audit.summary import AuditCounts, AuditSummary, in_audit, summarise_audit
 
 GMACS = (1.0, 2.0, 4.0)
 

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt import Cascade
-from dvt.fast import make_executor
+from dvt.inference import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
-from pipeline.cascade_data import Answers, Failure, Hard
-from pipeline.cascade_runner import CascadeRunner
-from pipeline.early_answers import EarlyAnswers
+from pipeline.cascade.batches import Answers, Failure, Hard
+from pipeline.cascade.runner import CascadeRunner
+from pipeline.audit.held_predictions import EarlyAnswers
 from tests.dvt.conftest import one_thread
 from tests.pipeline.test_cascade_runner import BATCH, median_thresholds, model, pixels
 

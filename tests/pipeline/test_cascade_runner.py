@@ -11,10 +11,10 @@ from torch import Tensor
 
 from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess, patch_grid
-from dvt.fast import StageExecutor, make_executor
+from dvt.inference import StageExecutor, make_executor
 from dvt.preprocess import normalise, pixels_to_unit
-from pipeline.cascade_data import Answers, Failure
-from pipeline.cascade_runner import CascadeRunner
+from pipeline.cascade.batches import Answers, Failure
+from pipeline.cascade.runner import CascadeRunner
 
 BATCH = 8
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.deadline import Deadline
-from pipeline.pacing import DeadlineSettings
+from pipeline.deadline.controller import Deadline
+from pipeline.deadline.policy import DeadlineSettings
 from pipeline.scheduling import PoolLoad
-from pipeline.stage_meter import StageWork
+from pipeline.cascade.stage_metrics import StageWork
 from pipeline.storage import open_place
-from pipeline.tally import Tally, Totals
-from pipeline.thresholds_used import ThresholdsUsed
+from pipeline.output.counts import Tally, Totals
+from pipeline.deadline.log import ThresholdsUsed
 from tests.pipeline.plant import GMACS, held_out_rungs
 
 RUNGS = held_out_rungs()

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.duplicates import Duplicates, Image
+from pipeline.dedupe.index import Duplicates, Image
 
 
 def image(number: int) -> Image:

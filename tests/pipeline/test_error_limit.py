@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.error_limit import allowed_dead_letters
+from pipeline.runtime.error_limit import allowed_dead_letters
 
 
 @pytest.mark.parametrize("limit", [None, 0, 7])

@@ -4,7 +4,7 @@ import pytest
 from ray import exceptions
 
 from pipeline.errors import PipelineError, StartedAnew, StorageDenied
-from pipeline.failures import Loss, first_line, loss_of
+from pipeline.runtime.ray_errors import Loss, first_line, loss_of
 
 
 def raised_by_a_call(cause: Exception) -> Exception:

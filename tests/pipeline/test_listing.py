@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.errors import StorageFailed
-from pipeline.listing import listed_ahead
+from pipeline.sources.listing import listed_ahead
 from pipeline.records import ImageRecord
-from pipeline.shards import Shard
+from pipeline.sources.sharding import Shard
 
 
 def shard(number: int) -> Shard:

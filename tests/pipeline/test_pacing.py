@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.pacing import Backlog, Pacer, Worked, reserve_s
-from pipeline.stage_meter import StageWork
+from pipeline.deadline.policy import Backlog, Pacer, Worked, reserve_s
+from pipeline.cascade.stage_metrics import StageWork
 from tests.pipeline.plant import BATCH, GMACS, Plant, held_out_rungs, images
 
 RUNGS = held_out_rungs()

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import dvt
-from dvt.fast import encode_state, make_executor, state_bytes
-from dvt.fast.state_codec import STATE_FORMATS
-from pipeline import placement
+from dvt.inference import encode_state, make_executor, state_bytes
+from dvt.inference.state_codec import STATE_FORMATS
+from pipeline.runtime import resource_plan as placement
 from pipeline.errors import UsageError
-from pipeline.placement import Plan
+from pipeline.runtime.resource_plan import Plan
 from pipeline.pools import parse_pools
 from pipeline.settings import TagSettings
 

@@ -19,12 +19,12 @@ import dvt
 from dvt.device import inference_dtype
 from dvt.exits import FULL_DEPTH
 from dvt.preprocess import normalise, pixels_to_unit
-from jobs.labelled import load_labelled
+from jobs.datasets import load_labelled
 from pipeline import CascadePredictor
-from pipeline.cluster import running_ray
+from pipeline.runtime.ray_session import running_ray
 from pipeline.errors import Reason
-from pipeline.placement import decode_settings
-from pipeline.predictor import ANSWER_SCHEMA
+from pipeline.runtime.resource_plan import decode_settings
+from pipeline.ray_data import ANSWER_SCHEMA
 
 BATCH = 16
 NUM_IMAGES = 150  # nine passes and a bit

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from pipeline.commits import CommitQueue
-from pipeline.files import WrittenFile
-from pipeline.ledger import Ledger
-from pipeline.results import Results
+from pipeline.output.commit_queue import CommitQueue
+from pipeline.output.parquet_files import WrittenFile
+from pipeline.output.ledger import Ledger
+from pipeline.output.results import Results
 from pipeline.scheduling import Origins
-from pipeline.tally import Tally
+from pipeline.output.counts import Tally
 
 
 class CommitsOnly:

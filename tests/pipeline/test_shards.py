@@ -1,5 +1,5 @@
 from pipeline.records import ImageRecord
-from pipeline.shards import Shard, cut_shards
+from pipeline.sources.sharding import Shard, cut_shards
 
 
 def records(count: int) -> list[ImageRecord]:

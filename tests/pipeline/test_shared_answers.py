@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.cascade_data import Answers
+from pipeline.cascade.batches import Answers
 from pipeline.errors import Reason
-from pipeline.files import UnwrittenFile, WrittenFile
-from pipeline.ledger import Ledger
+from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
+from pipeline.output.ledger import Ledger
 from pipeline.records import ImageRecord, info_table
-from pipeline.results import Results
+from pipeline.output.results import Results
 from pipeline.scheduling import Origins
-from pipeline.shards import Shard
-from pipeline.shared_answers import SharedAnswers
+from pipeline.sources.sharding import Shard
+from pipeline.dedupe.fanout import SharedAnswers
 from pipeline.sources.base import NOTHING_KEPT
-from pipeline.tag_rows import packed_answers, tag_rows
+from pipeline.cascade.tag_rows import packed_answers, tag_rows
 from tests.command_line import rows
 from tests.pipeline.output.tables import tables_in
 

@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from dvt import Cascade
-from dvt.fast import make_executor
-from pipeline.cascade_data import Answers
-from pipeline.cascade_runner import CascadeRunner
+from dvt.inference import make_executor
+from pipeline.cascade.batches import Answers
+from pipeline.cascade.runner import CascadeRunner
 from tests.pipeline.test_cascade_runner import BATCH, median_thresholds, model, pixels
 
 __all__ = ["model", "pixels"]  # fixtures

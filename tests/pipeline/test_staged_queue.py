@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.staged_queue import StagedQueue
+from pipeline.cascade.staged_queue import StagedQueue
 
 
 class Numbers(list[int]):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from pipeline.cascade_data import Answers
+from pipeline.cascade.batches import Answers
 from pipeline.records import AUDIT_COLUMNS, ImageRecord, info_table
-from pipeline.tag_rows import exit_of, packed_answers, size_of, tag_rows, unpacked_answers
+from pipeline.cascade.tag_rows import exit_of, packed_answers, size_of, tag_rows, unpacked_answers
 
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
 KEPT = pa.schema([("owner", pa.string())])

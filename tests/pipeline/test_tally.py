@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pipeline.tally import Tally, Totals
+from pipeline.output.counts import Tally, Totals
 
 SHARDS, LENGTH = 200, 1000
 IMAGES = SHARDS * LENGTH

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.errors import FencedOff, OutputFailed, UsageError
 from pipeline.storage import open_place
-from pipeline.thresholds_used import THRESHOLDS_USED, ThresholdsUsed, read_thresholds_used
+from pipeline.deadline.log import THRESHOLDS_USED, ThresholdsUsed, read_thresholds_used
 
 
 def holds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dvt.exits import FULL_DEPTH, exit_mask
 from pipeline.records import TAGS_SCHEMA
-from pipeline.upgrades import left_too_early, looser_exit
+from pipeline.output.retag import left_too_early, looser_exit
 
 
 def tags(*confidences: list[float] | None, stages: list[int] | None = None) -> pa.Table:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from dvt.fast import make_executor
+from dvt.inference import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState
 
@@ -24,7 +24,7 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def logits_of_all_stages(
-    executor: dvt.fast.StageExecutor, pixels: NDArray[np.uint8], batch_size: int
+    executor: dvt.inference.StageExecutor, pixels: NDArray[np.uint8], batch_size: int
 ) -> list[torch.Tensor]:
     uploaded = executor.upload(pixels)()
     state: StageState | None = None
@@ -69,7 +69,7 @@ def test_memory_that_is_freed_stays_in_the_process() -> None:
     script = """
 import torch
 from pathlib import Path
-from dvt.fast.allocator import keep_freed_memory
+from dvt.inference.memory import keep_freed_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 assert keep_freed_memory()

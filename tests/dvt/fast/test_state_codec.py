@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.fast import StateFormat, decode_state, encode_state
-from dvt.fast.state_codec import STATE_FORMATS
+from dvt.inference import StateFormat, decode_state, encode_state
+from dvt.inference.state_codec import STATE_FORMATS
 from dvt.reuse import StageState
 
 CPU = torch.device("cpu")

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dvt.imagenet import class_names, wordnet_ids
-from jobs.labelled import ClassIds, Label
-from jobs.labelled.classes import names_in
+from dvt.loading.imagenet import class_names, wordnet_ids
+from jobs.datasets import ClassIds, Label
+from jobs.datasets.classes import names_in
 from pipeline.errors import UsageError
 
 ANIMALS = ClassIds(3, ("cat", "dog", "7"))

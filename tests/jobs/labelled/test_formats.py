@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import dvt
-from dvt.fast import make_executor
-from jobs.exit_record import record_exits
-from jobs.labelled import ClassIds, decoded_parts, load_labelled, open_labelled
+from dvt.inference import make_executor
+from jobs.evaluation.exit_record import record_exits
+from jobs.datasets import ClassIds, decoded_parts, load_labelled, open_labelled
 from jobs.shapes import CLASSES
 from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.labelled import Sample
-from jobs.labelled.base import EncodedPicture
-from jobs.labelled.tar import TarFiles
+from jobs.datasets import Sample
+from jobs.datasets.base import EncodedPicture
+from jobs.datasets.tar import TarFiles
 from pipeline.errors import UsageError
 from tests.jobs.labelled.conftest import File, write_tar
 

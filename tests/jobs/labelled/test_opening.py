@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.labelled import open_labelled
-from jobs.labelled.drawn import DrawnShapes
-from jobs.labelled.folder import ClassFolders, TruthFolder
-from jobs.labelled.parquet import ParquetFiles
-from jobs.labelled.tar import TarFiles
+from jobs.datasets import open_labelled
+from jobs.datasets.drawn import DrawnShapes
+from jobs.datasets.folder import ClassFolders, TruthFolder
+from jobs.datasets.parquet import ParquetFiles
+from jobs.datasets.tar import TarFiles
 from pipeline.errors import UsageError
 
 MAX_BYTES = 2**20
@@ -74,6 +74,6 @@ def test_anything_else_is_refused_by_its_name(tmp_path: Path, data: str) -> None
 
 def test_worker_processes_need_not_load_torch() -> None:
     """They import this package to unpickle their work; torch would take seconds and memory each."""
-    code = "import sys, jobs.labelled; print('torch' in sys.modules)"
+    code = "import sys, jobs.datasets; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -13,7 +13,7 @@ import pytest
 from jobs.report import build_report, render_html, write_report
 from jobs.report.page import duration, gmacs, percent, visible
 from pipeline.storage import open_place
-from pipeline.thresholds_used import ThresholdsUsed
+from pipeline.deadline.log import ThresholdsUsed
 
 MakeOutput = Callable[..., Path]
 

@@ -11,8 +11,8 @@ import pytest
 import ray
 from PIL import Image
 
-from pipeline.actors.decode import DecodeActor
-from pipeline.cluster import running_ray
+from pipeline.runtime.actors.decode import DecodeActor
+from pipeline.runtime.ray_session import running_ray
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.errors import ImageError, PipelineError, Reason
 from pipeline.records import ImageRecord

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-import pipeline.lease
-from pipeline.commits import CommitQueue
+import pipeline.output.lease
+from pipeline.output.commit_queue import CommitQueue
 from pipeline.errors import PipelineError, Reason, UsageError
-from pipeline.ledger import Ledger
-from pipeline.output import Output
-from pipeline.output_files import ModelIdentity, RunFile, Summary
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
+from pipeline.output.metadata import ModelIdentity, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
-from pipeline.shards import Shard, cut_shards
-from pipeline.tally import Tally
+from pipeline.sources.sharding import Shard, cut_shards
+from pipeline.output.counts import Tally
 
 GMACS = (1.0, 3.0)
 _CHUNK = 40
@@ -126,8 +126,8 @@ def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageR
 
 def main() -> int:
     location, num_images, pause_s, lease_s = sys.argv[1:]
-    pipeline.lease._LEASE_S = float(lease_s)
-    pipeline.lease._BEAT_S = float(lease_s) / 5
+    pipeline.output.lease._LEASE_S = float(lease_s)
+    pipeline.output.lease._BEAT_S = float(lease_s) / 5
     try:
         work(location, int(num_images), float(pause_s))
     except PipelineError as error:

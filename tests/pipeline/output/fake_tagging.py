@@ -10,12 +10,12 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipeline.errors import Reason
-from pipeline.ledger import Ledger
-from pipeline.output import Output
-from pipeline.output_files import Summary
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
+from pipeline.output.metadata import Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
-from pipeline.shards import Shard, cut_shards
-from pipeline.tally import Tally
+from pipeline.sources.sharding import Shard, cut_shards
+from pipeline.output.counts import Tally
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.fake_run import GMACS, run_file
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import open_place
-from pipeline.table import OutputTable
+from pipeline.output.delta_table import OutputTable
 
 
 def tables_in(location: str | Path, epoch: int) -> tuple[OutputTable, OutputTable, OutputTable]:

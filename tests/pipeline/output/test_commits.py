@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.commits import CommitQueue
-from pipeline.tally import Tally
+from pipeline.output.commit_queue import CommitQueue
+from pipeline.output.counts import Tally
 
 
 def queue_with(num_images: int) -> CommitQueue:

@@ -10,9 +10,9 @@ from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.committed_rows import CommittedRows
+from pipeline.output.key_lookup import CommittedRows
 from pipeline.records import TAGS_SCHEMA
-from pipeline.table import OutputTable
+from pipeline.output.delta_table import OutputTable
 from tests.pipeline.output.tables import tables_in
 
 
@@ -39,8 +39,8 @@ def test_in_any_order_it_finds_what_is_committed(
             commit(tags, new)
             committed |= keys
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.committed_rows._BATCH_ROWS", data.draw(st.integers(1, 9)))
-        patch.setattr("pipeline.committed_rows._WINDOW_ROWS", data.draw(st.sampled_from([2, 99])))
+        patch.setattr("pipeline.output.key_lookup._BATCH_ROWS", data.draw(st.integers(1, 9)))
+        patch.setattr("pipeline.output.key_lookup._WINDOW_ROWS", data.draw(st.sampled_from([2, 99])))
         rows = CommittedRows(tags, ["exit_stage", "etag"])
         for asked in data.draw(
             st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=20)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.lease import FOLDER, Lease, Owner, newest_owner
+from pipeline.output.lease import FOLDER, Lease, Owner, newest_owner
 from pipeline.storage import open_place
 
 
@@ -48,7 +48,7 @@ def other_host(location: str, **changes: object) -> Owner:
 def test_a_dead_run_of_another_machine_is_waited_for_as_long_as_a_lease(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.lease._LEASE_S", 2.0)
+    monkeypatch.setattr("pipeline.output.lease._LEASE_S", 2.0)
     other_host(location)
     began = time.monotonic()
     lease = Lease(open_place(location), "b")
@@ -66,7 +66,7 @@ def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
     def sleep(_seconds: float) -> None:
         other_host(location, beat=next(beats))
 
-    monkeypatch.setattr("pipeline.lease.time.sleep", sleep)
+    monkeypatch.setattr("pipeline.output.lease.time.sleep", sleep)
     with pytest.raises(UsageError, match="process 1 on elsewhere"):
         Lease(open_place(location), "b")
     assert newest_owner(open_place(location)) == owner.model_copy(update={"beat": 1})
@@ -74,7 +74,7 @@ def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
 
 def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None:
     code = (
-        "import os, signal, sys; from pipeline.lease import Lease; "
+        "import os, signal, sys; from pipeline.output.lease import Lease; "
         "from pipeline.storage import open_place; Lease(open_place(sys.argv[1]), 'a'); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -91,7 +91,7 @@ def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None
 
 
 def test_signs_of_life_go_on(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.lease._BEAT_S", 0.05)
+    monkeypatch.setattr("pipeline.output.lease._BEAT_S", 0.05)
     place = open_place(location)
     lease = Lease(place, "a")
     deadline = time.monotonic() + 20
@@ -107,7 +107,7 @@ def test_signs_of_life_go_on(location: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_first_sign_that_was_cut_off_does_not_lock_the_output_for_ever(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.lease._LEASE_S", 0.5)
+    monkeypatch.setattr("pipeline.output.lease._LEASE_S", 0.5)
     folder = open_place(location).child(FOLDER)
     folder.prepare()
     folder.write("00000004.json", b"{")

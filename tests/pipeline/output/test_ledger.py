@@ -10,10 +10,10 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import Reason
-from pipeline.ledger import Ledger, Tally
+from pipeline.output.ledger import Ledger, Tally
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
-from pipeline.shards import Shard, cut_shards
-from pipeline.table import OutputTable
+from pipeline.sources.sharding import Shard, cut_shards
+from pipeline.output.delta_table import OutputTable
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.tables import tables_in
 

@@ -8,11 +8,11 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
-from pipeline.output import Output
-from pipeline.output_files import ModelIdentity, RunFile, Summary
+from pipeline.output.layout import Output
+from pipeline.output.metadata import ModelIdentity, RunFile, Summary
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
 from pipeline.storage import open_place
-from pipeline.table import OutputTable
+from pipeline.output.delta_table import OutputTable
 from tests.command_line import rows
 from tests.pipeline.output.fake_run import run_file
 from tests.pipeline.output.tables import tables_in

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
 from pipeline.storage import open_place
-from pipeline.table import open_delta
+from pipeline.output.delta_table import open_delta
 from tests.pipeline.output.fake_run import exit_of, is_dead, listing, work
 
 NUM_IMAGES = 320
@@ -122,7 +122,7 @@ def test_a_paused_run_that_was_replaced_stops_when_it_wakes_up(
         wait_for_rows(location, first, more_than=before)
         first.send_signal(signal.SIGCONT)
 
-    monkeypatch.setattr("pipeline.lease._LEASE_S", 1.5)
+    monkeypatch.setattr("pipeline.output.lease._LEASE_S", 1.5)
     waker = threading.Thread(target=wake_first)
     waker.start()
     work(location, NUM_IMAGES, pause_s=0.1)

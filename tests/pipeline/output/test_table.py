@@ -8,12 +8,12 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from pipeline.compaction import merge_small_files
+from pipeline.output.compaction import merge_small_files
 from pipeline.errors import FencedOff, OutputFailed, UsageError
-from pipeline.files import WrittenFile
+from pipeline.output.parquet_files import WrittenFile
 from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import open_place
-from pipeline.table import OutputTable, open_delta
+from pipeline.output.delta_table import OutputTable, open_delta
 from tests.pipeline.output.tables import tables_in
 
 SCHEMA = pa.schema([("key", pa.string()), ("run", pa.int64())])
@@ -60,7 +60,7 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.table._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("pipeline.output.delta_table._FIRST_PAUSE_S", 0.01)
     table = table_in(location, 1)
     delta = table._delta
 
@@ -126,7 +126,7 @@ def test_merging_leaves_one_file_in_order_and_the_same_rows(location: str) -> No
 
 
 def test_files_are_merged_up_to_a_size(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.compaction._TARGET_ROWS", 10)
+    monkeypatch.setattr("pipeline.output.compaction._TARGET_ROWS", 10)
     table = table_in(location, 1)
     table.commit([written(table, "abcdefgh")], 1.0)  # large enough
     for keys in ("nop", "ijk", "qrs", "lm", "tu"):

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.committed_rows import CommittedRows
+from pipeline.output.key_lookup import CommittedRows
 from pipeline.errors import Reason
-from pipeline.ledger import Ledger
-from pipeline.output import Output
+from pipeline.output.ledger import Ledger
+from pipeline.output.layout import Output
 from pipeline.records import TAGS_SCHEMA
-from pipeline.table import OutputTable
-from pipeline.tally import Tally
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.counts import Tally
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.fake_run import GMACS, run_file
 from tests.pipeline.output.fake_tagging import (

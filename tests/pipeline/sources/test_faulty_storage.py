@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.errors import ImageError, Reason, StorageDenied
 from pipeline.sources import Archive, SourceOptions, open_archive
-from pipeline.sources.retrying import Patience
+from pipeline.sources.retry_policy import Patience
 from pipeline.sources.s3 import S3Options
 from tests.faulty_proxy import KINDS, FaultyProxy, faulty_proxy
 from tests.s3 import TestStore

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ImageError, UsageError
-from pipeline.shards import cut_shards
+from pipeline.sources.sharding import cut_shards
 from pipeline.sources import Archive, SourceOptions, open_archive
 from tests.s3 import TestStore
 

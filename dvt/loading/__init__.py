@@ -1,0 +1,1 @@
+"""Checkpoints of every kind: own folders, published files, timm folders; state-dict key mapping."""

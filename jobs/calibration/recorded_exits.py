@@ -1,0 +1,54 @@
+"""Held-out exits that are kept with a model, and thresholds from them."""
+
+from pathlib import Path
+
+import dvt
+from dvt.calibration import HELD_OUT, HeldOut
+from dvt.loading.checkpoint import model_digest, shipped_models
+from jobs.calibration.thresholds_file import CalibratedModel
+from pipeline.errors import UsageError
+
+__all__ = ["calibrated_model", "held_out_path", "kept_held_out"]
+
+
+def held_out_path(model: str) -> Path:
+    """Where the held-out exits of a model are kept: in its folder, or beside its file."""
+    path = Path(model)
+    if path.is_dir():
+        return path / HELD_OUT
+    if path.is_file():
+        named = path.name == "model.safetensors"
+        return path.with_name(HELD_OUT if named else f"{path.name}.{HELD_OUT}")
+    return shipped_models()[model] / HELD_OUT
+
+
+def calibrated_model(model: dvt.Cascade) -> CalibratedModel:
+    """Identity and costs of a loaded model."""
+    return CalibratedModel(
+        name=model.config.name,
+        digest=model_digest(model),
+        gmacs_per_exit=dvt.gmacs_per_exit(model.config),
+    )
+
+
+def kept_held_out(model: str, identity: CalibratedModel) -> HeldOut:
+    """The held-out exits that are kept with a model.
+
+    Raises:
+        UsageError: there are none, or they are of other weights.
+    """
+    path = held_out_path(model)
+    if not path.exists():
+        raise UsageError(
+            f"model: {model} has no held-out exits to choose thresholds by; run: "
+            f"dvt calibrate --model {model} --data PICTURES --keep"
+        )
+    held_out = HeldOut.load(path)
+    if held_out.model_digest != identity.digest or len(held_out.confidences) != len(
+        identity.gmacs_per_exit
+    ):
+        raise UsageError(
+            f"model: {path} is of other weights than {model}'s; run again: "
+            f"dvt calibrate --model {model} --data PICTURES --keep"
+        )
+    return held_out

@@ -1,0 +1,45 @@
+"""`dvt status`: how far a run is, from its output alone; disturbs nothing."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from jobs.options import Job, JobResult, job_command
+from pipeline.output.status import OutputStatus, read_status
+
+__all__ = ["StatusJob", "command", "run_status"]
+
+
+class StatusJob(Job):
+    """Tells how far the run on OUT is: images tagged, dead letters, finished shards, last commit.
+
+    Everything is read from OUT, so it may be asked from any machine, while a run is at work or not.
+    """
+
+    out: Annotated[str, Field(description="output of dvt tag: a folder or s3://bucket/prefix")]
+
+
+def run_status(job: StatusJob) -> JobResult:
+    """Reads the output.
+
+    Raises:
+        UsageError: OUT is no output of `dvt tag`.
+    """
+    status = read_status(job.out)
+    return JobResult(lines=_lines(status), data=status.model_dump(mode="json"))
+
+
+def _lines(status: OutputStatus) -> tuple[str, ...]:
+    state = "finished" if status.finished else "not finished"
+    if status.running:
+        state = f"running on {status.host}, process {status.pid}"
+    age = status.last_commit_age_s
+    return (
+        f"{status.out}: {state}",
+        f"{status.tagged:,} images tagged, {status.dead_letters:,} dead letters, "
+        f"{status.shards:,} shards finished",
+        "nothing committed yet" if age is None else f"last commit {age:,.0f} s ago",
+    )
+
+
+command = job_command("status", StatusJob, run_status, arguments=("out",))

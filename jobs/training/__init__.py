@@ -1,0 +1,1 @@
+"""`dvt train`: recipes, the checkpoint folder, the epoch loop, data-parallel workers, learning curves."""

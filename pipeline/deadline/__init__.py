@@ -1,0 +1,1 @@
+"""Thresholds that move during a run so that it ends in time."""

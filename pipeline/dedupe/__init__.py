@@ -1,0 +1,1 @@
+"""Images with identical bytes are computed once; copies get the same prediction."""

@@ -1,0 +1,1 @@
+"""The output directory: Delta tables, ledger, commits, lease, resume, status."""

@@ -1,0 +1,56 @@
+"""Merging: many small files of a table become few of a sensible size, in order of their keys.
+
+A run commits early and often, and leaves a file for each commit. Readers want fewer and larger
+ones, each with a narrow range of keys. Nothing a reader sees changes.
+"""
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from pipeline.output.delta_table import OutputTable
+
+__all__ = ["merge_small_files"]
+
+logger = logging.getLogger(__name__)
+
+_TARGET_BYTES = 64 * 2**20
+_TARGET_ROWS = 500_000  # keeps what is in memory below a gigabyte
+_NUM_READERS = 8
+
+
+def merge_small_files(table: OutputTable) -> int:
+    """Merges neighbours among the small files, and returns how many files that took away.
+
+    Each merge is a commit of its own, in which no row changes.
+    """
+    files = table.files()
+    if files.num_rows < 2:
+        return 0
+    size_of = dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
+    rows_of = dict(zip(files["path"].to_pylist(), files["num_records"].to_pylist(), strict=True))
+    in_order = sorted((low, high, name) for name, low, high in table.bounds())
+    num_gone = num_bytes = num_rows = 0
+    pending: list[str] = []
+    for _, _, name in in_order:
+        if size_of[name] > _TARGET_BYTES // 2 or (rows_of[name] or 0) > _TARGET_ROWS // 2:
+            continue
+        num_bytes += size_of[name]
+        num_rows += rows_of[name] or 0
+        if pending and (num_bytes > _TARGET_BYTES or num_rows > _TARGET_ROWS):
+            num_gone += _merge(table, pending)
+            pending, num_bytes, num_rows = [], size_of[name], rows_of[name] or 0
+        pending.append(name)
+    return num_gone + _merge(table, pending)
+
+
+def _merge(table: OutputTable, names: list[str]) -> int:
+    if len(names) < 2:
+        return 0
+    with ThreadPoolExecutor(_NUM_READERS) as readers:
+        parts = list(readers.map(table.read, names))
+    written = table.writer.write(pa.concat_tables(parts))
+    table.replace([written], names)
+    logger.debug("merged %d files of %s into one", len(names), table.place.uri)
+    return len(names) - 1

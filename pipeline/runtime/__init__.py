@@ -1,0 +1,1 @@
+"""The Ray side: coordinator, actor pools, supervision, errors, resource plan."""
