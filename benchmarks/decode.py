@@ -126,11 +126,11 @@ def plain(path: Path) -> NDArray[np.uint8]:
 def _isolated(uris: list[str], rounds: int) -> float:
     """Processor time of both processes; that of a child is known once it has ended."""
 
-    def run(parcels: int) -> float:
+    def run(blocks: int) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.process_time()
         decoder = IsolatedDecoder(_EXACT)
-        for _ in range(parcels):
+        for _ in range(blocks):
             decoder.decode_all((read_file(uri, _EXACT.max_bytes) for uri in uris), len(uris))
         decoder.close()
         own = time.process_time() - started

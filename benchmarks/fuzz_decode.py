@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz_decode --images 20000 --out benchmarks/results/fuzz-decode.json
 
-Counts what became of them, how often the decoder had to be started anew, the longest that a parcel
+Counts what became of them, how often the decoder had to be started anew, the longest that a block
 took, and the resident memory of the decoder in the course of it.
 """
 
@@ -17,7 +17,7 @@ from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
 from tests.mutated_files import mutated_files
 
-_PARCEL = 100
+_BLOCK = 100
 
 
 def arguments() -> argparse.Namespace:
@@ -39,12 +39,12 @@ def main() -> None:
     slowest = 0.0
     started = time.perf_counter()
     files = mutated_files(given.images, given.seed)
-    while parcel := list(itertools.islice(files, _PARCEL)):
+    while block := list(itertools.islice(files, _BLOCK)):
         began = time.perf_counter()
-        _, answers = decoder.decode_all((content for _, content in parcel), len(parcel))
+        _, answers = decoder.decode_all((content for _, content in block), len(block))
         slowest = max(slowest, time.perf_counter() - began)
-        assert len(answers) == len(parcel), "an image was lost"
-        for (key, _), answer in zip(parcel, answers, strict=True):
+        assert len(answers) == len(block), "an image was lost"
+        for (key, _), answer in zip(block, answers, strict=True):
             if not isinstance(answer, ImageError):
                 outcomes["pixels"] += 1
                 continue
@@ -61,7 +61,7 @@ def main() -> None:
             "images": sum(outcomes.values()),
             "outcomes": dict(outcomes),
             "crashes_and_hangs": ended,
-            "slowest_parcel_s": round(slowest, 2),
+            "slowest_block_s": round(slowest, 2),
             "resident_mb_first_third_max": round(max(resident[: third or 1]), 1),
             "resident_mb_last_third_max": round(max(resident[-(third or 1) :]), 1),
             "seconds": round(time.perf_counter() - started, 1),

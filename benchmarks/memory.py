@@ -24,12 +24,12 @@ import ray
 import dvt
 from benchmarks.reporting import report
 from benchmarks.ways.made_up import AnsweringActor, PixelActor, SlowActor
-from pipeline.runtime.ray_session import running_ray
-from pipeline.output.ledger import Ledger
 from pipeline.output.layout import Output
-from pipeline.runtime.resource_plan import plan_job
+from pipeline.output.ledger import Ledger
 from pipeline.pools import parse_pools
 from pipeline.records import ImageRecord
+from pipeline.runtime.ray_session import running_ray
+from pipeline.runtime.resource_plan import plan_job
 from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.sources.sharding import cut_shards
@@ -41,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--images", type=int, default=2_000_000, help="of the coordinator's part")
-    parser.add_argument("--parcel", type=int, default=256, help="images in a parcel there")
+    parser.add_argument("--block", type=int, default=256, help="images in a block there")
     parser.add_argument("--store-images", type=int, default=6_000)
     parser.add_argument("--slowness", type=float, default=20.0, help="of stage 3")
     parser.add_argument("--budget-mb", type=float, default=64.0, help="of the store's part")
@@ -63,7 +63,7 @@ def coordinator(given: argparse.Namespace) -> dict[str, Any]:
         inputs=("made-up",),
         out="",
         model="shapes",
-        batch_size=given.parcel,
+        batch_size=given.block,
         pools=parse_pools("1-3 threads=1"),
         num_decoders=1,
     )
@@ -126,20 +126,20 @@ def _run(
     plan = plan_job(settings, model.config, thresholds, "float32")
     with tempfile.TemporaryDirectory() as folder, running_ray(plan.num_cpus):
         from pipeline.runtime.coordinator import Coordinator
-        from pipeline.runtime.launch import actor_kind, team_of
+        from pipeline.runtime.launch import actor_kind, actor_pool_specs
+        from pipeline.runtime.team import PoolSpec
         from pipeline.scheduling import Scheduler
         from pipeline.sources import open_archive
-        from pipeline.runtime.team import Crowd
 
         settings = replace(settings, out=Path(folder) / "out")
         output = Output(settings.out)
         output.claim(new_run_file(settings, ("made-up",), model, thresholds), overwrite=False)
         ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "memory")
-        team = team_of(plan, open_archive([folder]), ledger.tag_writer, cascade_actor)
+        team = actor_pool_specs(plan, open_archive([folder]), ledger.tag_writer, cascade_actor)
         decoder = actor_kind("decoder", PixelActor, model.config.image_size, num_cpus=1)
         coordinator = Coordinator(
             Scheduler(plan.limits),
-            replace(team, decoders=Crowd(decoder)),
+            replace(team, decoders=PoolSpec(decoder)),
             ledger,
             (ledger.open(shard) for shard in cut_shards(_records(num_images))),
             model.config.num_stages,

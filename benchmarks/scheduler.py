@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--images", type=int, default=8_000_000, help="of actors and pools")
     parser.add_argument("--memory-images", type=int, default=1_000_000_000)
-    parser.add_argument("--memory-batch", type=int, default=4096, help="images in a parcel there")
+    parser.add_argument("--memory-batch", type=int, default=4096, help="images in a block there")
     parser.add_argument("--runs", type=int, default=1000, help="with faults")
     parser.add_argument("--run-images", type=int, default=4000, help="in each of these")
     parser.add_argument("--out", type=Path, help="keep the results in this file too")

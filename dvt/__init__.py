@@ -8,10 +8,10 @@ Usable alone: knows torch and numpy, nothing of Ray, storage or the command line
 """
 
 from dvt.cascade import Calibration, Cascade, Prediction
-from dvt.loading.checkpoint import create_model, load_model, save_model
 from dvt.config import CascadeConfig, Preprocess, TokenGrid
 from dvt.cost import gmacs_per_exit
 from dvt.errors import CheckpointError, ConfigError, ModelError
+from dvt.loading.checkpoint import create_model, load_model, save_model
 from dvt.reuse import StageState
 from dvt.stage import Stage, StageOutput
 

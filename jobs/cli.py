@@ -28,9 +28,15 @@ COMMANDS = {
     "report": ("jobs.commands.report", "Write the cost report of an output as an HTML page."),
     "train": ("jobs.commands.train", "Train a cascade on labelled pictures."),
     "eval": ("jobs.commands.eval", "Accuracy of every exit and the accuracy/cost curve."),
-    "calibrate": ("jobs.commands.calibrate", "Thresholds for a budget or a bounded loss, with a proof."),
+    "calibrate": (
+        "jobs.commands.calibrate",
+        "Thresholds for a budget or a bounded loss, with a proof.",
+    ),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
-    "simulate": ("jobs.commands.simulate", "Run the scheduler on a simulated cluster, with faults."),
+    "simulate": (
+        "jobs.commands.simulate",
+        "Run the scheduler on a simulated cluster, with faults.",
+    ),
     "shapes": ("jobs.commands.shapes", "Write an archive of drawn, labelled pictures."),
 }
 
@@ -93,9 +99,9 @@ def run(arguments: list[str]) -> int:
 
 def _explain(error: Exception, verbose: bool) -> int:
     from dvt.errors import ModelError
-    from pipeline.errors import PipelineError, TooManyDeadLetters, UsageError
+    from pipeline.errors import PipelineError, TooManyDeadLettersError, UsageError
 
-    if isinstance(error, TooManyDeadLetters):
+    if isinstance(error, TooManyDeadLettersError):
         return _say(str(error), EXIT_MAX_ERRORS)
     if isinstance(error, UsageError | ModelError):
         return _say(str(error), EXIT_USAGE)

@@ -3,15 +3,15 @@
     Exception
     └── PipelineError
         ├── UsageError           what was asked for cannot be done; nothing was changed
-        ├── TooManyDeadLetters   `max_errors` was passed; what is committed stays
-        ├── StorageDenied        the storage lets nobody in: credentials, rights, no such bucket
-        ├── StorageFailed        the storage kept failing where no single image is at fault
-        ├── OutputFailed         the output cannot be read or written; what is committed stays
-        ├── FencedOff            another run has taken the output over; this one must stop
+        ├── TooManyDeadLettersError   `max_errors` was passed; what is committed stays
+        ├── StorageDeniedError        the storage lets nobody in: credentials, rights, no such bucket
+        ├── StorageFailedError        the storage kept failing where no single image is at fault
+        ├── OutputFailedError         the output cannot be read or written; what is committed stays
+        ├── StaleEpochError            another run has taken the output over; this one must stop
         └── ImageError           one image cannot be read; becomes a dead letter
 
     RuntimeError
-    └── StartedAnew              an actor is asked for what died with its process
+    └── ActorRestartedError              an actor is asked for what died with its process
 
 Each carries one line for the person who runs the job.
 """
@@ -19,15 +19,15 @@ Each carries one line for the person who runs the job.
 from enum import StrEnum
 
 __all__ = [
-    "FencedOff",
+    "ActorRestartedError",
     "ImageError",
-    "OutputFailed",
+    "OutputFailedError",
     "PipelineError",
     "Reason",
-    "StartedAnew",
-    "StorageDenied",
-    "StorageFailed",
-    "TooManyDeadLetters",
+    "StaleEpochError",
+    "StorageDeniedError",
+    "StorageFailedError",
+    "TooManyDeadLettersError",
     "UsageError",
 ]
 
@@ -51,30 +51,30 @@ class UsageError(PipelineError):
     """The job cannot be run as asked."""
 
 
-class TooManyDeadLetters(PipelineError):
+class TooManyDeadLettersError(PipelineError):
     """More images failed than the person allowed."""
 
 
-class StorageDenied(PipelineError):
+class StorageDeniedError(PipelineError):
     """Credentials are missing, wrong or expired, or nothing may be read: no image is at fault.
 
     Stops the job, since going on would make a dead letter of every image.
     """
 
 
-class StorageFailed(PipelineError):
+class StorageFailedError(PipelineError):
     """A listing failed again and again; what is listed so far stays done."""
 
 
-class OutputFailed(PipelineError):
+class OutputFailedError(PipelineError):
     """The storage of the output refused, or kept failing."""
 
 
-class FencedOff(PipelineError):
+class StaleEpochError(PipelineError):
     """A later run has taken the output over, so nothing of this one may be committed any more."""
 
 
-class StartedAnew(RuntimeError):
+class ActorRestartedError(RuntimeError):
     """An actor came up again and has nothing of what it held; nobody had noticed that it died."""
 
 

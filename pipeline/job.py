@@ -17,25 +17,25 @@ import dvt
 from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
 from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
-from pipeline.runtime.ray_session import running_ray
-from pipeline.deadline.controller import Deadline
-from pipeline.errors import PipelineError, Reason, UsageError
-from pipeline.output.ledger import Ledger
-from pipeline.sources.listing import listed_ahead
-from pipeline.output.layout import Output
-from pipeline.output.metadata import RunFile, Summary
+from pipeline.deadline.controller import DeadlineController
+from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed
 from pipeline.deadline.policy import DeadlineSettings
-from pipeline.runtime.resource_plan import Plan, plan_job
+from pipeline.errors import PipelineError, Reason, UsageError
+from pipeline.output.counts import Counts
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.layout import Output
+from pipeline.output.ledger import Ledger
+from pipeline.output.metadata import RunFile, Summary
+from pipeline.output.thresholds_text import thresholds_text
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
+from pipeline.runtime.ray_session import running_ray
+from pipeline.runtime.resource_plan import Plan, plan_job
 from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
-from pipeline.sources.sharding import cut_shards
 from pipeline.sources import Archive, open_archive
-from pipeline.output.delta_table import OutputTable
-from pipeline.output.counts import Tally
-from pipeline.output.thresholds_text import thresholds_text
-from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed
+from pipeline.sources.listing import listed_ahead
+from pipeline.sources.sharding import cut_shards
 
 __all__ = ["retry_dead_letters", "tag_archive"]
 
@@ -106,11 +106,15 @@ def _run(
     run = new_run_file(settings, source.names, model, thresholds)
     run = output.claim(run, settings.overwrite, _tags_schema(source))
     settings = replace(settings, audit=run.audit)  # maybe that of an earlier run
-    if run.reached is not None and retry is None:
+    if run.satisfied_thresholds is not None and retry is None:
         logger.warning(
             "%s has tags that may have left by the looser thresholds of before (%s, now %s); "
             "those that these would not have let go are done again",
-            *(settings.out, thresholds_text(run.reached), thresholds_text(run.thresholds)),
+            *(
+                settings.out,
+                thresholds_text(run.satisfied_thresholds),
+                thresholds_text(run.thresholds),
+            ),
         )
     try:
         return _tag(settings, source, model, run, output, listener, retry, started_s)
@@ -132,12 +136,12 @@ def _tag(
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
     tables = output.tables(_tags_schema(source))
-    is_upgrade = run.reached is not None
+    is_upgrade = run.satisfied_thresholds is not None
     ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_upgrade)
     work = _work(source, ledger)
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
-    deadline: Deadline | None = None
+    deadline: DeadlineController | None = None
     outcome: DeadlineOutcome | None = None
     if first is not None:
         output.reopen()
@@ -198,10 +202,10 @@ def _deadline(
     started_s: float,
     used: ThresholdsUsed,
     audit: float,
-) -> Deadline:
+) -> DeadlineController:
     pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
     batch_size = max(pool.cascade.batch_size for pool in plan.pools)
-    return Deadline(settings, gmacs, pools, batch_size, started_s, used, audit)
+    return DeadlineController(settings, gmacs, pools, batch_size, started_s, used, audit)
 
 
 def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
@@ -213,7 +217,7 @@ def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int
         yield ledger.open(shard)
 
 
-def _audit(tags: OutputTable, done: Tally, gmacs: tuple[float, ...]) -> AuditSummary:
+def _audit(tags: OutputTable, done: Counts, gmacs: tuple[float, ...]) -> AuditSummary:
     """The audit of all runs, from the rows of its images alone."""
     counts = AuditCounts(len(gmacs))
     columns = ["exit_stage", "label_id", "audit_label_id"]
@@ -223,7 +227,7 @@ def _audit(tags: OutputTable, done: Tally, gmacs: tuple[float, ...]) -> AuditSum
 
 
 def _summary(
-    tally: Tally,
+    counts: Counts,
     num_images: int,
     num_skipped: int,
     gmacs: tuple[float, ...],
@@ -231,17 +235,17 @@ def _summary(
     out: str,
     audit: AuditSummary | None,
 ) -> Summary:
-    spent = tally.gmacs(np.array(gmacs))
+    spent = counts.gmacs(np.array(gmacs))
     return Summary(
         images=num_images,
-        tagged=tally.num_tagged,
-        dead_letters=tally.num_dead_letters,
+        tagged=counts.num_tagged,
+        dead_letters=counts.num_dead_letters,
         skipped=num_skipped,
-        exits=tuple(tally.exits.tolist()),
-        gmacs_per_image=spent / tally.num_tagged if tally.num_tagged else None,
+        exits=tuple(counts.exits.tolist()),
+        gmacs_per_image=spent / counts.num_tagged if counts.num_tagged else None,
         gmacs_full_depth=gmacs[-1],
         seconds=round(seconds, 3),
-        images_per_second=round(tally.num_done / seconds, 3) if seconds > 0 else None,
+        images_per_second=round(counts.num_done / seconds, 3) if seconds > 0 else None,
         out=out,
         audit=audit,
     )

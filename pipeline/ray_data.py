@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.inference import make_executor
-from pipeline.cascade.batches import Answers
+from pipeline.cascade.batches import Predictions
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import decode
 from pipeline.errors import ImageError, Reason
-from pipeline.runtime.resource_plan import decode_settings
 from pipeline.records import DEAD_LETTERS_SCHEMA, TAGS_SCHEMA
+from pipeline.runtime.resource_plan import decode_settings
 
 __all__ = ["ANSWER_SCHEMA", "CascadePredictor"]
 
@@ -67,7 +67,7 @@ ANSWER_SCHEMA = pa.schema(
 
 
 class CascadePredictor:
-    """Answers batches of pictures, row by row and in their order, each at its first sure exit.
+    """Predictions batches of pictures, row by row and in their order, each at its first sure exit.
 
     Threads are those of torch: in Ray Data as many as the actor's `num_cpus`.
 
@@ -189,7 +189,7 @@ class CascadePredictor:
         rows: NDArray[np.int64],
         pixels_nSS3: NDArray[np.uint8],
         failed: dict[int, tuple[str, str]],
-    ) -> list[Answers]:
+    ) -> list[Predictions]:
         # A runner of its own: what an earlier call left behind when it raised must not come out.
         runner = CascadeRunner(self._executor, self._thresholds, self._model_batch_size, top_k=1)
         runner.add(rows, pixels_nSS3)
@@ -199,18 +199,18 @@ class CascadePredictor:
             answers, failures = runner.flush()
         self._model_batch_size = runner.batch_size
         for failure in failures:
-            failed[failure.ticket] = (Reason.MODEL_FAILED.value, failure.detail)
+            failed[failure.row_id] = (Reason.MODEL_FAILED.value, failure.detail)
         return answers
 
     def _answer_columns(
-        self, num_rows: int, answers: list[Answers], failed: dict[int, tuple[str, str]]
+        self, num_rows: int, answers: list[Predictions], failed: dict[int, tuple[str, str]]
     ) -> dict[str, pa.Array]:
         missing = np.ones(num_rows, dtype=bool)
         label_id, exit_stage = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int8)
         confidence = np.zeros(num_rows, np.float32)
         exit_confidences = np.full(num_rows, None, dtype=object)
         for answer in answers:
-            rows = answer.tickets
+            rows = answer.row_ids
             missing[rows] = False
             label_id[rows] = answer.top_label_ids[:, 0]
             confidence[rows] = answer.top_scores[:, 0]

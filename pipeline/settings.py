@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from dvt.inference import StateFormat
-from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.deadline.policy import DeadlineSettings
+from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.pools import PoolSettings
 from pipeline.sources import SourceOptions
 
@@ -42,7 +42,7 @@ class TagSettings:
         stalled_s: an actor that owes an answer and says nothing for so long is started anew.
         reading: how the inputs are read.
         deadline: thresholds move so that the run ends in time; `thresholds` are then the loosest
-            of its rungs. None if they stay.
+            of its threshold sets. None if they stay.
     """
 
     inputs: tuple[str, ...]

@@ -2,14 +2,14 @@
 
 import pytest
 
-from dvt.inference import sum_in_one_order
+from dvt.inference import deterministic_matmul
 from jobs.shapes import WrittenArchive, write_shapes
 from tests.s3 import moto_endpoint, s3
 
 __all__ = ["moto_endpoint", "s3"]
 
 # As in the actors, so that what the engine computed can be compared bit by bit.
-sum_in_one_order()
+deterministic_matmul()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from benchmarks.evidence.savings import savings
 from benchmarks.evidence.signals import signals
 from benchmarks.evidence.throughput import throughput
 from dvt.errors import ModelError
-from dvt.inference import sum_in_one_order
+from dvt.inference import deterministic_matmul
 from pipeline.errors import UsageError
 
 Command = Callable[[argparse.Namespace], None]
@@ -76,7 +76,7 @@ def main() -> int:
     """Runs a command; what a person did wrong is one line."""
     given = arguments()
     given.messages = sys.stderr
-    sum_in_one_order()
+    deterministic_matmul()
     torch.set_num_threads(given.threads)
     needs_models = given.command in ("record", "throughput", "all")
     try:

@@ -14,9 +14,9 @@ from benchmarks.evidence.models import ALL_MODELS, is_trained
 from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import DataFacts, Exits, ModelFacts, Record, file_of
 from benchmarks.evidence.results import publish
-from dvt.loading.checkpoint import model_digest
 from dvt.device import best_device
 from dvt.inference import StageExecutor, make_executor
+from dvt.loading.checkpoint import model_digest
 from dvt.training import evaluate_exits
 from jobs.datasets import LabelledPictures
 from pipeline.errors import UsageError

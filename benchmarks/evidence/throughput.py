@@ -24,11 +24,11 @@ from benchmarks.evidence.records import ModelFacts, Record
 from benchmarks.evidence.results import publish, read_record
 from benchmarks.evidence.savings import chosen_thresholds
 from dvt.calibration import exits_taken
-from dvt.loading.checkpoint import model_digest
 from dvt.device import best_device, inference_dtype
 from dvt.exits import TAKES_ALL
 from dvt.inference import make_executor
 from dvt.inference.profiling import in_turns
+from dvt.loading.checkpoint import model_digest
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.errors import UsageError
 
@@ -127,7 +127,7 @@ def _work(
 def _answered(runner: CascadeRunner, pixels: NDArray[np.uint8]) -> None:
     runner.add(np.arange(len(pixels)), pixels)
     parts = [*runner.run_full()[0], *runner.flush()[0]]
-    assert sum(len(part.tickets) for part in parts) == len(pixels)
+    assert sum(len(part.row_ids) for part in parts) == len(pixels)
 
 
 def summary(

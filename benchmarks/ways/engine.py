@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 import dvt
 from benchmarks.ways.in_process import answered
 from benchmarks.ways.workload import Answered, Workload
-from pipeline.runtime.actors.cascade import CascadeActor
-from pipeline.runtime.actors.decode import DecodedParcel, DecodeReceipt
-from pipeline.runtime.actors.write import WriteActor
-from pipeline.runtime.coordinator import Coordinator
-from pipeline.output.ledger import Ledger
 from pipeline.output.layout import Output
-from pipeline.runtime.resource_plan import plan_job
+from pipeline.output.ledger import Ledger
 from pipeline.pools import parse_pools
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.runtime.actors.cascade import CascadeActor
+from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
+from pipeline.runtime.actors.write import WriteActor
+from pipeline.runtime.coordinator import Coordinator
+from pipeline.runtime.resource_plan import plan_job
 from pipeline.runtime.run_record import new_run_file
+from pipeline.runtime.supervisor import ActorKind
+from pipeline.runtime.team import ActorPoolSpecs, PoolSpec
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources.sharding import cut_shards
-from pipeline.runtime.team import Crowd, Team
-from pipeline.runtime.supervisor import ActorKind
 
 __all__ = ["run_engine"]
 
@@ -48,12 +48,12 @@ class PixelActor:
         self._work = work
 
     def reset(self) -> str:
-        """Answers, with the node's name, once the actor is up."""
+        """Predictions, with the node's name, once the actor is up."""
         return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
-    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
-        """One parcel; its images lie side by side."""
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedBlock, DecodeResult]:
+        """One block; its images lie side by side."""
         first = int(images[0].key)
         pixels = self._work.rows(first, first + len(images))
         side = pixels.shape[1]
@@ -62,7 +62,7 @@ class PixelActor:
             for image in images
         ]
         table = pa.Table.from_pylist(info, schema=_INFO_SCHEMA)
-        return DecodedParcel(pixels, table), DecodeReceipt(list(range(len(images))), [])
+        return DecodedBlock(pixels, table), DecodeResult(list(range(len(images))), [])
 
 
 def run_engine(
@@ -99,10 +99,10 @@ def run_engine(
     writer = _start(WriteActor, ledger.tag_writer)
     _warm_up(decoder, cascades, work)
     ray.get(writer.reset.remote())
-    team = Team(
-        decoders=Crowd(ActorKind("decoder", lambda: decoder)),
+    team = ActorPoolSpecs(
+        decoders=PoolSpec(ActorKind("decoder", lambda: decoder)),
         pools=tuple(
-            Crowd(ActorKind(pool.name, lambda actor=actor: actor))  # type: ignore[misc]
+            PoolSpec(ActorKind(pool.name, lambda actor=actor: actor))  # type: ignore[misc]
             for pool, actor in zip(plan.pools, cascades, strict=True)
         ),
         writer=ActorKind("writer", lambda: writer),
@@ -140,9 +140,9 @@ def _warm_up(decoder: Any, cascades: list[Any], work: Workload) -> None:
     for actor in cascades:
         ray.get(actor.reset.remote())
         _, going_on, _ = actor.run.remote(0, rows, data)
-        _, flushed, receipt = actor.flush.remote()
+        _, flushed, result = actor.flush.remote()
         # With thresholds of any kind some images go on; where none do, there is nothing to warm.
-        data = flushed if ray.get(receipt).pieces else going_on
+        data = flushed if ray.get(result).pieces else going_on
         if ray.get(data) is None:
             return
         rows = np.arange(len(ray.get(data).pixels))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmarks.ways.workload import Answered, Workload
 from dvt.inference import StageExecutor
 from dvt.reuse import StageState
-from pipeline.cascade.batches import Answers
+from pipeline.cascade.batches import Predictions
 from pipeline.cascade.runner import CascadeRunner
 
 __all__ = ["answered", "run_bare", "stage_seconds"]
@@ -17,7 +17,7 @@ __all__ = ["answered", "run_bare", "stage_seconds"]
 def run_bare(work: Workload, executor: StageExecutor) -> Answered:
     """The batches that the engine's actor computes, in this process."""
     runner = CascadeRunner(executor, work.thresholds, work.batch_size, top_k=1)
-    answers: list[Answers] = []
+    answers: list[Predictions] = []
     started = time.perf_counter()
     for start in range(0, work.num_images, work.batch_size):
         stop = start + work.batch_size
@@ -26,9 +26,9 @@ def run_bare(work: Workload, executor: StageExecutor) -> Answered:
     answers += runner.flush()[0]
     return answered(
         time.perf_counter() - started,
-        np.concatenate([answer.tickets for answer in answers]),
+        np.concatenate([answer.row_ids for answer in answers]),
         np.concatenate([answer.top_label_ids[:, 0] for answer in answers]),
-        np.concatenate([np.full(len(answer.tickets), answer.exit_stage) for answer in answers]),
+        np.concatenate([np.full(len(answer.row_ids), answer.exit_stage) for answer in answers]),
     )
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 import dvt
 from dvt.inference import StageExecutor
-from pipeline.runtime.actors.cascade import CascadeActor, Receipt
-from pipeline.runtime.actors.decode import DecodedParcel, DecodeReceipt
 from pipeline.cascade.batches import CascadeSettings
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord
+from pipeline.runtime.actors.cascade import CallResult, CascadeActor
+from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
 
 __all__ = ["AnsweringActor", "PixelActor", "SlowActor"]
 
@@ -33,8 +33,8 @@ class PixelActor:
         """Answers once the actor is up."""
 
     @ray.method(num_returns=2)
-    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
-        """One parcel."""
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedBlock, DecodeResult]:
+        """One block."""
         count = len(images)
         info = pa.table(
             {
@@ -47,7 +47,7 @@ class PixelActor:
             }
         )
         pixels = np.repeat(self._noise[None], count, axis=0)
-        return DecodedParcel(pixels, info), DecodeReceipt(list(range(count)), [])
+        return DecodedBlock(pixels, info), DecodeResult(list(range(count)), [])
 
 
 class AnsweringActor:
@@ -61,8 +61,8 @@ class AnsweringActor:
 
     @ray.method(num_returns=3)
     def run(
-        self, parcel: int, rows: NDArray[np.int64], data: DecodedParcel
-    ) -> tuple[pa.Table, None, Receipt]:
+        self, block: int, rows: NDArray[np.int64], data: DecodedBlock
+    ) -> tuple[pa.Table, None, CallResult]:
         """Answers for all rows."""
         count = len(rows)
         info = data.info.take(rows)
@@ -81,13 +81,13 @@ class AnsweringActor:
             "gmacs": ones,
             **{name: pa.nulls(count, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS},
         }
-        receipt = Receipt(answered={parcel: (rows, exits)}, failed=[])
-        return pa.table(columns, schema=TAGS_SCHEMA), None, receipt
+        result = CallResult(answered={block: (rows, exits)}, failed=[])
+        return pa.table(columns, schema=TAGS_SCHEMA), None, result
 
     @ray.method(num_returns=3)
-    def flush(self) -> tuple[pa.Table, None, Receipt]:
+    def flush(self) -> tuple[pa.Table, None, CallResult]:
         """Nothing is ever inside."""
-        return TAGS_SCHEMA.empty_table(), None, Receipt(answered={}, failed=[])
+        return TAGS_SCHEMA.empty_table(), None, CallResult(answered={}, failed=[])
 
 
 class SlowActor(CascadeActor):

@@ -15,7 +15,7 @@ from dvt.calibration.held_out import HELD_OUT, HeldOut
 from dvt.calibration.intervals import clopper_pearson
 from dvt.calibration.joint import JointSearch
 from dvt.calibration.ladder import (
-    Rung,
+    ThresholdSet,
     certified_rows,
     nested_rows,
     rows_above,
@@ -48,7 +48,7 @@ __all__ = [
     "JointSearch",
     "OperatingPoint",
     "Risk",
-    "Rung",
+    "ThresholdSet",
     "betting_p_value",
     "binomial_p_value",
     "candidates_from_safest",

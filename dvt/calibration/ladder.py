@@ -1,15 +1,15 @@
-"""Ladders of thresholds: from full depth down to the cheapest that are allowed, each rung nested.
+"""Ladders of thresholds: from full depth down to the cheapest that are allowed, each threshold set nested.
 
-A run that must end in time moves up and down such a ladder. A rung's thresholds are nowhere above
-those of the rung before it, so "not looser than the last rung" is well defined, exit by exit.
+A run that must end in time moves up and down such a ladder. A threshold set's thresholds are nowhere above
+those of the threshold set before it, so "not looser than the last threshold set" is well defined, exit by exit.
 
 What is proved of a ladder is proved of every policy on it. An image may pass its first exit under
-one rung and its second under another, and the run may choose rungs by what it has seen. So the
+one threshold set and its second under another, and the run may choose threshold sets by what it has seen. So the
 loss that is tested is the worst of all of these: an image counts as lost as soon as *any* exit that
-is confident enough for the last rung would answer worse than full depth. Every policy whose
-thresholds are at least those of the last rung loses at most these images.
+is confident enough for the last threshold set would answer worse than full depth. Every policy whose
+thresholds are at least those of the last threshold set loses at most these images.
 
-Sources as in `learn_then_test`. Shapes: E exits, n images, M rungs.
+Sources as in `learn_then_test`. Shapes: E exits, n images, M threshold sets.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from dvt.calibration.points import evaluate_thresholds
 from dvt.exits import FULL_DEPTH
 
 __all__ = [
-    "Rung",
+    "ThresholdSet",
     "certified_rows",
     "nested_rows",
     "rows_above",
@@ -39,7 +39,7 @@ _MOST_CANDIDATES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class ThresholdSet:
     """Thresholds, and what they gave on the held-out images.
 
     Attributes:
@@ -145,24 +145,26 @@ def rungs_of(
     confidences_En: NDArray[np.float32],
     gmacs_per_exit: Sequence[float],
     most: int,
-) -> tuple[Rung, ...]:
+) -> tuple[ThresholdSet, ...]:
     """At most so many of the rows, even steps of cost apart, the first and the last included.
 
     The steps are ratios: what a run needs is to be so many percent faster.
     """
     all_rungs = [_rung(row, confidences_En, gmacs_per_exit) for row in rows]
-    costs = np.array([rung.gmacs for rung in all_rungs])
+    costs = np.array([threshold_set.gmacs for threshold_set in all_rungs])
     wanted = np.geomspace(costs[0], costs[-1], most - 1)
     chosen = {int(np.abs(costs - cost).argmin()) for cost in wanted[:-1]} | {0, len(rows) - 1}
     return tuple(all_rungs[index] for index in sorted(chosen))
 
 
-def _rung(row: Row, confidences_En: NDArray[np.float32], gmacs_per_exit: Sequence[float]) -> Rung:
+def _rung(
+    row: Row, confidences_En: NDArray[np.float32], gmacs_per_exit: Sequence[float]
+) -> ThresholdSet:
     nobody = np.zeros(confidences_En.shape, dtype=np.bool_)
     point = evaluate_thresholds(confidences_En, nobody, row, gmacs_per_exit)
     reached = np.cumsum(point.exits[::-1])[::-1]
     goes_on = reached[1:] / np.maximum(reached[:-1], 1)
-    return Rung(row, point.gmacs, tuple(float(share) for share in goes_on))
+    return ThresholdSet(row, point.gmacs, tuple(float(share) for share in goes_on))
 
 
 def _front(

@@ -4,8 +4,8 @@
 what a device needs for speed (graphs, pinned copies, the allocator) is this package's business.
 """
 
+from dvt.inference.determinism import deterministic_matmul
 from dvt.inference.executor import StageExecutor, make_executor
-from dvt.inference.determinism import sum_in_one_order
 from dvt.inference.state_codec import (
     EncodedState,
     StateFormat,
@@ -19,8 +19,8 @@ __all__ = [
     "StageExecutor",
     "StateFormat",
     "decode_state",
+    "deterministic_matmul",
     "encode_state",
     "make_executor",
     "state_bytes",
-    "sum_in_one_order",
 ]

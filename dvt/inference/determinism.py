@@ -10,10 +10,10 @@ import os
 
 import torch
 
-__all__ = ["sum_in_one_order"]
+__all__ = ["deterministic_matmul"]
 
 
-def sum_in_one_order() -> None:
+def deterministic_matmul() -> None:
     """Asks MKL for strict reproducibility; to be called before anything is computed."""
     capability = torch.backends.cpu.get_cpu_capability()
     mode = "AVX512" if capability.startswith("AVX512") else "AVX2"

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from dvt.cascade import Adopted, Calibration, Cascade
 from dvt.config import CascadeConfig, first_problem
 from dvt.errors import CheckpointError, ModelError
-from dvt.presets import PRESETS, preset
 from dvt.loading.published import check_weights, load_published
 from dvt.loading.timm import load_weights, timm_model_in
+from dvt.presets import PRESETS, preset
 
 __all__ = [
     "DEFAULT_MODEL",

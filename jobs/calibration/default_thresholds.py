@@ -13,10 +13,10 @@ from jobs.calibration.text import certified_text
 from jobs.calibration.thresholds_file import ThresholdsFile
 from pipeline.errors import UsageError
 
-__all__ = ["adopt", "adopting_folder", "own_promise"]
+__all__ = ["own_promise", "set_default_thresholds", "writable_model_folder"]
 
 
-def adopting_folder(model: str) -> Path:
+def writable_model_folder(model: str) -> Path:
     """The folder of a model that can have thresholds of its own.
 
     Raises:
@@ -32,7 +32,7 @@ def adopting_folder(model: str) -> Path:
     return folder
 
 
-def adopt(folder: Path, file: ThresholdsFile) -> None:
+def set_default_thresholds(folder: Path, file: ThresholdsFile) -> None:
     """Makes thresholds a model's own.
 
     Args:

@@ -19,8 +19,8 @@ from dvt.calibration import (
     thresholds_for_shares,
 )
 from dvt.exits import FULL_DEPTH
-from jobs.units import percent
 from jobs.calibration.thresholds_file import Asked, CalibratedModel, Figures, ThresholdsFile
+from jobs.units import percent
 from pipeline.errors import UsageError
 
 __all__ = ["calibrate", "check_allows", "figures_of"]

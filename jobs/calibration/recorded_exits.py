@@ -8,7 +8,7 @@ from dvt.loading.checkpoint import model_digest, shipped_models
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
 
-__all__ = ["calibrated_model", "held_out_path", "kept_held_out"]
+__all__ = ["calibrated_model", "held_out_path", "load_calibration_set"]
 
 
 def held_out_path(model: str) -> Path:
@@ -31,7 +31,7 @@ def calibrated_model(model: dvt.Cascade) -> CalibratedModel:
     )
 
 
-def kept_held_out(model: str, identity: CalibratedModel) -> HeldOut:
+def load_calibration_set(model: str, identity: CalibratedModel) -> HeldOut:
     """The held-out exits that are kept with a model.
 
     Raises:

@@ -1,8 +1,8 @@
 """A calibration as lines for a person."""
 
 from dvt.calibration import Certificate, most_failures
-from jobs.units import cost_text, percent
 from jobs.calibration.thresholds_file import Figures, ThresholdsFile
+from jobs.units import cost_text, percent
 
 __all__ = ["calibration_lines", "certified_text", "promise"]
 

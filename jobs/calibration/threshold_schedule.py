@@ -5,33 +5,35 @@ from dataclasses import dataclass
 import dvt
 from dvt.calibration import (
     HeldOut,
-    Rung,
+    ThresholdSet,
     certified_rows,
     nested_rows,
     rows_above,
     rungs_of,
 )
 from jobs.calibration.fit import check_allows
-from jobs.calibration.recorded_exits import calibrated_model, kept_held_out
-from jobs.units import percent
+from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.thresholds import DEFAULT_DELTA, warn_of_other_precision
 from jobs.calibration.thresholds_file import CalibratedModel
+from jobs.units import percent
 from pipeline.errors import UsageError
 
-__all__ = ["Ladder", "found_ladder", "kept_ladder"]
+__all__ = ["ThresholdSchedule", "found_ladder", "load_threshold_schedule"]
 
 _MOST_RUNGS = 48
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class ThresholdSchedule:
     """Rungs, and lines for a person about what they promise."""
 
-    rungs: tuple[Rung, ...]
+    threshold_sets: tuple[ThresholdSet, ...]
     known: tuple[str, ...]
 
 
-def kept_ladder(model: str, max_drop: float | None, floor: float | None) -> Ladder:
+def load_threshold_schedule(
+    model: str, max_drop: float | None, floor: float | None
+) -> ThresholdSchedule:
     """The ladder by the held-out exits that are kept with a model.
 
     Args:
@@ -49,7 +51,7 @@ def kept_ladder(model: str, max_drop: float | None, floor: float | None) -> Ladd
         raise UsageError(
             f"deadline: {identity.name} has one exit, so that there is nothing to move"
         )
-    held_out = kept_held_out(model, identity)
+    held_out = load_calibration_set(model, identity)
     ladder = found_ladder(held_out, identity, max_drop, floor)
     warn_of_other_precision(held_out.dtype)
     return ladder
@@ -57,8 +59,8 @@ def kept_ladder(model: str, max_drop: float | None, floor: float | None) -> Ladd
 
 def found_ladder(
     held_out: HeldOut, model: CalibratedModel, max_drop: float | None, floor: float | None
-) -> Ladder:
-    """The ladder by given held-out exits; see `kept_ladder`."""
+) -> ThresholdSchedule:
+    """The ladder by given held-out exits; see `load_threshold_schedule`."""
     of, costs = held_out.risk, model.gmacs_per_exit
     if max_drop is not None:
         first, second = held_out.halves()
@@ -82,10 +84,10 @@ def found_ladder(
             f"expected, whichever are used when: {of} of at least {percent(floor)} on "
             f"{held_out.data}"
         )
-    rungs = rungs_of(rows, held_out.confidences, costs, _MOST_RUNGS)
-    if len(rungs) == 1:
+    threshold_sets = rungs_of(rows, held_out.confidences, costs, _MOST_RUNGS)
+    if len(threshold_sets) == 1:
         limit = "nothing cheaper than full depth is allowed, so that no time can be saved"
-    return Ladder(rungs, (limit, _range(rungs)))
+    return ThresholdSchedule(threshold_sets, (limit, _range(threshold_sets)))
 
 
 def _halves(held_out: HeldOut) -> tuple[HeldOut, HeldOut]:
@@ -102,7 +104,7 @@ def _lost(of: str, max_drop: float) -> str:
     return f"at most {percent(max_drop)} of accuracy is lost against full depth, {sure} sure"
 
 
-def _range(rungs: tuple[Rung, ...]) -> str:
-    loosest = " / ".join(f"{value:.4f}" for value in rungs[-1].thresholds)
-    share = percent(round(rungs[-1].gmacs / rungs[0].gmacs, 3))
-    return f"{len(rungs)} sets of thresholds, down to {loosest} at {share} of full depth's MACs"
+def _range(threshold_sets: tuple[ThresholdSet, ...]) -> str:
+    loosest = " / ".join(f"{value:.4f}" for value in threshold_sets[-1].thresholds)
+    share = percent(round(threshold_sets[-1].gmacs / threshold_sets[0].gmacs, 3))
+    return f"{len(threshold_sets)} sets of thresholds, down to {loosest} at {share} of full depth's MACs"

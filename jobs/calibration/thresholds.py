@@ -7,8 +7,8 @@ import dvt
 from dvt.device import best_device, inference_dtype
 from jobs.calibration.default_thresholds import own_promise
 from jobs.calibration.fit import calibrate
+from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.text import promise
-from jobs.calibration.recorded_exits import calibrated_model, kept_held_out
 from jobs.calibration.thresholds_file import Asked, ThresholdsFile, read_thresholds
 from pipeline.errors import UsageError
 
@@ -51,7 +51,7 @@ def chosen_thresholds(
     if budget_gmacs is None and max_drop is None:
         return None, _known_of_own(model)
     identity = calibrated_model(dvt.load_model(model))
-    held_out = kept_held_out(model, identity)
+    held_out = load_calibration_set(model, identity)
     asked = Asked(
         budget_gmacs=budget_gmacs,
         max_drop=max_drop,

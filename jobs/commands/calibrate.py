@@ -8,14 +8,14 @@ from pydantic import Field, model_validator
 
 import dvt
 from dvt.calibration import HeldOut, Risk
-from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
-from dvt.inference import make_executor, sum_in_one_order
-from jobs.calibration.default_thresholds import adopt, adopting_folder
+from dvt.inference import deterministic_matmul, make_executor
+from dvt.loading.checkpoint import DEFAULT_MODEL
+from jobs.calibration.default_thresholds import set_default_thresholds, writable_model_folder
 from jobs.calibration.fit import calibrate
+from jobs.calibration.recorded_exits import calibrated_model, held_out_path, load_calibration_set
 from jobs.calibration.text import calibration_lines
-from jobs.evaluation.exit_record import record_held_out
-from jobs.calibration.recorded_exits import calibrated_model, held_out_path, kept_held_out
+from jobs.calibration.thresholds_file import Asked
 from jobs.datasets import (
     ClassIds,
     LabelledSource,
@@ -24,10 +24,10 @@ from jobs.datasets import (
     open_labelled,
     open_pictures,
 )
+from jobs.evaluation.exit_record import record_held_out
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.units import Gmacs, Mix, Share
-from jobs.calibration.thresholds_file import Asked
 from pipeline.errors import UsageError
 from pipeline.runtime.resource_plan import decode_settings
 
@@ -104,11 +104,11 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         UsageError: the data cannot be used, or do not allow what was asked.
         ModelError: the model cannot be used, or does not allow it.
     """
-    folder = adopting_folder(job.model) if job.adopt else None
+    folder = writable_model_folder(job.model) if job.adopt else None
     model = dvt.load_model(job.model)
     identity = calibrated_model(model)
     if job.data is None:
-        held_out = kept_held_out(job.model, identity)
+        held_out = load_calibration_set(job.model, identity)
     else:
         held_out = _recorded(job, job.data, model, identity.digest)
     lines: list[str] = []
@@ -136,7 +136,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         lines.append(f"written: {job.out} (dvt tag --thresholds {job.out})")
         data["out"] = str(job.out)
     if folder is not None:
-        adopt(folder, file)
+        set_default_thresholds(folder, file)
         data["adopted"] = str(folder)
         lines.append(f"the model's own from now on: {folder} (dvt tag --model {job.model})")
     return JobResult(lines=tuple(lines), data=data)
@@ -144,7 +144,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
 
 def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade, digest: str) -> HeldOut:
     """What the exits say about the pictures, computed as `dvt tag` computes it."""
-    sum_in_one_order()
+    deterministic_matmul()
     device = best_device()
     dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
     executor = make_executor(model, device, dtype)

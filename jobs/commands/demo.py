@@ -13,9 +13,9 @@ from jobs.progress import shown_progress
 from jobs.report import write_report
 from jobs.shapes import write_shapes
 from pipeline.errors import UsageError
+from pipeline.job import tag_archive
 from pipeline.output.metadata import RunFile, Summary
 from pipeline.settings import TagSettings
-from pipeline.job import tag_archive
 
 __all__ = ["DemoJob", "command", "run_demo"]
 

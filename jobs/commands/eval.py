@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 
 import dvt
-from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
 from dvt.inference import make_executor
-from jobs.evaluation.plot import write_curve
+from dvt.loading.checkpoint import DEFAULT_MODEL
 from jobs.evaluation.evaluation import Evaluation, evaluate_record
-from jobs.evaluation.text import evaluation_lines
 from jobs.evaluation.exit_record import record_exits
+from jobs.evaluation.plot import write_curve
+from jobs.evaluation.text import evaluation_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 import dvt
-from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.device import best_device, inference_dtype
 from dvt.inference import StateFormat, make_executor
 from dvt.inference.profiling import StageProfile, matmul_limit_gmacs_s, profile_stages
+from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.presets import PRESETS
 from jobs.options import Job, JobResult, job_command
 from pipeline.runtime.resource_plan import available_cpus, hardware

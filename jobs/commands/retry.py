@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from jobs.commands.tag import summary_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.units import CountOrShare
-from jobs.commands.tag import summary_lines
 from pipeline.errors import Reason
 from pipeline.job import retry_dead_letters
 

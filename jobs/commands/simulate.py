@@ -24,7 +24,7 @@ def run_simulate(job: SimulateJob) -> JobResult:
     """Simulates.
 
     Raises:
-        BrokenInvariant: the scheduler did what it never may.
+        BrokenInvariantError: the scheduler did what it never may.
     """
     figures = simulate(job)
     return JobResult(

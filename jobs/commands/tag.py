@@ -5,11 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.inference import StateFormat
+from dvt.loading.checkpoint import DEFAULT_MODEL
+from jobs.calibration.threshold_schedule import load_threshold_schedule
+from jobs.calibration.thresholds import chosen_thresholds
 from jobs.commands.audit_text import audit_line
 from jobs.commands.deadline_text import deadline_lines
-from jobs.calibration.threshold_schedule import kept_ladder
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.units import (
@@ -22,16 +23,15 @@ from jobs.units import (
     Share,
     cost_text,
 )
-from jobs.calibration.thresholds import chosen_thresholds
-from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
-from pipeline.output.metadata import Summary
 from pipeline.deadline.policy import DeadlineSettings
+from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
+from pipeline.job import tag_archive
+from pipeline.output.metadata import Summary
 from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
 from pipeline.sources import SourceOptions
 from pipeline.sources.opening import InputFormat
 from pipeline.sources.s3 import S3Options
-from pipeline.job import tag_archive
 
 _TOLERATED = 1.1
 
@@ -204,9 +204,9 @@ def run_tag(job: TagJob) -> JobResult:
     thresholds: tuple[float, ...] | None = None
     known: tuple[str, ...] = ()
     if job.deadline is not None:
-        ladder = kept_ladder(job.model, job.max_drop, job.floor)
-        thresholds, known = ladder.rungs[-1].thresholds, ladder.known
-        deadline = DeadlineSettings(job.deadline, ladder.rungs)
+        ladder = load_threshold_schedule(job.model, job.max_drop, job.floor)
+        thresholds, known = ladder.threshold_sets[-1].thresholds, ladder.known
+        deadline = DeadlineSettings(job.deadline, ladder.threshold_sets)
     elif not job.full_depth:
         thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(

@@ -13,14 +13,14 @@ from pydantic import Field
 
 from dvt.calibration import HELD_OUT, SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
 from dvt.cascade import Calibration, Cascade
-from dvt.loading.checkpoint import load_model, model_digest, save_model
 from dvt.config import CascadeConfig
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device, inference_dtype
-from dvt.inference import make_executor, sum_in_one_order
+from dvt.inference import deterministic_matmul, make_executor
+from dvt.loading.checkpoint import load_model, model_digest, save_model
 from dvt.training import Trainer, TrainingRecipe
-from jobs.evaluation.exit_record import held_out_of, judged
 from jobs.datasets import LabelledPictures, load_labelled
+from jobs.evaluation.exit_record import held_out_of, judged
 from jobs.options import Job, JobResult, job_command
 from jobs.training.folder import TrainingFolder, training_digest
 from jobs.training.loop import train_to_end
@@ -206,7 +206,7 @@ def _keep_exits(out: Path, held_out: LabelledPictures) -> None:
         (out / HELD_OUT).unlink(missing_ok=True)
         return
     digest = model_digest(model)  # the executor may cast the weights
-    sum_in_one_order()  # as `dvt tag` computes
+    deterministic_matmul()  # as `dvt tag` computes
     executor = make_executor(model, device, inference_dtype(device))
     name = "the validation pictures of its training"
     held_out_of(executor, digest, held_out, name).save(out / HELD_OUT)

@@ -7,7 +7,6 @@ from dvt.calibration import OperatingPoint
 from dvt.cascade import Calibration, Cascade
 from dvt.cost import gmacs_per_exit
 from dvt.exits import exit_thresholds
-from jobs.evaluation.exit_record import ExitRecord
 from jobs.evaluation.curves import (
     Curve,
     accuracy_at,
@@ -18,6 +17,7 @@ from jobs.evaluation.curves import (
     sweep,
     sweep_rows,
 )
+from jobs.evaluation.exit_record import ExitRecord
 
 __all__ = ["Evaluation", "evaluate_record"]
 

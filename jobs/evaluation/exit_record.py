@@ -26,8 +26,8 @@ from jobs.datasets import (
     decoded_parts,
     open_labelled,
 )
-from pipeline.runtime.resource_plan import decode_settings
 from pipeline.progress import Progress, ProgressListener
+from pipeline.runtime.resource_plan import decode_settings
 
 __all__ = ["ExitRecord", "held_out_of", "judged", "record_exits", "record_held_out"]
 

@@ -17,10 +17,10 @@ from jobs.report.ranking import RANKED_COLUMNS
 from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
-from pipeline.storage import Place, open_place, output_failures
+from pipeline.deadline.log import UsedFrom, read_thresholds_used
 from pipeline.output.delta_table import open_delta
 from pipeline.output.thresholds_text import thresholds_text
-from pipeline.deadline.log import UsedFrom, read_thresholds_used
+from pipeline.storage import OutputStore, open_output_store, output_failures
 
 __all__ = ["build_report"]
 
@@ -36,9 +36,9 @@ def build_report(location: str | Path) -> ReportData:
 
     Raises:
         ValueError: it is not an output of dvt, or its files contradict each other.
-        OutputFailed: it cannot be read.
+        OutputFailedError: it cannot be read.
     """
-    out = open_place(location)
+    out = open_output_store(location)
     run = read_run(out)
     num_exits = len(run.model.gmacs_per_exit)
     tags, audit = TagTotals(num_exits), None if run.audit is None else AuditTotals(num_exits)
@@ -72,8 +72,8 @@ def build_report(location: str | Path) -> ReportData:
             else f"Unfinished run. The summary counts {summary.images:,} images, the tables hold "
             f"{num_settled:,}; the numbers are those of the tables."
         )
-    if run.reached is not None:
-        looser = thresholds_text(run.reached)
+    if run.satisfied_thresholds is not None:
+        looser = thresholds_text(run.satisfied_thresholds)
         notice += f" Some pictures may have left by the looser thresholds of before: {looser}."
     return ReportData(
         run=run,
@@ -104,7 +104,7 @@ def _some(used: list[UsedFrom]) -> tuple[UsedFrom, ...]:
     return tuple(used[place] for place in sorted(places))
 
 
-def _stream(table: Place, columns: list[str]) -> Iterator[pa.Table]:
+def _stream(table: OutputStore, columns: list[str]) -> Iterator[pa.Table]:
     """Batches of a Delta table as small Arrow tables; nothing if there is no such table."""
     delta = open_delta(table)
     if delta is None:

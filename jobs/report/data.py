@@ -7,8 +7,8 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 from dataclasses import dataclass, field
 
 from pipeline.audit.summary import AuditSummary
-from pipeline.output.metadata import RunFile
 from pipeline.deadline.log import UsedFrom
+from pipeline.output.metadata import RunFile
 
 __all__ = [
     "HISTOGRAM_BINS",

@@ -14,7 +14,7 @@ from jobs.report import charts
 from jobs.report.collect import build_report
 from jobs.report.data import ExitFlow, ReportData
 from jobs.report.run_files import archive_name
-from pipeline.storage import open_place
+from pipeline.storage import open_output_store
 
 __all__ = ["render_html", "write_report"]
 
@@ -63,12 +63,12 @@ def write_report(out: str | Path, html: str | Path | None = None) -> str:
 
     Raises:
         ValueError: `out` is not an output of dvt.
-        OutputFailed: it cannot be read, or the page not be written.
+        OutputFailedError: it cannot be read, or the page not be written.
     """
-    target = f"{open_place(out).uri}/report.html" if html is None else str(html)
+    target = f"{open_output_store(out).uri}/report.html" if html is None else str(html)
     text = render_html(build_report(out))
     folder, slash, name = target.rpartition("/")
-    place = open_place(folder or slash or ".")
+    place = open_output_store(folder or slash or ".")
     place.prepare()
     place.write(name, text.encode())
     return target

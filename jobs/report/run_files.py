@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from dvt.config import first_problem
 from pipeline.output.metadata import RunFile, Summary
-from pipeline.storage import Place
+from pipeline.storage import OutputStore
 
 __all__ = ["archive_name", "read_run", "read_summary"]
 
@@ -24,14 +24,14 @@ def archive_name(run: RunFile) -> str:
     return f"{first} and {more} more" if more else first
 
 
-def _parsed(out: Place, name: str, content: bytes, record: type[_Record]) -> _Record:
+def _parsed(out: OutputStore, name: str, content: bytes, record: type[_Record]) -> _Record:
     try:
         return record.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(f"{out.uri}/{name}: {first_problem(error)}") from error
 
 
-def read_run(out: Place) -> RunFile:
+def read_run(out: OutputStore) -> RunFile:
     """Reads `run.json`.
 
     Raises:
@@ -43,7 +43,7 @@ def read_run(out: Place) -> RunFile:
     return _parsed(out, "run.json", content, RunFile)
 
 
-def read_summary(out: Place) -> Summary | None:
+def read_summary(out: OutputStore) -> Summary | None:
     """Reads `summary.json`; None unless `_SUCCESS` says that the output is complete.
 
     Raises:

@@ -11,8 +11,8 @@ import torch
 from dvt.cascade import Cascade
 from dvt.inference import make_executor
 from dvt.training import DataParallel, EpochResult, Trainer
-from jobs.evaluation.exit_record import judged
 from jobs.datasets import LabelledPictures
+from jobs.evaluation.exit_record import judged
 from jobs.training.folder import TrainingFolder
 from pipeline.runtime.signals import deferred_interrupt
 

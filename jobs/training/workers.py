@@ -23,8 +23,8 @@ from dvt.training import DataParallel, Trainer, TrainingRecipe
 from jobs.datasets import LabelledPictures
 from jobs.training.folder import TrainingFolder
 from jobs.training.loop import train_to_end
-from pipeline.runtime.ray_session import running_ray
 from pipeline.errors import PipelineError, UsageError
+from pipeline.runtime.ray_session import running_ray
 
 __all__ = ["WorkersTraining", "check_ray_train", "train_on_workers"]
 

@@ -13,14 +13,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EarlyAnswers"]
+__all__ = ["HeldPredictions"]
 
 _NONE_YET = 0
 _NOT_AUDITED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyAnswers:
+class HeldPredictions:
     """A row for each of n images, whether or not it is in the audit or has an answer.
 
     Attributes:
@@ -61,7 +61,7 @@ class EarlyAnswers:
         return audited
 
     @property
-    def is_told(self) -> NDArray[np.bool_]:
+    def has_prediction(self) -> NDArray[np.bool_]:
         """Who has an answer already, [n]."""
         told: NDArray[np.bool_] = self.exit_stages > _NONE_YET
         return told
@@ -71,7 +71,7 @@ class EarlyAnswers:
         """Size on the way to another actor."""
         return self.exit_stages.nbytes + self.top_label_ids.nbytes + self.top_scores.nbytes
 
-    def held_back(
+    def hold(
         self,
         leaving: NDArray[np.bool_],
         exit_stage: int,
@@ -89,7 +89,7 @@ class EarlyAnswers:
         Returns:
             The answers so far, and who leaves in spite of the audit, [n].
         """
-        told = leaving & self.is_audited & ~self.is_told
+        told = leaving & self.is_audited & ~self.has_prediction
         stays = told[:, None]
         kept = type(self)(
             np.where(told, exit_stage, self.exit_stages).astype(np.int8),

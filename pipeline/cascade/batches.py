@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt.inference import EncodedState, StateFormat
-from pipeline.audit.held_predictions import EarlyAnswers
+from pipeline.audit.held_predictions import HeldPredictions
 
-__all__ = ["Answers", "CascadeSettings", "Failure", "Hard"]
+__all__ = ["CascadeSettings", "Failure", "ForwardedBatch", "Predictions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class CascadeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What one batch's confident images were told, row by row.
 
     Attributes:
-        tickets: the caller's numbers for the images, [n] int64.
+        row_ids: the caller's numbers for the images, [n] int64.
         top_label_ids: best first, [n, k] int64.
         top_scores: softmax probabilities, [n, k] float32; the first is the confidence.
         exit_stage: from 1, the same for all of them.
@@ -60,7 +60,7 @@ class Answers:
         audit_confidences: of these labels, [n] float32; None likewise.
     """
 
-    tickets: NDArray[np.int64]
+    row_ids: NDArray[np.int64]
     top_label_ids: NDArray[np.int64]
     top_scores: NDArray[np.float32]
     exit_stage: int
@@ -69,26 +69,26 @@ class Answers:
     audit_confidences: NDArray[np.float32] | None = None
 
     @classmethod
-    def told_early(
-        cls, early: EarlyAnswers, tickets: NDArray[np.int64], confidences: NDArray[np.float32]
-    ) -> "Answers":
+    def held_early(
+        cls, early: HeldPredictions, row_ids: NDArray[np.int64], confidences: NDArray[np.float32]
+    ) -> "Predictions":
         """What images of one exit were told before they went on for an audit.
 
         Args:
             early: their answers.
-            tickets: [n].
+            row_ids: [n].
             confidences: of the stages up to the exit, and maybe of others, [n, passed].
         """
         exit_stage = int(early.exit_stages[0])
         return cls(
-            tickets=tickets,
+            row_ids=row_ids,
             top_label_ids=early.top_label_ids.astype(np.int64),
             top_scores=early.top_scores,
             exit_stage=exit_stage,
             exit_confidences=confidences[:, :exit_stage],
         )
 
-    def beside(self, early: EarlyAnswers) -> list["Answers"]:
+    def beside(self, early: HeldPredictions) -> list["Predictions"]:
         """The last stage's answers as those of an audit, behind what the images were told before.
 
         Args:
@@ -103,11 +103,11 @@ class Answers:
             audit_label_ids=np.where(early.is_audited, self.top_label_ids[:, 0], -1),
             audit_confidences=self.top_scores[:, 0],
         )
-        parts = [audited[~early.is_told]] if not early.is_told.all() else []
-        for exit_stage in np.unique(early.exit_stages[early.is_told]).tolist():
+        parts = [audited[~early.has_prediction]] if not early.has_prediction.all() else []
+        for exit_stage in np.unique(early.exit_stages[early.has_prediction]).tolist():
             here = early.exit_stages == exit_stage
             seen = audited[here]
-            told = Answers.told_early(early[here], seen.tickets, seen.exit_confidences)
+            told = Predictions.held_early(early[here], seen.row_ids, seen.exit_confidences)
             parts.append(
                 replace(
                     told,
@@ -117,11 +117,11 @@ class Answers:
             )
         return parts
 
-    def __getitem__(self, rows: NDArray[np.bool_]) -> "Answers":
+    def __getitem__(self, rows: NDArray[np.bool_]) -> "Predictions":
         """Some of the images."""
         ids, confidences = self.audit_label_ids, self.audit_confidences
-        return Answers(
-            self.tickets[rows],
+        return Predictions(
+            self.row_ids[rows],
             self.top_label_ids[rows],
             self.top_scores[rows],
             self.exit_stage,
@@ -135,35 +135,35 @@ class Answers:
 class Failure:
     """One image on which a stage raised, though it ran alone."""
 
-    ticket: int
+    row_id: int
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
-class Hard:
+class ForwardedBatch:
     """Images that were not sure enough, with all they carry from one actor to the next.
 
     Attributes:
-        tickets: the caller's numbers for the images, [n] int64.
+        row_ids: the caller's numbers for the images, [n] int64.
         pixels: [n, S, S, 3] uint8.
         state: of the last stage that ran; None in front of the first.
         confidences: of the stages that ran, [n, stages] float32.
         early: what those of an audit were told; None where nothing is audited.
     """
 
-    tickets: NDArray[np.int64]
+    row_ids: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     state: EncodedState | None
     confidences: NDArray[np.float32]
-    early: EarlyAnswers | None = None
+    early: HeldPredictions | None = None
 
     def __len__(self) -> int:
-        return len(self.tickets)
+        return len(self.row_ids)
 
-    def __getitem__(self, rows: slice) -> "Hard":
+    def __getitem__(self, rows: slice) -> "ForwardedBatch":
         """Some of the images, without a copy."""
-        return Hard(
-            self.tickets[rows],
+        return ForwardedBatch(
+            self.row_ids[rows],
             self.pixels[rows],
             None if self.state is None else self.state[rows],
             self.confidences[rows],

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from dvt.exits import exit_mask, scores
 from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
-from pipeline.cascade.batches import Answers, Failure, Hard
+from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.device_errors import is_device_failure, is_out_of_memory
+from pipeline.cascade.queued_batches import QueuedBatch
 from pipeline.cascade.stage_metrics import StageMeter, StageWork
 from pipeline.cascade.staged_queue import StagedQueue
-from pipeline.cascade.queued_batches import Waiting
 
 __all__ = ["CascadeRunner"]
 
@@ -58,12 +58,12 @@ class CascadeRunner:
         self._first = first - 1
         self._num_here = last - first + 1
         forwards = last < executor.config.num_stages
-        self._queue: StagedQueue[Waiting] = StagedQueue(self._num_here + forwards, batch_size)
+        self._queue: StagedQueue[QueuedBatch] = StagedQueue(self._num_here + forwards, batch_size)
         self._meter = StageMeter(self._num_here, lambda: self._queue.waiting)
         self._state_format = state_format
-        self._forwarded: list[Hard] = []
-        self._outside: deque[Hard] = deque()
-        self._uploading: tuple[Hard, Callable[[], Tensor]] | None = None
+        self._forwarded: list[ForwardedBatch] = []
+        self._outside: deque[ForwardedBatch] = deque()
+        self._uploading: tuple[ForwardedBatch, Callable[[], Tensor]] | None = None
 
     @property
     def batch_size(self) -> int:
@@ -78,17 +78,17 @@ class CascadeRunner:
         uploading = 0 if self._uploading is None else len(self._uploading[0])
         return first + uploading + outside, *later
 
-    def add(self, tickets: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
+    def add(self, row_ids: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
         """Takes images for the cascade's first stage; the pixels are kept, not copied."""
-        nothing = np.empty((len(tickets), 0), dtype=np.float32)
-        self.add_hard(Hard(tickets, pixels_nSS3, None, nothing))
+        nothing = np.empty((len(row_ids), 0), dtype=np.float32)
+        self.add_hard(ForwardedBatch(row_ids, pixels_nSS3, None, nothing))
 
-    def add_hard(self, images: Hard) -> None:
+    def add_hard(self, images: ForwardedBatch) -> None:
         """Takes images for the first stage that runs here; their data is kept, not copied."""
         for start in range(0, len(images), self._batch_size):
             self._outside.append(images[start : start + self._batch_size])
 
-    def take_forwarded(self) -> list[Hard]:
+    def take_forwarded(self) -> list[ForwardedBatch]:
         """What has left the last stage here without an answer, since this was asked last."""
         forwarded, self._forwarded = self._forwarded, []
         return forwarded
@@ -99,17 +99,17 @@ class CascadeRunner:
 
     def run_full(
         self, thresholds: tuple[float, ...] | None = None
-    ) -> tuple[list[Answers], list[Failure]]:
+    ) -> tuple[list[Predictions], list[Failure]]:
         """Runs while any stage has a full batch, with other thresholds if such are given."""
         return self._run(self._pop_full, thresholds)
 
     def flush(
         self, thresholds: tuple[float, ...] | None = None
-    ) -> tuple[list[Answers], list[Failure]]:
+    ) -> tuple[list[Predictions], list[Failure]]:
         """Runs until nothing waits any more, with other thresholds if such are given."""
         return self._run(lambda: self._pop_full() or self._queue.pop_any(), thresholds)
 
-    def _pop_full(self) -> tuple[int, Waiting] | None:
+    def _pop_full(self) -> tuple[int, QueuedBatch] | None:
         while (full := self._queue.pop_full()) is None:
             if not self._queue_uploaded():
                 return None
@@ -125,12 +125,12 @@ class CascadeRunner:
         state = None
         if images.state is not None:
             state = decode_state(images.state, self._executor.device, self._executor.dtype)
-        waiting = Waiting(images.tickets, pixels(), state, images.confidences, images.early)
+        waiting = QueuedBatch(images.row_ids, pixels(), state, images.confidences, images.early)
         self._uploading = None
         self._queue.push(0, waiting)
         return True
 
-    def _start_upload(self) -> tuple[Hard, Callable[[], Tensor]] | None:
+    def _start_upload(self) -> tuple[ForwardedBatch, Callable[[], Tensor]] | None:
         if not self._outside:
             return None
         started = self._outside[0], self._executor.upload(self._outside[0].pixels)
@@ -139,11 +139,11 @@ class CascadeRunner:
 
     def _run(
         self,
-        pop: Callable[[], tuple[int, Waiting] | None],
+        pop: Callable[[], tuple[int, QueuedBatch] | None],
         thresholds: tuple[float, ...] | None,
-    ) -> tuple[list[Answers], list[Failure]]:
+    ) -> tuple[list[Predictions], list[Failure]]:
         self._thresholds = thresholds or self._own_thresholds
-        answers: list[Answers] = []
+        answers: list[Predictions] = []
         failures: list[Failure] = []
         while True:
             try:
@@ -164,7 +164,7 @@ class CascadeRunner:
                 with self._meter.batch(place, len(images), num_audited):
                     self._run_or_split(place, images, answers, failures)
 
-    def _pack(self, place: int, images: Waiting) -> None:
+    def _pack(self, place: int, images: QueuedBatch) -> None:
         """Hands images on; they wait again if there is no memory to bring them into shape."""
         try:
             self._forwarded.append(self._packed(images))
@@ -174,16 +174,16 @@ class CascadeRunner:
             self._queue.push(place, images)
             self._use_less_memory(error)
 
-    def _packed(self, images: Waiting) -> Hard:
+    def _packed(self, images: QueuedBatch) -> ForwardedBatch:
         """Brings images into the form in which they travel."""
         state = None
         if images.state is not None:
             state = encode_state(images.state, self._state_format)
         pixels = images.pixels.cpu().numpy()
-        return Hard(images.tickets, pixels, state, images.confidences, images.early)
+        return ForwardedBatch(images.row_ids, pixels, state, images.confidences, images.early)
 
     def _run_or_split(
-        self, place: int, batch: Waiting, answers: list[Answers], failures: list[Failure]
+        self, place: int, batch: QueuedBatch, answers: list[Predictions], failures: list[Failure]
     ) -> None:
         """Runs a batch; one that raises is halved until the image that does it is alone."""
         stage = self._first + place
@@ -206,12 +206,12 @@ class CascadeRunner:
             self._run_or_split(place, batch.cut(middle, len(batch)), answers, failures)
 
     def _give_up(
-        self, image: Waiting, detail: str, answers: list[Answers], failures: list[Failure]
+        self, image: QueuedBatch, detail: str, answers: list[Predictions], failures: list[Failure]
     ) -> None:
         """One image fails; if it had its answer, it only has no audit."""
-        told = image.told_early()
+        told = image.held_early()
         if told is None:
-            failures.append(Failure(int(image.tickets[0]), detail))
+            failures.append(Failure(int(image.row_ids[0]), detail))
         else:
             logger.warning("an image of the audit keeps its early answer: %s", detail)
             answers.append(told)
@@ -225,7 +225,7 @@ class CascadeRunner:
         logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
 
     @torch.inference_mode()
-    def _run_batch(self, place: int, batch: Waiting) -> list[Answers]:
+    def _run_batch(self, place: int, batch: QueuedBatch) -> list[Predictions]:
         """One forward pass; queues the survivors and returns what the others were told."""
         stage = self._first + place
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
@@ -246,14 +246,12 @@ class CascadeRunner:
         top_labels[:, :1] = label_n1
         early = batch.early
         if early is not None and stage + 1 < self._executor.config.num_stages:
-            early, leaving = early.held_back(
-                leaving, stage + 1, top_labels.numpy(), top_scores.numpy()
-            )
+            early, leaving = early.hold(leaving, stage + 1, top_labels.numpy(), top_scores.numpy())
         staying = np.flatnonzero(~leaving)
         if len(staying):
             there = torch.from_numpy(staying).to(batch.pixels.device)
-            survivors = Waiting(
-                batch.tickets[staying],
+            survivors = QueuedBatch(
+                batch.row_ids[staying],
                 batch.pixels[there],
                 None if output.state is None else output.state[there],
                 confidences[staying],
@@ -262,8 +260,8 @@ class CascadeRunner:
             self._queue.push(place + 1, survivors)
         if not leaving.any():
             return []
-        left = Answers(
-            tickets=batch.tickets[leaving],
+        left = Predictions(
+            row_ids=batch.row_ids[leaving],
             top_label_ids=top_labels.numpy()[leaving],
             top_scores=top_scores.numpy()[leaving],
             exit_stage=stage + 1,

@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Rows)
 
 
 class StagedQueue(Generic[R]):
-    """Waiting images of `num_stages` stages, handed out in batches.
+    """QueuedBatch images of `num_stages` stages, handed out in batches.
 
     Args:
         num_stages: how many queues.

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
-from pipeline.cascade.batches import Answers
+from pipeline.cascade.batches import Predictions
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
 
 __all__ = ["exit_of", "label_names", "packed_answers", "size_of", "tag_rows", "unpacked_answers"]
@@ -24,7 +24,7 @@ def label_names(model: dvt.Cascade) -> tuple[str, ...]:
     return model.labels or tuple(str(n) for n in range(model.config.num_classes))
 
 
-def tag_rows(answers: Answers, info: pa.Table, labels: Sequence[str], gmacs: float) -> pa.Table:
+def tag_rows(answers: Predictions, info: pa.Table, labels: Sequence[str], gmacs: float) -> pa.Table:
     """Rows of the `tags` table.
 
     Args:
@@ -59,9 +59,9 @@ def tag_rows(answers: Answers, info: pa.Table, labels: Sequence[str], gmacs: flo
     return pa.table(columns, schema=pa.schema([*TAGS_SCHEMA, *kept]))
 
 
-def _audit_columns(answers: Answers) -> dict[str, pa.Array]:
+def _audit_columns(answers: Predictions) -> dict[str, pa.Array]:
     if answers.audit_label_ids is None:
-        num_rows = len(answers.tickets)
+        num_rows = len(answers.row_ids)
         return {name: pa.nulls(num_rows, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS}
     not_audited = answers.audit_label_ids < 0
     values = (answers.audit_label_ids, answers.audit_confidences)
@@ -71,12 +71,12 @@ def _audit_columns(answers: Answers) -> dict[str, pa.Array]:
     }
 
 
-def packed_answers(answers: Answers, info: pa.Table) -> list[bytes]:
+def packed_answers(answers: Predictions, info: pa.Table) -> list[bytes]:
     """Each answer, with the picture's size, in some 60 bytes; copies are in no audit."""
     head = [
         info["width"].to_numpy(),
         info["height"].to_numpy(),
-        np.full(len(answers.tickets), answers.exit_stage),
+        np.full(len(answers.row_ids), answers.exit_stage),
     ]
     parts = [
         np.stack(head, axis=1).astype(np.int32),
@@ -98,8 +98,8 @@ def exit_of(packed: bytes) -> int:
     return int(np.frombuffer(packed, dtype=np.int32, count=_HEAD)[-1])
 
 
-def unpacked_answers(packed: Sequence[bytes]) -> list[Answers]:
-    """One for each exit, ascending; tickets are positions in `packed`."""
+def unpacked_answers(packed: Sequence[bytes]) -> list[Predictions]:
+    """One for each exit, ascending; row_ids are positions in `packed`."""
     places = sorted(range(len(packed)), key=lambda place: exit_of(packed[place]))
     return [
         _of_one_exit(packed, exit_stage, np.array(list(group)))
@@ -107,13 +107,15 @@ def unpacked_answers(packed: Sequence[bytes]) -> list[Answers]:
     ]
 
 
-def _of_one_exit(packed: Sequence[bytes], exit_stage: int, places: NDArray[np.int64]) -> Answers:
+def _of_one_exit(
+    packed: Sequence[bytes], exit_stage: int, places: NDArray[np.int64]
+) -> Predictions:
     content = b"".join(packed[place] for place in places.tolist())
     rows = np.frombuffer(content, dtype=np.int32).reshape(len(places), -1)
     num_labels = (rows.shape[1] - _HEAD - exit_stage) // 2
     ids, scores, confidences = np.split(rows[:, _HEAD:], [num_labels, 2 * num_labels], axis=1)
-    return Answers(
-        tickets=places,
+    return Predictions(
+        row_ids=places,
         top_label_ids=ids.astype(np.int64),
         top_scores=np.ascontiguousarray(scores).view(np.float32),
         exit_stage=exit_stage,

@@ -1,4 +1,4 @@
-"""A run that is to end in time: tells the pacer what happens, and calls which thresholds to use.
+"""A run that is to end in time: tells the policy what happens, and calls which thresholds to use.
 
 Between the coordinator (calls, receipts, a clock) and `pacing` (policy). It also takes down what
 was used when. Without a deadline there is none of this.
@@ -9,12 +9,19 @@ import time
 from collections.abc import Callable, Sequence
 
 from dvt.exits import TAKES_ALL
-from pipeline.deadline.policy import Backlog, DeadlineSettings, Pacer, Worked, half_life_s, reserve_s
-from pipeline.scheduling import PoolLoad
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed
+from pipeline.deadline.policy import (
+    Backlog,
+    DeadlinePolicy,
+    DeadlineSettings,
+    Worked,
+    half_life_s,
+    reserve_s,
+)
+from pipeline.scheduling import PoolLoad
 
-__all__ = ["Deadline"]
+__all__ = ["DeadlineController"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +30,7 @@ _LONGEST_PLAN_S = 10.0
 _UNCOUNTED_S = 30.0  # after which it is told that nobody knows how many images there are
 
 
-class Deadline:
+class DeadlineController:
     """The deadline of one run.
 
     Args:
@@ -53,14 +60,21 @@ class Deadline:
         self._started_s = started_s
         self._used = used
         self._clock = clock
-        self._pacer = Pacer(
-            settings.rungs, gmacs_per_exit, pools, batch_size, half_life_s(settings.seconds), audit
+        self._policy = DeadlinePolicy(
+            settings.threshold_sets,
+            gmacs_per_exit,
+            pools,
+            batch_size,
+            half_life_s(settings.seconds),
+            audit,
         )
-        self._thresholds = [(*rung.thresholds, TAKES_ALL) for rung in settings.rungs]
+        self._thresholds = [
+            (*threshold_set.thresholds, TAKES_ALL) for threshold_set in settings.threshold_sets
+        ]
         self._start_s = 0.0  # until the first call
         self._rung = 0
         self._num_done = 0
-        self._calls: dict[int, tuple[int, float]] = {}  # rung, and when it was made
+        self._calls: dict[int, tuple[int, float]] = {}  # threshold set, and when it was made
         self._answered_s: dict[int, float] = {}  # by actor
         self._waiting: dict[int, tuple[int, tuple[int, ...]]] = {}  # by actor: pool, and by stage
         self._plan_every_s = min(_LONGEST_PLAN_S, max(_PLAN_EVERY_S, settings.seconds / 500))
@@ -77,9 +91,9 @@ class Deadline:
         used = self._used.of_this_run
         if not used:
             self._start_s = self.elapsed_s
-        if not used or used[-1].rung != self._rung:
-            rung = self._settings.rungs[self._rung]
-            self._used.add(self.elapsed_s, self._num_done, self._rung, rung.thresholds)
+        if not used or used[-1].threshold_set != self._rung:
+            threshold_set = self._settings.threshold_sets[self._rung]
+            self._used.add(self.elapsed_s, self._num_done, self._rung, threshold_set.thresholds)
         self._calls[call] = (self._rung, self._clock())
         return self._thresholds[self._rung]
 
@@ -101,11 +115,11 @@ class Deadline:
             waiting: images inside, by the stage there that they wait for.
         """
         now_s = self._clock()
-        rung, made_s = self._calls.pop(call)
+        threshold_set, made_s = self._calls.pop(call)
         turnaround_s = now_s - max(made_s, self._answered_s.get(actor, made_s))
         self._answered_s[actor] = now_s
         first_stage = self._pools[pool][0] - 1
-        self._pacer.note(now_s, Worked(rung, first_stage, work, turnaround_s))
+        self._policy.note(now_s, Worked(threshold_set, first_stage, work, turnaround_s))
         self._waiting[actor] = (pool, waiting)
 
     def plan(
@@ -133,7 +147,7 @@ class Deadline:
             backlog = self._backlog(max(0, num_to_do - num_done), loads)
             end_s = self._settings.seconds
             left_s = end_s - reserve_s(end_s, self._start_s) - self.elapsed_s
-            self._rung = self._pacer.choose(left_s, backlog)
+            self._rung = self._policy.choose(left_s, backlog)
             self._warn_if_late(left_s, backlog)
         self._used.write_if_due()
 
@@ -148,10 +162,10 @@ class Deadline:
             )
 
     def _warn_if_late(self, left_s: float, backlog: Backlog) -> None:
-        if self._has_warned or not self._pacer.has_measured:
+        if self._has_warned or not self._policy.has_measured:
             return
         is_last = self._rung == len(self._thresholds) - 1
-        needed_s = float(self._pacer.seconds_needed(backlog)[-1])
+        needed_s = float(self._policy.seconds_needed(backlog)[-1])
         if is_last and needed_s > 1.1 * left_s and self._num_done:
             self._has_warned = True
             logger.warning(
@@ -177,7 +191,9 @@ class Deadline:
                 waiting[stage] += round(share * inside[stage])
             if pool:
                 arriving = load.images_held - round(share * sum(inside))
-                waiting[first - 1] += load.images_waiting + load.images_suspect + max(0, arriving)
+                waiting[first - 1] += (
+                    load.images_waiting + load.quarantined_images + max(0, arriving)
+                )
                 waiting[first - 1] += round(share * inside[first - 1])
         waiting[0] = 0
         not_begun = max(0, num_left - sum(waiting))
@@ -190,12 +206,12 @@ class Deadline:
     def outcome(self) -> DeadlineOutcome:
         """What became of it; all answers are committed."""
         used = self._used.of_this_run
-        rungs = [entry.rung for entry in used]
+        threshold_sets = [entry.threshold_set for entry in used]
         return DeadlineOutcome(
             deadline_s=self._settings.seconds,
             ended_s=round(self.elapsed_s, 3),
             moves=max(0, len(used) - 1),
-            safest=used[rungs.index(min(rungs))].thresholds if used else None,
-            loosest=used[rungs.index(max(rungs))].thresholds if used else None,
-            loosest_allowed=self._settings.rungs[-1].thresholds,
+            safest=used[threshold_sets.index(min(threshold_sets))].thresholds if used else None,
+            loosest=used[threshold_sets.index(max(threshold_sets))].thresholds if used else None,
+            loosest_allowed=self._settings.threshold_sets[-1].thresholds,
         )

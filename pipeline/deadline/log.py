@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from dvt.config import first_problem
-from pipeline.errors import FencedOff, PipelineError, UsageError
-from pipeline.storage import Place
+from pipeline.errors import PipelineError, StaleEpochError, UsageError
+from pipeline.storage import OutputStore
 
 __all__ = [
     "THRESHOLDS_USED",
@@ -35,7 +35,7 @@ class UsedFrom(BaseModel):
         run: name of the run.
         seconds: since its start.
         images: that the run had done by then.
-        rung: of its ladder; 0 is full depth.
+        threshold_set: of its ladder; 0 is full depth.
         thresholds: one for each exit but the last.
     """
 
@@ -43,7 +43,7 @@ class UsedFrom(BaseModel):
     run: str
     seconds: float
     images: int
-    rung: int
+    threshold_set: int
     thresholds: tuple[float, ...]
 
 
@@ -54,9 +54,9 @@ class DeadlineOutcome(BaseModel):
         deadline_s: asked for, from the start of the run.
         ended_s: when every answer was committed and Ray had ended; small files are merged later.
         moves: how often the thresholds changed.
-        safest: thresholds of the safest rung that was used; None if nothing was computed.
+        safest: thresholds of the safest threshold set that was used; None if nothing was computed.
         loosest: of the cheapest one.
-        loosest_allowed: of the last rung.
+        loosest_allowed: of the last threshold set.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +71,7 @@ class DeadlineOutcome(BaseModel):
 _ENTRIES = TypeAdapter(tuple[UsedFrom, ...])
 
 
-def read_thresholds_used(place: Place) -> tuple[UsedFrom, ...]:
+def read_thresholds_used(place: OutputStore) -> tuple[UsedFrom, ...]:
     """All entries of an output; none if it never had a run with a deadline.
 
     Raises:
@@ -96,13 +96,13 @@ class ThresholdsUsed:
     Args:
         place: the output.
         run: name of this run.
-        check_epoch: raises `FencedOff` if a later run has the output.
+        check_epoch: raises `StaleEpochError` if a later run has the output.
 
     Raises:
         UsageError: what earlier runs left is damaged.
     """
 
-    def __init__(self, place: Place, run: str, check_epoch: Callable[[], None]) -> None:
+    def __init__(self, place: OutputStore, run: str, check_epoch: Callable[[], None]) -> None:
         self._place = place
         self._run = run
         self._check_epoch = check_epoch
@@ -111,13 +111,15 @@ class ThresholdsUsed:
         self._num_written = 0
         self.of_this_run: list[UsedFrom] = []
 
-    def add(self, seconds: float, images: int, rung: int, thresholds: tuple[float, ...]) -> None:
-        """A rung is in use from now on."""
+    def add(
+        self, seconds: float, images: int, threshold_set: int, thresholds: tuple[float, ...]
+    ) -> None:
+        """A threshold set is in use from now on."""
         entry = UsedFrom(
             run=self._run,
             seconds=round(seconds, 3),
             images=images,
-            rung=rung,
+            threshold_set=threshold_set,
             thresholds=thresholds,
         )
         self.of_this_run.append(entry)
@@ -136,7 +138,7 @@ class ThresholdsUsed:
         try:
             self._check_epoch()
             self._place.write(THRESHOLDS_USED, _ENTRIES.dump_json(entries, indent=1))
-        except FencedOff:
+        except StaleEpochError:
             return  # the next commit tells it
         except PipelineError as error:
             logger.warning("cannot write which thresholds are in use: %s", error)

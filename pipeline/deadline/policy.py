@@ -1,9 +1,9 @@
 """Which thresholds end a run in time: pure policy, asked about every second.
 
-The seconds that are left to work are predicted for every rung of a ladder (`dvt.calibration`):
+The seconds that are left to work are predicted for every threshold set of a ladder (`dvt.calibration`):
 
     images through a stage   those that wait for it, and of those further up the share that will
-                             come: what the held-out images say of the rung, moved by what was seen
+                             come: what the held-out images say of the threshold set, moved by what was seen
                              of this archive (its odds, so that "all" and "none" stay so);
                              images of an audit come all
     seconds of a stage       images times the seconds that one took lately; of a stage that has not
@@ -12,10 +12,10 @@ The seconds that are left to work are predicted for every rung of a ladder (`dvt
                              goes into stages
     seconds of the run       of the slowest pool, and half a batch at each stage for the end
 
-The safest rung that ends in time is taken. Decoding is not counted: no rung makes it faster, and a
+The safest threshold set that ends in time is taken. Decoding is not counted: no threshold set makes it faster, and a
 cascade that keeps up with it loses nothing by being safe. Knows neither Ray nor a clock; the same
 for one actor and for thousands.
-Shapes: E stages, R rungs.
+Shapes: E stages, R threshold sets.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration import Rung
+from dvt.calibration import ThresholdSet
 from pipeline.cascade.stage_metrics import StageWork
 
 __all__ = [
     "Backlog",
+    "DeadlinePolicy",
     "DeadlineSettings",
-    "Pacer",
     "Worked",
     "half_life_s",
     "reserve_s",
@@ -41,7 +41,9 @@ Floats = NDArray[np.float64]
 _AS_EXPECTED = 50.0  # images that count as gone on just as expected, before any was seen
 _AS_COSTED = 8.0  # images of each stage that count as timed by their MACs
 _AS_BUSY_S = 2.0  # seconds of an actor that count as spent in stages
-_WORTH_IT = 0.97  # a safer rung must end this much before the time, so that noise moves nothing
+_WORTH_IT = (
+    0.97  # a safer threshold set must end this much before the time, so that noise moves nothing
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class DeadlineSettings:
 
     Attributes:
         seconds: from its start.
-        rungs: nested, from the safest to the cheapest.
+        threshold_sets: nested, from the safest to the cheapest.
     """
 
     seconds: float
-    rungs: tuple[Rung, ...]
+    threshold_sets: tuple[ThresholdSet, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,13 @@ class Worked:
     """What one call to an actor came to.
 
     Attributes:
-        rung: under which it ran.
+        threshold_set: under which it ran.
         first_stage: of the actor, from 0.
         stages: what was done at each of its stages.
         turnaround_s: since the actor's call before, or since this one was made if it had none.
     """
 
-    rung: int
+    threshold_set: int
     first_stage: int
     stages: tuple[StageWork, ...]
     turnaround_s: float
@@ -89,11 +91,11 @@ class Backlog:
     actors: tuple[int, ...]
 
 
-class Pacer:
-    """Measures, predicts, and chooses a rung.
+class DeadlinePolicy:
+    """Measures, predicts, and chooses a threshold set.
 
     Args:
-        rungs: nested, from the safest to the cheapest.
+        threshold_sets: nested, from the safest to the cheapest.
         gmacs_per_exit: cumulative cost of each exit.
         pools: first and last stage of each pool, from 1.
         batch_size: of the pools.
@@ -101,25 +103,27 @@ class Pacer:
         audit: share of the images that go through all stages whatever they are told.
 
     Attributes:
-        rung: the one in use.
+        threshold_set: the one in use.
     """
 
     def __init__(
         self,
-        rungs: Sequence[Rung],
+        threshold_sets: Sequence[ThresholdSet],
         gmacs_per_exit: Sequence[float],
         pools: Sequence[tuple[int, int]],
         batch_size: int,
         half_life_s: float,
         audit: float = 0.0,
     ) -> None:
-        self.rung = 0
+        self.threshold_set = 0
         self._pools = [slice(first - 1, last) for first, last in pools]
         self._batch_size = batch_size
         self._half_life_s = half_life_s
         self._audit = audit
         self._gmacs = np.diff(np.array(gmacs_per_exit), prepend=0.0)
-        self._goes_on_RE = np.array([rung.goes_on for rung in rungs]).reshape(len(rungs), -1)
+        self._goes_on_RE = np.array(
+            [threshold_set.goes_on for threshold_set in threshold_sets]
+        ).reshape(len(threshold_sets), -1)
         num_stages = len(self._gmacs)
         # Decayed sums: images, audited ones and seconds of each stage; images at each exit that
         # might have left or gone on, and of these those that went on, and were expected to.
@@ -143,7 +147,7 @@ class Pacer:
             self._in_stages_s += work.seconds
             if stage == len(self._judged):
                 continue
-            expected = self._goes_on_RE[worked.rung, stage]
+            expected = self._goes_on_RE[worked.threshold_set, stage]
             if 0 < expected < 1:
                 num_free = work.images - work.audited
                 self._judged[stage] += num_free
@@ -162,19 +166,21 @@ class Pacer:
         self._turnaround_s *= share
 
     def choose(self, time_left_s: float, backlog: Backlog) -> int:
-        """The rung to use from now on."""
+        """The threshold set to use from now on."""
         if not self.has_measured:
-            return self.rung
+            return self.threshold_set
         needed_R = self.seconds_needed(backlog)
-        if needed_R[self.rung] > time_left_s:
-            self.rung = _first(needed_R <= time_left_s, len(needed_R) - 1)
+        if needed_R[self.threshold_set] > time_left_s:
+            self.threshold_set = _first(needed_R <= time_left_s, len(needed_R) - 1)
         else:
-            safer = _first(needed_R[: self.rung] <= _WORTH_IT * time_left_s, self.rung)
-            self.rung = safer
-        return self.rung
+            safer = _first(
+                needed_R[: self.threshold_set] <= _WORTH_IT * time_left_s, self.threshold_set
+            )
+            self.threshold_set = safer
+        return self.threshold_set
 
     def seconds_needed(self, backlog: Backlog) -> Floats:
-        """Predicted time to the last answer under each rung, [R]."""
+        """Predicted time to the last answer under each threshold set, [R]."""
         costs_s = self._seconds_per_image()
         goes_on_RE = self._goes_on()
         audited_E = (self._audited + self._audit) / (self._images + 1)
@@ -203,7 +209,7 @@ class Pacer:
         return costs_s
 
     def _goes_on(self) -> Floats:
-        """Share of the images at each exit that will go on, under each rung, [R, E - 1]."""
+        """Share of the images at each exit that will go on, under each threshold set, [R, E - 1]."""
         as_expected = self._expected / np.maximum(self._judged, 1e-9)
         as_expected = np.where(self._judged > 0, as_expected, 0.5) * _AS_EXPECTED
         number = self._judged + _AS_EXPECTED

@@ -61,7 +61,7 @@ class IsolatedDecoder:
     def decode_all(
         self, contents: Iterable[bytes | ImageError], count: int
     ) -> tuple[NDArray[np.uint8], list[Outcome]]:
-        """Decodes one parcel.
+        """Decodes one block.
 
         Args:
             contents: of the files, taken one after the other while earlier ones are decoded; an
@@ -83,7 +83,7 @@ class IsolatedDecoder:
         try:
             self._decode_all(contents)
         except BaseException:
-            self.close()  # what is under way must not be taken for an answer of the next parcel
+            self.close()  # what is under way must not be taken for an answer of the next block
             raise
         memory = mmap.mmap(self._shared, needed, prot=mmap.PROT_READ)
         side = self._settings.crop
@@ -120,7 +120,7 @@ class IsolatedDecoder:
         return 0 if self._child is None else self._child.resident_bytes
 
     def close(self) -> None:
-        """Ends the child; the next parcel starts another."""
+        """Ends the child; the next block starts another."""
         if self._child is not None:
             self._child.end(at_once=True)
         self._child = None

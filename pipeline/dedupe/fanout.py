@@ -13,13 +13,13 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
+from pipeline.cascade.tag_rows import size_of, tag_rows, unpacked_answers
 from pipeline.dedupe.index import Duplicates, Image
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
-from pipeline.records import info_table
 from pipeline.output.results import Results
+from pipeline.records import info_table
 from pipeline.scheduling import Origins
-from pipeline.cascade.tag_rows import size_of, tag_rows, unpacked_answers
 
 __all__ = ["ListAgain", "SharedAnswers"]
 
@@ -84,7 +84,7 @@ class SharedAnswers:
         for image in _images(origins):
             for shard, row in self._duplicates.ended(image):
                 copy = Origins(np.array([shard]), np.array([row]))
-                self._results.bury(copy, reason, detail, attempts)
+                self._results.record_dead_letter(copy, reason, detail, attempts)
 
     def unread(self, origins: Origins) -> None:
         """An image cannot be read (again): its copies are other files and get their own chance."""
@@ -97,9 +97,9 @@ class SharedAnswers:
             return
         tables, places, exit_stages = [], [], []
         for answers in unpacked_answers([answer for _, answer in shared]):
-            chosen = [shared[place] for place in answers.tickets.tolist()]
+            chosen = [shared[place] for place in answers.row_ids.tolist()]
             tables.append(tag_rows(answers, self._info(chosen), self._labels, gmacs=0.0))
-            places.append(answers.tickets)
+            places.append(answers.row_ids)
             exit_stages.append(np.full(len(chosen), answers.exit_stage))
         images = np.array([image for image, _ in shared])[np.concatenate(places)]
         self._results.add_answers(

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Duplicates", "Image", "Sorted"]
+__all__ = ["DedupeResult", "Duplicates", "Image"]
 
 Image = tuple[int, int]
 """Number of an open shard, and row in it."""
@@ -24,13 +24,13 @@ _MAX_WAITING = 4096
 
 
 @dataclass(slots=True)
-class Sorted:
-    """What becomes of a parcel's images.
+class DedupeResult:
+    """What becomes of a block's images.
 
     Attributes:
         over: positions of those that need not be computed, ascending; the others do.
         shared: those that have an answer already, and the answer.
-        again: images of earlier parcels that waited in vain, to be done again.
+        again: images of earlier blocks that waited in vain, to be done again.
     """
 
     over: list[int] = field(default_factory=list)
@@ -73,9 +73,9 @@ class Duplicates:
         """Digests whose answer is known."""
         return len(self._known)
 
-    def decoded(self, images: Sequence[Image], digests: Sequence[bytes]) -> Sorted:
+    def decoded(self, images: Sequence[Image], digests: Sequence[bytes]) -> DedupeResult:
         """Images whose bytes were read, for the first time or again after a loss."""
-        result = Sorted()
+        result = DedupeResult()
         for position, (image, digest) in enumerate(zip(images, digests, strict=True)):
             before = self._digest_of.get(image)
             if before == digest:

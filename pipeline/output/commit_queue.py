@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.output.counts import Counts
 from pipeline.records import DeadLetter
-from pipeline.output.counts import Tally
 
 __all__ = ["CommitQueue", "Uncommitted"]
 
@@ -27,12 +27,12 @@ class Uncommitted:
     Attributes:
         tables: references to tables of tags.
         letters: dead letters.
-        tallies: per open shard, of all of them.
+        counts: per open shard, of all of them.
     """
 
     tables: list[Any] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
-    tallies: dict[int, Tally] = field(default_factory=dict)
+    counts: dict[int, Counts] = field(default_factory=dict)
 
 
 class CommitQueue:
@@ -59,19 +59,19 @@ class CommitQueue:
         """So much waits for the batch on its way that memory would fill up."""
         return self._num_images > 2 * _MAX_IMAGES
 
-    def add_answers(self, table: Any, tally_of_shard: dict[int, Tally]) -> None:
+    def add_answers(self, table: Any, counts_of_shard: dict[int, Counts]) -> None:
         """A table of tags, and how many images of which shard left at which exit in it."""
         self._collected.tables.append(table)
-        for shard, tally in tally_of_shard.items():
-            self._num_images += tally.num_tagged
-            self._tally(shard).add(tally)
+        for shard, counts in counts_of_shard.items():
+            self._num_images += counts.num_tagged
+            self._counts(shard).add(counts)
 
     def add_letters(self, shard: int, letters: list[DeadLetter]) -> None:
         """Dead letters of one shard."""
         if letters:
             self._num_images += len(letters)
             self._collected.letters += letters
-            self._tally(shard).num_dead_letters += len(letters)
+            self._counts(shard).num_dead_letters += len(letters)
 
     def take(self, now_s: float, at_once: bool) -> Uncommitted | None:
         """What to commit now; None if nothing is due, or a batch is still on its way."""
@@ -92,5 +92,5 @@ class CommitQueue:
         """The batch that was taken is in the tables."""
         self._on_its_way = False
 
-    def _tally(self, shard: int) -> Tally:
-        return self._collected.tallies.setdefault(shard, Tally.zero(self._num_stages))
+    def _counts(self, shard: int) -> Counts:
+        return self._collected.counts.setdefault(shard, Counts.zero(self._num_stages))

@@ -6,14 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["FinishedShards", "Tally", "Totals"]
+__all__ = ["Counts", "FinishedShards", "RunCounts"]
 
 _REMEMBERED_SHARDS = 32.0  # of what earlier results have come to in a run
 _STRAYS = 4.0  # results of no image, for each that shows
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """Results of some images.
 
     Attributes:
@@ -31,7 +31,7 @@ class Tally:
             self.copies = np.zeros_like(self.exits)
 
     @classmethod
-    def zero(cls, num_stages: int) -> "Tally":
+    def zero(cls, num_stages: int) -> "Counts":
         """No results yet."""
         return cls(np.zeros(num_stages, dtype=np.int64))
 
@@ -49,7 +49,7 @@ class Tally:
         """What was spent on these images."""
         return float((self.exits - self.copies) @ gmacs_per_exit)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "Counts") -> None:
         """Adds results in place."""
         self.exits += other.exits
         self.copies += other.copies
@@ -57,7 +57,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Totals:
+class RunCounts:
     """What the archive holds and what is done of it, as far as it has been listed.
 
     Attributes:
@@ -71,8 +71,8 @@ class Totals:
         num_results: that earlier runs had committed, of images seen and unseen.
     """
 
-    this_run: Tally
-    all_runs: Tally
+    this_run: Counts
+    all_runs: Counts
     num_images: int = 0
     num_skipped: int = 0
     num_left: int = 0
@@ -152,13 +152,13 @@ class FinishedShards:
         """Images of a shard that were answered; see `place`."""
         return int(self._exits[place].sum())
 
-    def get(self, name: str) -> Tally | None:
+    def get(self, name: str) -> Counts | None:
         """The results of a finished shard; None if it is not finished."""
         place = self.place(name)
         if place is None:
             return None
         self._is_asked_for[place] = True
-        return Tally(
+        return Counts(
             self._exits[place].copy(),
             int(self._num_dead_letters[place]),
             self._copies[place].copy(),

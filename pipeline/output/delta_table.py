@@ -25,11 +25,11 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.errors import FencedOff, OutputFailed
+from pipeline.errors import OutputFailedError, StaleEpochError
 from pipeline.output.parquet_files import FileWriter, WrittenFile, epoch_of
-from pipeline.storage import Place, output_failures
-from pipeline.storage.errors import is_passing
 from pipeline.output.table_columns import add_missing_columns, check_columns
+from pipeline.storage import OutputStore, output_failures
+from pipeline.storage.errors import is_passing
 
 __all__ = ["OutputTable", "open_delta"]
 
@@ -42,7 +42,7 @@ _MAX_MOVED = 5
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.2, 10.0
 
 
-class _Moved(OutputFailed):
+class _TableMovedError(OutputFailedError):
     """What was to be replaced is not there any more, as when somebody else merges files."""
 
 
@@ -50,7 +50,7 @@ def _elapsed(epoch: int) -> str:
     return f"dvt.elapsed_ms.{epoch}"
 
 
-def open_delta(place: Place) -> DeltaTable | None:
+def open_delta(place: OutputStore) -> DeltaTable | None:
     """A table to read from; None if there is none.
 
     Args:
@@ -73,11 +73,11 @@ class OutputTable:
         sort_by: column by which each file is sorted; unique in the table.
 
     Raises:
-        FencedOff: a later run has the table.
+        StaleEpochError: a later run has the table.
         UsageError: it has other columns.
     """
 
-    def __init__(self, place: Place, schema: pa.Schema, epoch: int, sort_by: str) -> None:
+    def __init__(self, place: OutputStore, schema: pa.Schema, epoch: int, sort_by: str) -> None:
         self.place = place
         self.schema = schema
         self.epoch = epoch
@@ -124,7 +124,7 @@ class OutputTable:
         """Makes sure that this run still has the table.
 
         Raises:
-            FencedOff: a later run has it.
+            StaleEpochError: a later run has it.
         """
         with output_failures(self.place.uri):
             self._delta.update_incremental()
@@ -142,8 +142,8 @@ class OutputTable:
                 one of these give way.
 
         Raises:
-            FencedOff: a later run has the table; nothing was committed.
-            OutputFailed: the storage keeps failing.
+            StaleEpochError: a later run has the table; nothing was committed.
+            OutputFailedError: the storage keeps failing.
         """
         if not files and not without:
             return
@@ -153,9 +153,11 @@ class OutputTable:
             rewritten, replaced = self._rewritten(without) if without else ([], [])
             if not files and not replaced:
                 return
-            with suppress(_Moved):
+            with suppress(_TableMovedError):
                 return self._transact([*files, *rewritten], replaced, True, number)
-        raise OutputFailed(f"out: another program keeps rewriting the files of {self.place.uri}")
+        raise OutputFailedError(
+            f"out: another program keeps rewriting the files of {self.place.uri}"
+        )
 
     def replace(self, files: Sequence[WrittenFile], replaced: Collection[str]) -> None:
         """Puts files in the place of others that hold the same rows."""
@@ -185,7 +187,7 @@ class OutputTable:
         """All rows of a file."""
         content = self.place.read(name)
         if content is None:
-            raise OutputFailed(f"out: {name} is missing in {self.place.uri}")
+            raise OutputFailedError(f"out: {name} is missing in {self.place.uri}")
         with output_failures(self.place.uri):
             return pq.read_table(pa.BufferReader(content), schema=self.schema)
 
@@ -215,7 +217,7 @@ class OutputTable:
                 if self._delta.transaction_version(number.app_id) == number.version:
                     return  # it is made
                 if gone := set(removed) - set(self.file_names() if removed else ()):
-                    raise _Moved(
+                    raise _TableMovedError(
                         f"out: another program has rewritten {min(gone)} of {self.place.uri}; "
                         "the same command continues"
                     )
@@ -234,7 +236,7 @@ class OutputTable:
     def _check_epoch(self) -> None:
         newest = self._delta.transaction_version(_EPOCH)
         if newest is not None and newest > self.epoch:
-            raise FencedOff(
+            raise StaleEpochError(
                 f"out: a later run has taken {self.place.uri} over (epoch {newest}, this one is "
                 f"{self.epoch}); this run stops, and what it had committed stays"
             )
@@ -322,7 +324,7 @@ def _patiently(uri: str, attempt: Callable[[], None]) -> None:
         try:
             with output_failures(uri):
                 return attempt()
-        except OutputFailed as error:
+        except OutputFailedError as error:
             cause = error.__cause__
             if cause is None or not is_passing(cause) or time.monotonic() + pause_s > give_up_s:
                 raise

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.output.delta_table import OutputTable
 from pipeline.output.parquet_files import epoch_of
 from pipeline.storage import output_failures
-from pipeline.output.delta_table import OutputTable
 
 __all__ = ["CommittedRows"]
 

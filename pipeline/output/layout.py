@@ -16,17 +16,17 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import ValidationError
 
-from pipeline.output.compaction import merge_small_files
+from pipeline.deadline.log import THRESHOLDS_USED
 from pipeline.errors import UsageError
+from pipeline.output.compaction import merge_small_files
+from pipeline.output.delta_table import OutputTable, open_delta
 from pipeline.output.lease import FOLDER, Lease
 from pipeline.output.metadata import RunFile, Summary
-from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
-from pipeline.storage import open_place
-from pipeline.output.delta_table import OutputTable, open_delta
+from pipeline.output.retag import looser_exit
 from pipeline.output.table_columns import check_columns
 from pipeline.output.thresholds_text import thresholds_text
-from pipeline.deadline.log import THRESHOLDS_USED
-from pipeline.output.retag import looser_exit
+from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
+from pipeline.storage import open_output_store
 
 __all__ = ["Output"]
 
@@ -50,7 +50,7 @@ class Output:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.place = open_place(location)
+        self.place = open_output_store(location)
         self._lease: Lease | None = None
         self._run: RunFile | None = None
         self._tables: list[OutputTable] = []
@@ -66,13 +66,13 @@ class Output:
             tags_schema: with the columns that this job adds to a tag.
 
         Returns:
-            What is written, with what is reached so far, and the audit of the runs before.
+            What is written, with what is satisfied_thresholds so far, and the audit of the runs before.
 
         Raises:
             UsageError: the place holds something else, another run is at work, its tables have
                 other columns, or it holds results of another archive, model or number of labels,
                 or of stricter thresholds, which must not be mixed with these.
-            OutputFailed: the storage cannot be used.
+            OutputFailedError: the storage cannot be used.
         """
         self._check_is_own()
         if not overwrite:
@@ -85,7 +85,7 @@ class Output:
             else:
                 run = self._check_continues(run)  # again, now that nobody else writes
                 self._check_columns(tags_schema)
-            if run.reached is not None:
+            if run.satisfied_thresholds is not None:
                 self.reopen()
             self._write_run(run)
         except BaseException:
@@ -185,9 +185,13 @@ class Output:
                 f"--thresholds with those of its run.json, or by --deadline again if it had one; "
                 f"for looser ones {way_out}"
             )
-        reached = earlier.thresholds if earlier.reached is None else earlier.reached
-        reached_before = None if reached == run.thresholds else reached
-        return run.model_copy(update={"audit": audit, "reached": reached_before})
+        satisfied_thresholds = (
+            earlier.thresholds
+            if earlier.satisfied_thresholds is None
+            else earlier.satisfied_thresholds
+        )
+        reached_before = None if satisfied_thresholds == run.thresholds else satisfied_thresholds
+        return run.model_copy(update={"audit": audit, "satisfied_thresholds": reached_before})
 
     def tables(
         self, tags_schema: pa.Schema = TAGS_SCHEMA
@@ -200,9 +204,9 @@ class Output:
             tags_schema: with the columns that this job adds to a tag.
 
         Raises:
-            FencedOff: a later run has the output.
+            StaleEpochError: a later run has the output.
             UsageError: the tables have other columns.
-            OutputFailed: the storage cannot be used.
+            OutputFailedError: the storage cannot be used.
         """
         assert self._lease is not None, "an output is claimed first"
         tags, dead_letters, shards = self._tables = [
@@ -231,14 +235,14 @@ class Output:
             is_whole: every image has a result that satisfies the run's thresholds.
 
         Raises:
-            FencedOff: a later run has the output.
+            StaleEpochError: a later run has the output.
         """
         for table in self._tables:
             table.check_epoch()
         self.place.write("summary.json", summary.model_dump_json(indent=1).encode())
         if is_whole:
-            if self._run is not None and self._run.reached is not None:
-                self._write_run(self._run.model_copy(update={"reached": None}))
+            if self._run is not None and self._run.satisfied_thresholds is not None:
+                self._write_run(self._run.model_copy(update={"satisfied_thresholds": None}))
             self.place.write("_SUCCESS", b"")
 
 

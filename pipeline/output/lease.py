@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.errors import OutputFailed, UsageError
-from pipeline.storage import Place
+from pipeline.errors import OutputFailedError, UsageError
+from pipeline.storage import OutputStore
 
 __all__ = ["FOLDER", "Lease", "Owner", "newest_owner"]
 
@@ -59,7 +59,7 @@ class Owner(BaseModel):
             return False
         return self.pid_started is not None and _started(self.pid) != self.pid_started
 
-    def is_alive(self, place: Place) -> bool:
+    def is_alive(self, place: OutputStore) -> bool:
         """It gave a sign of life within the time of a lease.
 
         Args:
@@ -69,7 +69,7 @@ class Owner(BaseModel):
         return not self.is_gone and age_s is not None and age_s <= _LEASE_S
 
 
-def newest_owner(place: Place) -> Owner | None:
+def newest_owner(place: OutputStore) -> Owner | None:
     """The last run that took the output.
 
     Args:
@@ -100,7 +100,7 @@ class Lease:
         UsageError: another run is at work.
     """
 
-    def __init__(self, place: Place, run: str) -> None:
+    def __init__(self, place: OutputStore, run: str) -> None:
         self._place = place.child(FOLDER)
         self._place.prepare()
         earlier = newest_owner(place)
@@ -140,11 +140,11 @@ class Lease:
         self._owner = self._owner.model_copy(update=changes)
         try:
             self._place.write(_name(self.epoch), _content(self._owner))
-        except OutputFailed as error:  # commits will tell, and another run waits the longer
+        except OutputFailedError as error:  # commits will tell, and another run waits the longer
             logger.warning("cannot give a sign of life: %s", error)
 
 
-def _wait_for_end(place: Place, owner: Owner) -> None:
+def _wait_for_end(place: OutputStore, owner: Owner) -> None:
     """Comes back when a run has ended or given no sign of life for the time of a lease."""
     busy = UsageError(
         f"out: another run is writing to {place.uri} (process {owner.pid} on {owner.host}); wait "
@@ -177,7 +177,7 @@ def _name(epoch: int) -> str:
     return f"{epoch:08d}.json"
 
 
-def _epoch_files(place: Place) -> list[str]:
+def _epoch_files(place: OutputStore) -> list[str]:
     return [name for name in place.names() if name[:-5].isdigit() and name.endswith(".json")]
 
 

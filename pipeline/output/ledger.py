@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.output.resume import EarlierResults, Found
-from pipeline.errors import OutputFailed, Reason
+from pipeline.errors import OutputFailedError, Reason
+from pipeline.output.counts import Counts, FinishedShards, RunCounts
+from pipeline.output.delta_table import OutputTable
 from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
+from pipeline.output.resume import EarlierResults, ShardResume
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
 from pipeline.sources.sharding import Shard
-from pipeline.output.delta_table import OutputTable
-from pipeline.output.counts import FinishedShards, Tally, Totals
 
-__all__ = ["Ledger", "Tally"]
+__all__ = ["Counts", "Ledger"]
 
 _MAX_UNRECORDED = 256
 
@@ -38,7 +38,7 @@ class _OpenShard:
     """A shard that is being worked on; what was found grows by the results of this run."""
 
     shard: Shard
-    found: Found
+    found: ShardResume
 
     @property
     def is_finished(self) -> bool:
@@ -89,8 +89,8 @@ class Ledger:
         self._reopened: list[str] = []
         self._unrecorded: list[dict[str, Any]] = []
         num_results = tags.num_rows + dead_letters.num_rows
-        self.totals = Totals(
-            Tally.zero(num_stages), Tally.zero(num_stages), num_results=num_results
+        self.totals = RunCounts(
+            Counts.zero(num_stages), Counts.zero(num_stages), num_results=num_results
         )
 
     @property
@@ -115,7 +115,7 @@ class Ledger:
         finished = self._finished.get(shard.name)
         again = None if finished is None else self._earlier.of_finished(shard, finished)
         if finished is not None and again is None:
-            found = Found(finished, np.empty(0, dtype=np.int64))
+            found = ShardResume(finished, np.empty(0, dtype=np.int64))
         else:
             if finished is not None:
                 self._reopened.append(shard.name)
@@ -155,7 +155,7 @@ class Ledger:
         self,
         file: WrittenFile | UnwrittenFile | None,
         letters: list[DeadLetter],
-        tallies: dict[int, Tally],
+        counts: dict[int, Counts],
     ) -> None:
         """Makes results permanent: tags, then dead letters, then the shards they finish.
 
@@ -164,16 +164,16 @@ class Ledger:
         Args:
             file: tags, already written; None if there are none.
             letters: dead letters.
-            tallies: per open shard, of the tags in the file and these dead letters.
+            counts: per open shard, of the tags in the file and these dead letters.
 
         Raises:
-            FencedOff: a later run has taken the output over.
-            OutputFailed: the storage does not take it.
+            StaleEpochError: a later run has taken the output over.
+            OutputFailedError: the storage does not take it.
         """
         if isinstance(file, UnwrittenFile):
-            raise OutputFailed(file.problem)
+            raise OutputFailedError(file.problem)
         elapsed_s = time.monotonic() - self._started
-        entries = [self._open[number] for number in tallies]
+        entries = [self._open[number] for number in counts]
         dead = {letter.key for letter in letters}
         tagged = self._replacing_keys(file, entries)
         if self._reopened:
@@ -188,11 +188,11 @@ class Ledger:
         gone_tags = _of(entries, "old_tags") & dead | self._late_tags
         self._tags.commit([], elapsed_s, without=gone_tags)
         self._late_letters, self._late_tags = set(), set()
-        for number, tally in tallies.items():
-            self._open[number].found.done.add(tally)
-            self.totals.this_run.add(tally)
-            self.totals.all_runs.add(tally)
-        self._commit_finished(tallies, elapsed_s)
+        for number, added in counts.items():
+            self._open[number].found.done.add(added)
+            self.totals.this_run.add(added)
+            self.totals.all_runs.add(added)
+        self._commit_finished(counts, elapsed_s)
 
     def _replacing_keys(self, file: WrittenFile | None, entries: list[_OpenShard]) -> set[str]:
         """Keys in a file of tags, if any of them may take the place of an old row."""

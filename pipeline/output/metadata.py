@@ -39,7 +39,7 @@ class RunFile(BaseModel):
 
     Attributes:
         thresholds: of this run, never looser than those of earlier ones.
-        reached: while stricter ones are on their way into the output, those that every tag
+        satisfied_thresholds: while stricter ones are on their way into the output, those that every tag
             satisfies already; None if these are `thresholds`.
         audit: share of the images that went to full depth beside their early answer.
         settings: what was asked for, for `dvt retry`; no credentials are among it.
@@ -50,7 +50,7 @@ class RunFile(BaseModel):
     inputs: tuple[str, ...]
     model: ModelIdentity
     thresholds: tuple[float, ...]
-    reached: tuple[float, ...] | None = None
+    satisfied_thresholds: tuple[float, ...] | None = None
     top_k: int
     keep_columns: tuple[str, ...] = ()
     audit: float | None = None

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.storage import Place
+from pipeline.storage import OutputStore
 
 __all__ = ["FileWriter", "UnwrittenFile", "WrittenFile", "epoch_of"]
 
@@ -59,7 +59,7 @@ class FileWriter:
         sort_by: column to sort each file by.
     """
 
-    place: Place
+    place: OutputStore
     epoch: int
     sort_by: str
 
@@ -70,7 +70,7 @@ class FileWriter:
             rows: at least one.
 
         Raises:
-            OutputFailed: the storage does not take it.
+            OutputFailedError: the storage does not take it.
         """
         assert rows.num_rows, "an empty file has no place in a table"
         rows = rows.sort_by(self.sort_by)

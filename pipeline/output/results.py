@@ -14,13 +14,13 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from pipeline.output.commit_queue import CommitQueue, Uncommitted
 from pipeline.errors import Reason
-from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
+from pipeline.output.commit_queue import CommitQueue, Uncommitted
+from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
+from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
 from pipeline.records import DeadLetter
 from pipeline.scheduling import Origins
-from pipeline.output.counts import Tally
 
 __all__ = ["Results", "Write"]
 
@@ -49,7 +49,7 @@ class _Contents:
     """What a table of tags holds, shard by shard."""
 
     rows_of_shard: dict[int, Rows]
-    tally_of_shard: dict[int, Tally]
+    counts_of_shard: dict[int, Counts]
 
 
 class Results:
@@ -69,7 +69,7 @@ class Results:
         write: Write,
         list_again: Callable[[int, Rows], None],
     ) -> None:
-        self.answered = Tally.zero(num_stages)
+        self.answered = Counts.zero(num_stages)
         self._ledger = ledger
         self._num_stages = num_stages
         self._hand_to_writer = write
@@ -92,17 +92,19 @@ class Results:
         self, table: Any, origins: Origins, exit_stages: Rows, are_copies: bool = False
     ) -> None:
         """A table of tags, where its rows are from, their exits, and whether they cost nothing."""
-        rows_of_shard, tallies = {}, {}
+        rows_of_shard, counts = {}, {}
         for shard in np.unique(origins.shards).tolist():
             here = origins.shards == shard
             rows_of_shard[shard] = origins.rows[here]
             exits = np.bincount(exit_stages[here] - 1, minlength=self._num_stages)
-            tallies[shard] = Tally(exits, copies=exits.copy() if are_copies else exits * 0)
-            self.answered.add(tallies[shard])
-        self._contents_of_table[table] = _Contents(rows_of_shard, tallies)
-        self._commits.add_answers(table, tallies)
+            counts[shard] = Counts(exits, copies=exits.copy() if are_copies else exits * 0)
+            self.answered.add(counts[shard])
+        self._contents_of_table[table] = _Contents(rows_of_shard, counts)
+        self._commits.add_answers(table, counts)
 
-    def bury(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
+    def record_dead_letter(
+        self, origins: Origins, reason: Reason, detail: str, attempts: int
+    ) -> None:
         """One image that failed for good."""
         number, row = int(origins.shards[0]), int(origins.rows[0])
         shard = self._ledger.shard(number)
@@ -143,7 +145,7 @@ class Results:
 
     def _commit(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile | None) -> None:
         self._writing = None
-        self._ledger.commit(file, batch.letters, batch.tallies)
+        self._ledger.commit(file, batch.letters, batch.counts)
         for table in batch.tables:
             del self._contents_of_table[table]
         self._commits.committed()
@@ -170,8 +172,8 @@ class Results:
         num_images = sum(len(rows) for rows in contents.rows_of_shard.values())
         logger.warning("lost %d answers before their commit; done again (%s)", num_images, why)
         for shard, rows in contents.rows_of_shard.items():
-            tally = contents.tally_of_shard[shard]
-            taken_back = Tally(-tally.exits, copies=-tally.copies)
-            batch.tallies[shard].add(taken_back)
+            counts = contents.counts_of_shard[shard]
+            taken_back = Counts(-counts.exits, copies=-counts.copies)
+            batch.counts[shard].add(taken_back)
             self.answered.add(taken_back)
             self._list_again(shard, np.sort(rows))

@@ -16,19 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.output.key_lookup import CommittedRows
 from pipeline.errors import Reason
-from pipeline.sources.sharding import Shard
+from pipeline.output.counts import Counts, FinishedShards
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.counts import FinishedShards, Tally
-from pipeline.output.too_early import TooEarly
-from pipeline.output.retag import TAG_COLUMNS, left_too_early
+from pipeline.output.key_lookup import CommittedRows
+from pipeline.output.retag import TAG_COLUMNS, exits_below_threshold
+from pipeline.output.too_early import ExitsBelowThreshold
+from pipeline.sources.sharding import Shard
 
-__all__ = ["EarlierResults", "Found"]
+__all__ = ["EarlierResults", "ShardResume"]
 
 
 @dataclass(slots=True)
-class Found:
+class ShardResume:
     """A shard that is not finished, as earlier runs left it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Found:
         late_tags, late_letters: keys whose rows a crash has left beside newer ones.
     """
 
-    done: Tally
+    done: Counts
     rows: NDArray[np.int64]
     num_left: int = 0
     num_too_early: int = 0
@@ -77,9 +77,9 @@ class EarlierResults:
         self._retry = None if retry is None else {reason.value for reason in retry}
         # A retry leaves tags alone, those that are too early as well.
         self._thresholds = thresholds if retry is None else None
-        self._too_early_rows: TooEarly | None = None
+        self._too_early_rows: ExitsBelowThreshold | None = None
         if is_upgrade and self._thresholds is not None:
-            self._too_early_rows = TooEarly(tags, finished, self._thresholds)
+            self._too_early_rows = ExitsBelowThreshold(tags, finished, self._thresholds)
         self._tag_rows = CommittedRows(tags, ["etag", "gmacs", *TAG_COLUMNS])
         self._letter_rows = CommittedRows(dead_letters, ["reason", "etag"])
         self._letters_to_retry = self._keys_to_retry(dead_letters)
@@ -96,7 +96,7 @@ class EarlierResults:
         """Dead letters that are to be done again."""
         return len(self._letters_to_retry)
 
-    def of_finished(self, shard: Shard, done: Tally) -> Found | None:
+    def of_finished(self, shard: Shard, done: Counts) -> ShardResume | None:
         """What this run does again of a shard that was finished; None if it stays as it is.
 
         Args:
@@ -114,7 +114,7 @@ class EarlierResults:
         np.subtract.at(done.exits, early.exit_stages - 1, 1)
         np.subtract.at(done.copies, early.exit_stages - 1, early.are_copies)
         keys = {shard.images[row].key for row in early.rows}
-        return Found(done, early.rows, num_too_early=len(keys), old_tags=keys)
+        return ShardResume(done, early.rows, num_too_early=len(keys), old_tags=keys)
 
     def _has_letters_to_retry(self, shard: Shard) -> bool:
         keys = self._letters_to_retry
@@ -123,15 +123,15 @@ class EarlierResults:
         place = int(np.searchsorted(keys, shard.first_key))
         return place < len(keys) and keys[place] <= shard.last_key
 
-    def of(self, shard: Shard) -> Found:
+    def of(self, shard: Shard) -> ShardResume:
         """Compares an unfinished shard with the committed rows of its keys."""
         images = shard.images
         keys = [image.key for image in images]
         tags, letters = self._tags_of(keys), self._letter_rows.of(keys)
-        done = Tally.zero(self._num_stages)
+        done = Counts.zero(self._num_stages)
         if not tags and not letters and self._retry is None:
-            return Found(done, np.arange(len(images)))
-        found = Found(done, np.empty(0, dtype=np.int64))
+            return ShardResume(done, np.arange(len(images)))
+        found = ShardResume(done, np.empty(0, dtype=np.int64))
         rows = []
         for row, image in enumerate(images):
             key = image.key
@@ -171,7 +171,7 @@ class EarlierResults:
     def _too_early(self, rows: pa.Table) -> NDArray[np.bool_]:
         if self._thresholds is None:
             return np.zeros(rows.num_rows, dtype=np.bool_)
-        return left_too_early(rows, self._thresholds)
+        return exits_below_threshold(rows, self._thresholds)
 
     def _is_current(self, before: str | None, now: str | None) -> bool:
         """The content is the same, as far as the source can tell."""

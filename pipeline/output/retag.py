@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dvt.exits import FULL_DEPTH
 
-__all__ = ["TAG_COLUMNS", "left_too_early", "looser_exit"]
+__all__ = ["TAG_COLUMNS", "exits_below_threshold", "looser_exit"]
 
 TAG_COLUMNS = ("exit_stage", "exit_confidences")
 
@@ -33,7 +33,7 @@ def looser_exit(before: Sequence[float], now: Sequence[float]) -> int | None:
     return int(looser.argmax()) + 1 if looser.any() else None
 
 
-def left_too_early(rows: pa.Table, thresholds: Sequence[float]) -> NDArray[np.bool_]:
+def exits_below_threshold(rows: pa.Table, thresholds: Sequence[float]) -> NDArray[np.bool_]:
     """True for tags whose image would not have left where it did.
 
     Rows that do not have the confidence of their exit count as such; rows of the last exit never.

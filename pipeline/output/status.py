@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import UsageError
-from pipeline.output.lease import newest_owner
-from pipeline.storage import open_place, output_failures
 from pipeline.output.delta_table import open_delta
+from pipeline.output.lease import newest_owner
+from pipeline.storage import open_output_store, output_failures
 
 __all__ = ["OutputStatus", "read_status"]
 
@@ -40,9 +40,9 @@ def read_status(location: str | Path) -> OutputStatus:
 
     Raises:
         UsageError: it is no output of dvt.
-        OutputFailed: it cannot be read.
+        OutputFailedError: it cannot be read.
     """
-    place = open_place(location)
+    place = open_output_store(location)
     if place.read("run.json") is None:
         raise UsageError(f"out: {place.uri} is no output of dvt (it has no run.json)")
     counts, commits_ms = [], []

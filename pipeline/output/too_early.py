@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.sources.sharding import Shard
-from pipeline.output.delta_table import OutputTable
 from pipeline.output.counts import FinishedShards
-from pipeline.output.retag import TAG_COLUMNS, left_too_early
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.retag import TAG_COLUMNS, exits_below_threshold
+from pipeline.sources.sharding import Shard
 
-__all__ = ["EarlyRows", "TooEarly"]
+__all__ = ["EarlyRows", "ExitsBelowThreshold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class EarlyRows:
     are_copies: NDArray[np.bool_]
 
 
-class TooEarly:
+class ExitsBelowThreshold:
     """What the tags say about finished shards when a run with stricter thresholds begins.
 
     Args:
@@ -56,7 +56,7 @@ class TooEarly:
             table = pa.Table.from_batches([batch])
             of_shard = finished.places(table["shard"])
             self._num_tags += np.bincount(of_shard[of_shard >= 0], minlength=len(finished))
-            is_early = left_too_early(table, thresholds) & (of_shard >= 0)
+            is_early = exits_below_threshold(table, thresholds) & (of_shard >= 0)
             early = table.filter(pa.array(is_early))
             places.append(of_shard[is_early].astype(np.int32))
             hashes.append(_hashes(early["key"].to_pylist()))

@@ -13,17 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.runtime.actors.cascade import Receipt
-from pipeline.runtime.actors.decode import DecodeReceipt
-from pipeline.deadline.controller import Deadline
-from pipeline.errors import FencedOff, OutputFailed, PipelineError, Reason, TooManyDeadLetters
-from pipeline.runtime.signals import deferred_interrupt
+from pipeline.deadline.controller import DeadlineController
+from pipeline.dedupe.fanout import SharedAnswers
+from pipeline.errors import (
+    OutputFailedError,
+    PipelineError,
+    Reason,
+    StaleEpochError,
+    TooManyDeadLettersError,
+)
 from pipeline.output.ledger import Ledger
-from pipeline.progress import Progress, ProgressListener
 from pipeline.output.results import Results
+from pipeline.progress import Progress, ProgressListener
+from pipeline.runtime.actor_pools import ActorPools
+from pipeline.runtime.actors.cascade import CallResult
+from pipeline.runtime.actors.decode import DecodeResult
+from pipeline.runtime.signals import deferred_interrupt
+from pipeline.runtime.team import ActorPoolSpecs
 from pipeline.scheduling import (
     DECODERS,
     Action,
+    BlockDecoded,
     CallFinished,
     Decode,
     Flush,
@@ -32,7 +42,6 @@ from pipeline.scheduling import (
     Keep,
     ObjectLost,
     Origins,
-    ParcelDecoded,
     Release,
     Retire,
     Run,
@@ -40,9 +49,6 @@ from pipeline.scheduling import (
     ShardArrived,
     SourceEnded,
 )
-from pipeline.dedupe.fanout import SharedAnswers
-from pipeline.runtime.actor_pools import Staff
-from pipeline.runtime.team import Team
 
 __all__ = ["Coordinator"]
 
@@ -60,7 +66,7 @@ class Coordinator:
 
     Args:
         scheduler: decides.
-        team: the actors.
+        specs: the actors.
         ledger: accounts and commits.
         work: (number of an open shard, its rows without a result), or None where the next is not
             known yet; consumed as needed.
@@ -76,7 +82,7 @@ class Coordinator:
     def __init__(
         self,
         scheduler: Scheduler,
-        team: Team,
+        specs: ActorPoolSpecs,
         ledger: Ledger,
         work: Iterator[tuple[int, Rows] | None],
         num_stages: int,
@@ -85,7 +91,7 @@ class Coordinator:
         listener: ProgressListener,
         stalled_s: float = 300.0,
         sharing: SharedAnswers | None = None,
-        deadline: Deadline | None = None,
+        deadline: DeadlineController | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._ledger = ledger
@@ -93,13 +99,15 @@ class Coordinator:
         self._max_dead_letters = max_dead_letters
         self._count_images = count_images
         self._listener = listener
-        self._staff = Staff(scheduler, team, stalled_s, lambda: self._results.write_again())
-        self._results = Results(ledger, num_stages, self._staff.write, self._list_again)
+        self._actor_pools = ActorPools(
+            scheduler, specs, stalled_s, lambda: self._results.write_again()
+        )
+        self._results = Results(ledger, num_stages, self._actor_pools.write, self._list_again)
         self._sharing = sharing
         if sharing is not None:
             sharing.join(ledger, self._results, self._list_again)
         self._deadline = deadline
-        self._data_of_parcel: dict[int, Any] = {}
+        self._data_of_block: dict[int, Any] = {}
         self._hard_of_call: dict[int, Any] = {}
         self._started = time.monotonic()
 
@@ -107,11 +115,11 @@ class Coordinator:
         """Works until every image has a committed result.
 
         Raises:
-            TooManyDeadLetters: more failed than allowed.
+            TooManyDeadLettersError: more failed than allowed.
             PipelineError: an actor that is needed does not come up, or a storage is denied. What
                 is answered by then is committed, if that can be.
         """
-        self._staff.start()
+        self._actor_pools.start()
         with deferred_interrupt() as interrupted:
             try:
                 while not self._is_done() and not interrupted():
@@ -119,11 +127,11 @@ class Coordinator:
                     self._keep_to_deadline()
                     for action in self._scheduler.next_actions():
                         self._execute(action)
-                    self._staff.look_after()
+                    self._actor_pools.look_after()
                     self._check_dead_letters()
                     self._results.write_if_due(at_once=self._scheduler.is_finished)
                     self._listener(self.progress())
-            except (FencedOff, OutputFailed):
+            except (StaleEpochError, OutputFailedError):
                 raise  # nothing more can be committed
             except PipelineError:
                 self._settle()
@@ -180,42 +188,42 @@ class Coordinator:
 
     def _execute(self, action: Action) -> None:
         match action:
-            case Decode(call, actor, parcel, shard, rows):
-                self._decode(call, actor, parcel, shard, rows)
-            case Run(call, actor, parcel, rows):
-                data = self._data_of_parcel[parcel]
-                run = self._staff.handle(actor).run
-                answer = run.remote(parcel, rows, data, *self._thresholds(call))
-                lost = partial(self._on_parcel_lost, parcel, call)
-                self._expect_answers(call, actor, answer, lambda: _named(parcel, rows), lost)
+            case Decode(call, actor, block, shard, rows):
+                self._decode(call, actor, block, shard, rows)
+            case Run(call, actor, block, rows):
+                data = self._data_of_block[block]
+                run = self._actor_pools.handle(actor).run
+                answer = run.remote(block, rows, data, *self._thresholds(call))
+                lost = partial(self._on_block_lost, block, call)
+                self._expect_answers(call, actor, answer, lambda: _named(block, rows), lost)
             case Flush(call, actor):
-                answer = self._staff.handle(actor).flush.remote(*self._thresholds(call))
+                answer = self._actor_pools.handle(actor).flush.remote(*self._thresholds(call))
                 self._expect_answers(call, actor, answer, lambda: "what is still inside", None)
-            case Keep(parcel, call):
-                self._data_of_parcel[parcel] = self._hard_of_call.pop(call)
-            case Release(parcel):
-                self._data_of_parcel.pop(parcel, None)
+            case Keep(block, call):
+                self._data_of_block[block] = self._hard_of_call.pop(call)
+            case Release(block):
+                self._data_of_block.pop(block, None)
             case GiveUp(shard, row, attempts, pool):
                 reason = Reason.UNREADABLE if pool == DECODERS else Reason.MODEL_FAILED
                 detail = f"its actor died {attempts} times while it held this image"
                 origins = Origins(np.array([shard]), np.array([row]))
-                self._results.bury(origins, reason, detail, attempts)
+                self._results.record_dead_letter(origins, reason, detail, attempts)
                 if self._sharing is not None and pool == DECODERS:
                     self._sharing.unread(origins)
                 elif self._sharing is not None:
                     self._sharing.failed(origins, reason, detail, attempts)
             case Retire(actor):
-                self._staff.retire(actor)
+                self._actor_pools.retire(actor)
 
-    def _decode(self, call: int, actor: int, parcel: int, shard: int, rows: Rows) -> None:
+    def _decode(self, call: int, actor: int, block: int, shard: int, rows: Rows) -> None:
         source = self._ledger.shard(shard)
         images = [source.images[row] for row in rows.tolist()]
-        decoded, receipt = self._staff.handle(actor).decode.remote(images, source.name)
-        self._data_of_parcel[parcel] = decoded
+        decoded, result = self._actor_pools.handle(actor).decode.remote(images, source.name)
+        self._data_of_block[block] = decoded
         on_answer = partial(self._on_decoded, call, shard, rows)
         patience_s = _PATIENCE_PER_IMAGE_S * len(images)
-        what = partial(_named, parcel, rows)
-        self._staff.expect(receipt, actor, what, on_answer, patience_s=patience_s)
+        what = partial(_named, block, rows)
+        self._actor_pools.expect(result, actor, what, on_answer, patience_s=patience_s)
 
     def _expect_answers(
         self,
@@ -225,47 +233,47 @@ class Coordinator:
         what: Callable[[], str],
         on_input_lost: Callable[[], None] | None,
     ) -> None:
-        table, hard, receipt = answer
+        table, hard, result = answer
         on_answer = partial(self._on_answers, call, actor, table, hard)
-        self._staff.expect(receipt, actor, what, on_answer, on_input_lost)
+        self._actor_pools.expect(result, actor, what, on_answer, on_input_lost)
 
-    def _on_parcel_lost(self, parcel: int, call: int) -> None:
-        logger.warning("images of parcel %d start again from their source", parcel)
-        self._scheduler.handle(ObjectLost(parcel, call))
+    def _on_block_lost(self, block: int, call: int) -> None:
+        logger.warning("images of block %d start again from their source", block)
+        self._scheduler.handle(ObjectLost(block, call))
 
-    def _on_decoded(self, call: int, shard: int, rows: Rows, receipt: DecodeReceipt) -> None:
-        self._results.add_letters(shard, receipt.dead_letters)
-        decoded, over = np.array(receipt.decoded_rows, dtype=np.int64), _NO_ROWS
+    def _on_decoded(self, call: int, shard: int, rows: Rows, result: DecodeResult) -> None:
+        self._results.add_letters(shard, result.dead_letters)
+        decoded, over = np.array(result.decoded_rows, dtype=np.int64), _NO_ROWS
         if self._sharing is not None:
-            over = self._sharing.decoded(shard, rows, receipt.decoded_rows, receipt.digests)
-        self._scheduler.handle(ParcelDecoded(call, decoded, over))
+            over = self._sharing.decoded(shard, rows, result.decoded_rows, result.digests)
+        self._scheduler.handle(BlockDecoded(call, decoded, over))
 
-    def _on_answers(self, call: int, actor: int, table: Any, hard: Any, receipt: Receipt) -> None:
+    def _on_answers(self, call: int, actor: int, table: Any, hard: Any, result: CallResult) -> None:
         assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
-        pool = self._staff.note_work(actor, receipt)
+        pool = self._actor_pools.note_work(actor, result)
         if self._deadline is not None:
-            self._deadline.note(call, actor, pool, receipt.work, receipt.waiting)
-        finished = {parcel: rows for parcel, (rows, _) in receipt.answered.items()}
+            self._deadline.note(call, actor, pool, result.work, result.waiting)
+        finished = {block: rows for block, (rows, _) in result.answered.items()}
         if finished:
             origins = [self._scheduler.origins(*item) for item in finished.items()]
             joined = Origins(
                 np.concatenate([part.shards for part in origins]),
                 np.concatenate([part.rows for part in origins]),
             )
-            exit_stages = np.concatenate([stages for _, stages in receipt.answered.values()])
+            exit_stages = np.concatenate([stages for _, stages in result.answered.values()])
             self._results.add_answers(table, joined, exit_stages)
             if self._sharing is not None:
-                answers = (answer for parcel in finished for answer in receipt.answers[parcel])
+                answers = (answer for block in finished for answer in result.answers[block])
                 self._sharing.answered(joined, answers)
-        for parcel, row, detail in receipt.failed:
-            of_image = self._scheduler.origins(parcel, np.array([row]))
-            self._results.bury(of_image, Reason.MODEL_FAILED, detail, attempts=1)
+        for block, row, detail in result.failed:
+            of_image = self._scheduler.origins(block, np.array([row]))
+            self._results.record_dead_letter(of_image, Reason.MODEL_FAILED, detail, attempts=1)
             if self._sharing is not None:
                 self._sharing.failed(of_image, Reason.MODEL_FAILED, detail, attempts=1)
-            finished[parcel] = np.append(finished.get(parcel, _NO_ROWS), row)
+            finished[block] = np.append(finished.get(block, _NO_ROWS), row)
         forwarded = None
-        if receipt.pieces:
-            forwarded = Forwarded(receipt.pieces, receipt.forwarded_bytes)
+        if result.pieces:
+            forwarded = Forwarded(result.pieces, result.forwarded_bytes)
             self._hard_of_call[call] = hard
         self._scheduler.handle(CallFinished(call, finished, forwarded))
 
@@ -273,7 +281,7 @@ class Coordinator:
         allowed = self._max_dead_letters()
         num_failed = self._results.answered.num_dead_letters
         if allowed is not None and num_failed > allowed:
-            raise TooManyDeadLetters(
+            raise TooManyDeadLettersError(
                 f"max-errors: {num_failed} images failed, at most {allowed} may; see the "
                 "dead_letters table"
             )
@@ -281,11 +289,11 @@ class Coordinator:
     def _settle(self) -> None:
         """Commits what is answered before an early end, so that it need not be done again."""
         deadline = time.monotonic() + _SETTLE_S
-        self._staff.expect_writer_only()
+        self._actor_pools.expect_writer_only()
         try:
             while not self._results.are_committed and time.monotonic() < deadline:
                 self._results.write_if_due(at_once=True)
-                self._staff.wait()
+                self._actor_pools.wait()
         except PipelineError as error:
             logger.warning("what was answered last could not be committed: %s", error)
 
@@ -293,5 +301,5 @@ class Coordinator:
 _NO_ROWS = np.empty(0, dtype=np.int64)
 
 
-def _named(parcel: int, rows: Rows) -> str:
-    return f"{len(rows)} images (parcel {parcel})"
+def _named(block: int, rows: Rows) -> str:
+    return f"{len(rows)} images (block {block})"

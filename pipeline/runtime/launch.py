@@ -10,26 +10,26 @@ from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
+from pipeline.cascade.tag_rows import label_names
+from pipeline.deadline.controller import DeadlineController
+from pipeline.dedupe.fanout import SharedAnswers
+from pipeline.output.ledger import Ledger
+from pipeline.output.parquet_files import FileWriter
+from pipeline.progress import ProgressListener
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.runtime.actors.decode import DecodeActor
 from pipeline.runtime.actors.write import WriteActor
 from pipeline.runtime.coordinator import Coordinator
-from pipeline.deadline.controller import Deadline
 from pipeline.runtime.error_limit import allowed_dead_letters
-from pipeline.output.parquet_files import FileWriter
-from pipeline.output.ledger import Ledger
 from pipeline.runtime.nodes import this_node
 from pipeline.runtime.resource_plan import Plan
-from pipeline.progress import ProgressListener
+from pipeline.runtime.supervisor import ActorKind
+from pipeline.runtime.team import ActorPoolSpecs, PoolSpec
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
-from pipeline.dedupe.fanout import SharedAnswers
 from pipeline.sources import Archive
-from pipeline.cascade.tag_rows import label_names
-from pipeline.runtime.team import Crowd, Team
-from pipeline.runtime.supervisor import ActorKind
 
-__all__ = ["actor_kind", "run_on_ray", "team_of"]
+__all__ = ["actor_kind", "actor_pool_specs", "run_on_ray"]
 
 
 def run_on_ray(
@@ -40,13 +40,13 @@ def run_on_ray(
     ledger: Ledger,
     work: Iterator[tuple[int, NDArray[np.int64]] | None],
     listener: ProgressListener,
-    deadline: Deadline | None = None,
+    deadline: DeadlineController | None = None,
 ) -> None:
     """Starts the actors and works until everything is committed."""
     count = _CountedImages(source, work, ledger)
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        team_of(plan, source, ledger.tag_writer),
+        actor_pool_specs(plan, source, ledger.tag_writer),
         ledger,
         count.while_listing(),
         len(plan.pools[0].cascade.thresholds),
@@ -62,9 +62,9 @@ def run_on_ray(
     coordinator.run()
 
 
-def team_of(
+def actor_pool_specs(
     plan: Plan, source: Archive, writer: FileWriter, cascade_actor: type = CascadeActor
-) -> Team:
+) -> ActorPoolSpecs:
     """The actors that a plan asks for; none of them is started yet.
 
     Args:
@@ -75,8 +75,8 @@ def team_of(
     """
     # Beside the coordinator, because it writes where that commits.
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
-    return Team(
-        decoders=Crowd(
+    return ActorPoolSpecs(
+        decoders=PoolSpec(
             actor_kind(
                 "decoder",
                 DecodeActor,
@@ -90,7 +90,7 @@ def team_of(
             plan.num_decoders,
         ),
         pools=tuple(
-            Crowd(
+            PoolSpec(
                 actor_kind(
                     pool.name,
                     cascade_actor,

@@ -10,11 +10,11 @@ from enum import Enum, auto
 from ray import exceptions
 
 from pipeline.errors import (
-    FencedOff,
-    OutputFailed,
-    StartedAnew,
-    StorageDenied,
-    StorageFailed,
+    ActorRestartedError,
+    OutputFailedError,
+    StaleEpochError,
+    StorageDeniedError,
+    StorageFailedError,
     UsageError,
 )
 
@@ -40,7 +40,13 @@ class Loss(Enum):
 
 
 # Whoever is asked, the answer would be the same.
-_STOPS_THE_RUN = (FencedOff, OutputFailed, StorageDenied, StorageFailed, UsageError)
+_STOPS_THE_RUN = (
+    StaleEpochError,
+    OutputFailedError,
+    StorageDeniedError,
+    StorageFailedError,
+    UsageError,
+)
 
 _NOBODYS_FAULT = (
     exceptions.ObjectStoreFullError,
@@ -59,7 +65,7 @@ def loss_of(error: Exception) -> Loss:
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
     if isinstance(cause, _STOPS_THE_RUN):
         raise cause
-    if isinstance(cause, StartedAnew):
+    if isinstance(cause, ActorRestartedError):
         return Loss.ACTOR
     if isinstance(error, exceptions.ObjectLostError):
         return Loss.INPUT

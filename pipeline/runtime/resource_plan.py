@@ -115,7 +115,7 @@ def plan_job(
         ),
         pools=plans,
         limits=Limits(
-            parcel_length=pools[0].batch_size or settings.batch_size,
+            block_length=pools[0].batch_size or settings.batch_size,
             budget_bytes=settings.memory_budget_bytes,
             pools=tuple(
                 Pool(*pool.stages, _bytes_per_image(config, pool.stages[0], state_format))

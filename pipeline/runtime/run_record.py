@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import dvt
-from dvt.loading.checkpoint import model_digest
 from dvt.device import best_device, inference_dtype
+from dvt.loading.checkpoint import model_digest
 from pipeline.output.metadata import ModelIdentity, RunFile
 from pipeline.runtime.resource_plan import hardware
 from pipeline.settings import TagSettings

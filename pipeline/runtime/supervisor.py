@@ -16,7 +16,7 @@ import ray
 from pipeline.errors import PipelineError
 from pipeline.runtime.ray_errors import Loss, first_line, loss_of
 
-__all__ = ["ActorKind", "Listener", "Worker", "Workers"]
+__all__ = ["ActorKind", "ActorSupervisor", "Listener", "SupervisedActor"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class ActorKind:
 
 
 @dataclass(slots=True, eq=False)
-class Worker:
+class SupervisedActor:
     """One actor.
 
     Attributes:
@@ -88,29 +88,29 @@ class Worker:
 class Listener(Protocol):
     """Who is told what becomes of the workers."""
 
-    def on_up(self, worker: Worker) -> None:
+    def on_up(self, worker: SupervisedActor) -> None:
         """It is up and empty and may get work."""
 
-    def on_lost(self, worker: Worker, why: str, counts: bool) -> None:
+    def on_lost(self, worker: SupervisedActor, why: str, counts: bool) -> None:
         """All that it held is lost; `counts`: what it held may be the reason."""
 
-    def on_gone(self, worker: Worker) -> None:
+    def on_gone(self, worker: SupervisedActor) -> None:
         """It is gone for good, with all it held."""
 
-    def can_do_without(self, worker: Worker) -> bool:
+    def can_do_without(self, worker: SupervisedActor) -> bool:
         """Others of its kind are up."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    worker: Worker
+    worker: SupervisedActor
     what: Callable[[], str]
     on_answer: Callable[[Any], None]
     on_input_lost: Callable[[], None] | None
     patience_s: float
 
 
-class Workers:
+class ActorSupervisor:
     """Actors, and the answers that are waited for.
 
     Args:
@@ -121,39 +121,39 @@ class Workers:
     def __init__(self, listener: Listener, stalled_s: float) -> None:
         self._listener = listener
         self._stalled_s = stalled_s
-        self._workers: dict[int, Worker] = {}
+        self._supervisor: dict[int, SupervisedActor] = {}
         self._expected: dict[Any, _Expected] = {}
         self._num_started = 0
         self._turn_ended_s = time.monotonic()
 
-    def start(self, kind: ActorKind) -> Worker:
+    def start(self, kind: ActorKind) -> SupervisedActor:
         """A new actor; `on_up` tells when it may get work."""
-        worker = Worker(self._num_started, kind, kind.start())
+        worker = SupervisedActor(self._num_started, kind, kind.start())
         self._num_started += 1
-        self._workers[worker.number] = worker
+        self._supervisor[worker.number] = worker
         self._ask(worker)
         return worker
 
-    def remove(self, worker: Worker) -> None:
+    def remove(self, worker: SupervisedActor) -> None:
         """Ends an actor; what it owes is dropped."""
         self._drop_owed(worker)
-        self._workers.pop(worker.number, None)
+        self._supervisor.pop(worker.number, None)
         ray.kill(worker.handle, no_restart=True)
         self._listener.on_gone(worker)
 
-    def of_kind(self, kind: ActorKind) -> list[Worker]:
+    def of_kind(self, kind: ActorKind) -> list[SupervisedActor]:
         """Those that were started and not removed."""
-        return [worker for worker in self._workers.values() if worker.kind is kind]
+        return [worker for worker in self._supervisor.values() if worker.kind is kind]
 
-    def on_nodes(self, nodes: Iterable[str]) -> list[Worker]:
+    def on_nodes(self, nodes: Iterable[str]) -> list[SupervisedActor]:
         """Those that run there."""
         names = set(nodes)
-        return [worker for worker in self._workers.values() if worker.node in names]
+        return [worker for worker in self._supervisor.values() if worker.node in names]
 
     def expect(
         self,
         reference: Any,
-        worker: Worker,
+        worker: SupervisedActor,
         what: Callable[[], str],
         on_answer: Callable[[Any], None],
         on_input_lost: Callable[[], None] | None = None,
@@ -174,12 +174,12 @@ class Workers:
         worker.owed.add(reference)
         self._expected[reference] = _Expected(worker, what, on_answer, on_input_lost, patience_s)
 
-    def expect_only(self, worker: Worker) -> None:
+    def expect_only(self, worker: SupervisedActor) -> None:
         """Drops what all others owe, and cares for none of them any more."""
-        for other in self._workers.values():
+        for other in self._supervisor.values():
             if other is not worker:
                 self._drop_owed(other)
-        self._workers = {worker.number: worker}
+        self._supervisor = {worker.number: worker}
 
     def wait(self) -> None:
         """Takes all answers that are there, or else the first that comes within a moment.
@@ -188,7 +188,7 @@ class Workers:
             PipelineError: an actor that is needed does not come up, or a call asked for a stop.
         """
         late_s = time.monotonic() - self._turn_ended_s
-        for worker in self._workers.values():  # whatever kept us is no silence of theirs
+        for worker in self._supervisor.values():  # whatever kept us is no silence of theirs
             worker.heard_s += late_s
         self._take_answers()
         self._look_after_all()
@@ -231,7 +231,7 @@ class Workers:
             return
         self._lose(expected.worker, loss, first_line(error))
 
-    def _ask(self, worker: Worker) -> None:
+    def _ask(self, worker: SupervisedActor) -> None:
         def up(node: str | None) -> None:
             worker.down_s, worker.is_late = None, False
             worker.node, worker.is_up = node, True
@@ -242,7 +242,7 @@ class Workers:
     def _look_after_all(self) -> None:
         """Asks again who is down; gives up on who stays down; ends who hangs."""
         now_s = time.monotonic()
-        for worker in list(self._workers.values()):
+        for worker in list(self._supervisor.values()):
             if worker.down_s is not None:
                 if worker.ask_at_s is not None and now_s >= worker.ask_at_s:
                     worker.ask_at_s = None
@@ -257,7 +257,7 @@ class Workers:
                     work = ", ".join(call.what() for call in owed)
                     self._lose(worker, Loss.RAISED, f"no answer for {patience_s:.0f} s to {work}")
 
-    def _judge_late(self, worker: Worker, now_s: float) -> None:
+    def _judge_late(self, worker: SupervisedActor, now_s: float) -> None:
         """Who is not needed may take as long as the cluster takes to find room."""
         assert worker.down_s is not None
         down_s = now_s - worker.down_s
@@ -270,7 +270,7 @@ class Workers:
                 "or it cannot start"
             )
 
-    def _lose(self, worker: Worker, loss: Loss, why: str) -> None:
+    def _lose(self, worker: SupervisedActor, loss: Loss, why: str) -> None:
         """Its state is unknown from now on, so it starts anew."""
         was_up = worker.is_up
         worker.is_up = False
@@ -294,7 +294,7 @@ class Workers:
             logger.warning("%s failed too often (%s); going on without it", worker, why)
             self.remove(worker)
 
-    def _drop_owed(self, worker: Worker) -> None:
+    def _drop_owed(self, worker: SupervisedActor) -> None:
         for reference in worker.owed:
             self._expected.pop(reference, None)
         worker.owed.clear()

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from pipeline.runtime.supervisor import ActorKind
 
-__all__ = ["Crowd", "Team"]
+__all__ = ["ActorPoolSpecs", "PoolSpec"]
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class PoolSpec:
     """Actors of one kind, and how many of them.
 
     Attributes:
@@ -23,7 +23,7 @@ class Crowd:
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class ActorPoolSpecs:
     """All actors of a run.
 
     Attributes:
@@ -32,6 +32,6 @@ class Team:
         writer: from answers to Parquet files.
     """
 
-    decoders: Crowd
-    pools: tuple[Crowd, ...]
+    decoders: PoolSpec
+    pools: tuple[PoolSpec, ...]
     writer: ActorKind

@@ -10,26 +10,26 @@ from pipeline.scheduling.actions import (
     Retire,
     Run,
 )
+from pipeline.scheduling.blocks import Origins
 from pipeline.scheduling.events import (
     ActorAdded,
     ActorDraining,
     ActorLost,
     ActorReady,
     ActorRemoved,
+    BlockDecoded,
     CallFinished,
     Event,
     Forwarded,
     ObjectLost,
-    ParcelDecoded,
     Rows,
     ShardArrived,
     SourceEnded,
 )
 from pipeline.scheduling.limits import DECODERS, Limits, Pool
 from pipeline.scheduling.load import PoolLoad
-from pipeline.scheduling.parcels import Origins
 from pipeline.scheduling.scheduler import Scheduler
-from pipeline.scheduling.sizing import PoolSizer, Seen, Size
+from pipeline.scheduling.sizing import PoolMetrics, PoolSizer, Size
 
 __all__ = [
     "DECODERS",
@@ -39,6 +39,7 @@ __all__ = [
     "ActorLost",
     "ActorReady",
     "ActorRemoved",
+    "BlockDecoded",
     "CallFinished",
     "Decode",
     "Event",
@@ -49,16 +50,15 @@ __all__ = [
     "Limits",
     "ObjectLost",
     "Origins",
-    "ParcelDecoded",
     "Pool",
     "PoolLoad",
+    "PoolMetrics",
     "PoolSizer",
     "Release",
     "Retire",
     "Rows",
     "Run",
     "Scheduler",
-    "Seen",
     "ShardArrived",
     "Size",
     "SourceEnded",

@@ -9,22 +9,22 @@ __all__ = ["Action", "Decode", "Flush", "GiveUp", "Keep", "Release", "Retire", "
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Let a decoder fetch and decode these rows of a shard; they become this parcel."""
+    """Let a decoder fetch and decode these rows of a shard; they become this block."""
 
     call: int
     actor: int
-    parcel: int
+    block: int
     shard: int
     rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Give these rows of a parcel's data to an actor."""
+    """Give these rows of a block's data to an actor."""
 
     call: int
     actor: int
-    parcel: int
+    block: int
     rows: Rows
 
 
@@ -38,17 +38,17 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What this finished call forwarded is the data of this parcel, a new one."""
+    """What this finished call forwarded is the data of this block, a new one."""
 
-    parcel: int
+    block: int
     call: int
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Forget a parcel and its data."""
+    """Forget a block and its data."""
 
-    parcel: int
+    block: int
 
 
 @dataclass(frozen=True, slots=True)

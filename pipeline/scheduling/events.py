@@ -1,8 +1,8 @@
 """What the scheduler is told: plain data, no behaviour.
 
-Shards, parcels, calls and actors are numbers; decoders are actors of the pool `DECODERS`, and
+Shards, blocks, calls and actors are numbers; decoders are actors of the pool `DECODERS`, and
 share one numbering with all others. Rows are positions in a shard's list of images where a shard
-is named, and positions in a parcel's data where a parcel is named.
+is named, and positions in a block's data where a block is named.
 """
 
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ __all__ = [
     "ActorLost",
     "ActorReady",
     "ActorRemoved",
+    "BlockDecoded",
     "CallFinished",
     "Event",
     "Forwarded",
     "ObjectLost",
-    "ParcelDecoded",
     "Rows",
     "ShardArrived",
     "SourceEnded",
@@ -99,13 +99,13 @@ class ActorRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class ParcelDecoded:
+class BlockDecoded:
     """A `Decode` is done.
 
     Attributes:
         call: its number.
         decoded: positions, in the rows that were to be decoded, of those that have pixels;
-            ascending. They are the parcel's rows 0, 1, 2, … from now on. All others are over.
+            ascending. They are the block's rows 0, 1, 2, … from now on. All others are over.
         over: of these new rows, those that are over as well, though they have pixels.
     """
 
@@ -119,7 +119,7 @@ class Forwarded:
     """Images that left an actor behind its last stage, joined into one object.
 
     Attributes:
-        pieces: (parcel, rows), in the order of the object's rows.
+        pieces: (block, rows), in the order of the object's rows.
         num_bytes: of the object.
     """
 
@@ -133,7 +133,7 @@ class CallFinished:
 
     Attributes:
         call: its number.
-        answered: parcel -> rows that are over: answered, or failed for good. Those of earlier
+        answered: block -> rows that are over: answered, or failed for good. Those of earlier
             calls to the same actor may be among them.
         forwarded: what goes on to the next pool; None if nothing does.
     """
@@ -145,15 +145,15 @@ class CallFinished:
 
 @dataclass(frozen=True, slots=True)
 class ObjectLost:
-    """A parcel's data is gone.
+    """A block's data is gone.
 
     Attributes:
-        parcel: its number; one that is over already is nothing to worry about.
+        block: its number; one that is over already is nothing to worry about.
         call: the `Run` that could not get it, which is over: its actor lives and has none of these
             rows. None if the loss was noticed otherwise; rows that are inside actors stay there.
     """
 
-    parcel: int
+    block: int
     call: int | None = None
 
 
@@ -165,7 +165,7 @@ Event = (
     | ActorLost
     | ActorDraining
     | ActorRemoved
-    | ParcelDecoded
+    | BlockDecoded
     | CallFinished
     | ObjectLost
 )

@@ -35,7 +35,7 @@ class Limits:
     """What the scheduler may use.
 
     Attributes:
-        parcel_length: images decoded together.
+        block_length: images decoded together.
         budget_bytes: of all that is in flight. Every queue has its part of it, so that what comes
             in at the front can never keep what is hard from going on to the next pool.
         pools: in the order of their stages.
@@ -43,7 +43,7 @@ class Limits:
         max_attempts: after so many losses with an actor, images are run alone.
     """
 
-    parcel_length: int
+    block_length: int
     budget_bytes: int
     pools: tuple[Pool, ...]
     calls_in_flight: int = 2

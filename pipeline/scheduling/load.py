@@ -15,10 +15,10 @@ class PoolLoad:
     Attributes:
         num_actors: added and not removed.
         num_ready: of those, up.
-        num_apart: of those, kept for suspect parts.
+        num_quarantined: of those, kept for suspect parts.
         num_calls: in flight.
-        images_waiting: for an actor; suspects not counted.
-        images_suspect: waiting to be run alone.
+        images_waiting: for an actor; quarantined_slices not counted.
+        quarantined_images: waiting to be run alone.
         images_held: by actors.
         queue_bytes: of all of these.
         kept_bytes: that calls in flight of the pool before may add.
@@ -26,10 +26,10 @@ class PoolLoad:
 
     num_actors: int
     num_ready: int
-    num_apart: int
+    num_quarantined: int
     num_calls: int
     images_waiting: int
-    images_suspect: int
+    quarantined_images: int
     images_held: int
     queue_bytes: int
     kept_bytes: int
@@ -37,16 +37,16 @@ class PoolLoad:
 
 def load_of(state: State, pool: int) -> PoolLoad:
     """The load of a pool, or of `DECODERS`, whose bytes count for the first queue."""
-    crew, budget = state.crew(pool), state.budget
+    pool_state, budget = state.pool_state(pool), state.budget
     is_pool = pool != DECODERS
     return PoolLoad(
-        num_actors=len(crew.actors),
-        num_ready=crew.num_ready,
-        num_apart=crew.num_apart,
-        num_calls=crew.num_calls,
-        images_waiting=crew.waiting.num_images,
-        images_suspect=crew.suspects.num_images,
-        images_held=crew.num_held,
+        num_actors=len(pool_state.actors),
+        num_ready=pool_state.num_ready,
+        num_quarantined=pool_state.num_quarantined,
+        num_calls=pool_state.num_calls,
+        images_waiting=pool_state.waiting.num_images,
+        quarantined_images=pool_state.quarantined_slices.num_images,
+        images_held=pool_state.num_held,
         queue_bytes=budget.used(pool) if is_pool else 0,
         kept_bytes=budget.kept(pool) if is_pool else 0,
     )

@@ -13,9 +13,9 @@ So an image is given up only after it was alone with an actor that died, and tak
 import numpy as np
 
 from pipeline.scheduling.actions import GiveUp
-from pipeline.scheduling.crew import Actor
+from pipeline.scheduling.blocks import BlockSlice, Origins
 from pipeline.scheduling.limits import DECODERS
-from pipeline.scheduling.parcels import Origins, Part
+from pipeline.scheduling.pool_state import Actor
 from pipeline.scheduling.state import State
 
 __all__ = ["lose_actor", "lose_object"]
@@ -31,16 +31,16 @@ def lose_actor(state: State, actor: Actor, counts: bool) -> None:
     """
     for call in tuple(actor.calls):
         state.end_call(call)
-    crew = state.crew(actor.pool)
-    crew.join_again(actor)
-    crew.set_ready(actor, False)
-    for parcel in sorted(actor.held, reverse=True):
-        part = state.take_back(actor, parcel)
+    pool_state = state.pool_state(actor.pool)
+    pool_state.join_again(actor)
+    pool_state.set_ready(actor, False)
+    for block in sorted(actor.held, reverse=True):
+        part = state.take_back(actor, block)
         was_suspect = part.attempts >= state.limits.max_attempts
         part.attempts += counts
-        if part.parcel.pool == DECODERS:
-            state.set_bytes(part.parcel, 0)
-        elif not part.parcel.has_data:
+        if part.block.pool == DECODERS:
+            state.set_bytes(part.block, 0)
+        elif not part.block.has_data:
             _restart(state, part)
             continue
         if counts and was_suspect:
@@ -52,46 +52,46 @@ def lose_actor(state: State, actor: Actor, counts: bool) -> None:
 
 def lose_object(state: State, number: int, call: int | None) -> None:
     """Images whose data is gone start again from their source, unless they are inside an actor."""
-    parcel = state.parcels.get(number)
+    block = state.blocks.get(number)
     if call is not None:
         actor, part = state.end_call(call)
-        assert part is not None, f"call {call} has no parcel"
-        assert part.parcel.number == number, f"call {call} has {part}"
+        assert part is not None, f"call {call} has no block"
+        assert part.block.number == number, f"call {call} has {part}"
         state.take_back(actor, number)
         state.settle(actor)
         # It waits no more than others that wait, so that one path serves all.
         state.wait(part)
-    if parcel is None or parcel.pool == DECODERS:
+    if block is None or block.pool == DECODERS:
         return
-    parcel.has_data = False
-    for part in [part for part in parcel.parts if part.actor is None]:
+    block.has_data = False
+    for part in [part for part in block.parts if part.actor is None]:
         state.stop_waiting(part)
         _restart(state, part)
 
 
-def _narrow_down(state: State, part: Part, pool: int) -> None:
+def _narrow_down(state: State, part: BlockSlice, pool: int) -> None:
     """This part was alone with an actor that died."""
     if part.num_open == 1:
         origins = part.open_origins()
         shard, row = int(origins.shards[0]), int(origins.rows[0])
         state.out.append(GiveUp(shard, row, part.attempts, pool))
         state.drop(part)
-    elif part.parcel.pool == DECODERS:
+    elif part.block.pool == DECODERS:
         origins = part.open_origins()
         state.drop(part)
         pieces = zip(
             np.array_split(origins.shards, 2), np.array_split(origins.rows, 2), strict=True
         )
         for shards, rows in reversed(list(pieces)):
-            half = state.add_parcel(DECODERS, Origins(shards, rows))
-            state.wait(Part.whole(half, part.attempts), first=True)
+            half = state.add_block(DECODERS, Origins(shards, rows))
+            state.wait(BlockSlice.whole(half, part.attempts), first=True)
     else:
-        state.crew(pool).num_parts += 1
+        state.pool_state(pool).num_parts += 1
         for piece in reversed(part.halves()):
             state.wait(piece, first=True)
 
 
-def _restart(state: State, part: Part) -> None:
+def _restart(state: State, part: BlockSlice) -> None:
     """Open images wait for a decoder again, shard by shard."""
     origins = part.open_origins()
     state.drop(part)

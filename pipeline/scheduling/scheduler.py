@@ -4,11 +4,11 @@ It decides what is decoded, which actor gets it, how much may be in flight, and 
 after a loss. The coordinator executes actions and reports events; the simulation does the same in
 virtual time.
 
-The unit is a *parcel*: images that share one object. Its bytes count for the queue of its pool
+The unit is a *block*: images that share one object. Its bytes count for the queue of its pool
 until its last image is over or has gone on, because until then they are kept for a replay.
 
     event           what follows
-    ShardArrived    its images are cut into parcels and wait for a decoder
+    ShardArrived    its images are cut into blocks and wait for a decoder
     SourceEnded     nothing more will come; what is partial may run
     ActorAdded      a number for a new actor of a pool
     ActorReady      it may get work: at first, after a loss, or after all
@@ -16,10 +16,10 @@ until its last image is over or has gone on, because until then they are kept fo
                     that were lost `max_attempts` times. After a preemption nothing is counted
     ActorDraining   it gets no new work, hands over what it holds, and retires
     ActorRemoved    its number is forgotten; what it held goes to others
-    ParcelDecoded   it waits for an actor of the first pool; images without pixels are over, and
+    BlockDecoded   it waits for an actor of the first pool; images without pixels are over, and
                     copies of others, which share their answers
-    CallFinished    answered images are over; forwarded ones become a parcel of the next pool; a
-                    parcel without open images is released
+    CallFinished    answered images are over; forwarded ones become a block of the next pool; a
+                    block without open images is released
     ObjectLost      its images start again from their source, unless they are inside an actor
 
     action          when
@@ -28,8 +28,8 @@ until its last image is over or has gone on, because until then they are kept fo
     Flush           an actor drains, or is kept for a suspect; or holds images that nothing upstream
                     can join any more; or images that wait for company fill the queue and keep it
                     out
-    Keep            a call forwarded images: its object is the data of this parcel
-    Release         all images of a parcel are over, or have gone on
+    Keep            a call forwarded images: its object is the data of this block
+    Release         all images of a block are over, or have gone on
     GiveUp          an image was alone with an actor that died, after `max_attempts` losses
     Retire          a draining actor is empty
 
@@ -42,7 +42,7 @@ from typing import assert_never
 import numpy as np
 
 from pipeline.scheduling.actions import Action, Keep
-from pipeline.scheduling.crew import Actor
+from pipeline.scheduling.blocks import BlockSlice, Origins
 from pipeline.scheduling.dispatch import dispatch
 from pipeline.scheduling.events import (
     ActorAdded,
@@ -50,18 +50,18 @@ from pipeline.scheduling.events import (
     ActorLost,
     ActorReady,
     ActorRemoved,
+    BlockDecoded,
     CallFinished,
     Event,
     Forwarded,
     ObjectLost,
-    ParcelDecoded,
     Rows,
     ShardArrived,
     SourceEnded,
 )
 from pipeline.scheduling.limits import Limits
 from pipeline.scheduling.load import PoolLoad, load_of
-from pipeline.scheduling.parcels import Origins, Part
+from pipeline.scheduling.pool_state import Actor
 from pipeline.scheduling.recovery import lose_actor, lose_object
 from pipeline.scheduling.state import State
 
@@ -92,7 +92,7 @@ class Scheduler:
     def is_finished(self) -> bool:
         """Nothing is left, nothing more will come, and every action has been handed out."""
         state = self._state
-        return state.source_ended and not state.parcels and not state.out
+        return state.source_ended and not state.blocks and not state.out
 
     @property
     def bytes_in_flight(self) -> int:
@@ -108,20 +108,20 @@ class Scheduler:
         """Whether an answer to this call still counts; one from before a loss does not."""
         return call in self._state.calls
 
-    def origins(self, parcel: int, rows: Rows) -> Origins:
-        """Where rows of a decoded or forwarded parcel are from, before their end is reported."""
-        origins = self._state.parcels[parcel].origins
+    def origins(self, block: int, rows: Rows) -> Origins:
+        """Where rows of a decoded or forwarded block are from, before their end is reported."""
+        origins = self._state.blocks[block].origins
         return Origins(origins.shards[rows], origins.rows[rows])
 
     def open_images(self) -> Rows:
         """Every image that has not ended, as shard * 2**32 + row; for checks, takes its time."""
-        parts = [part for parcel in self._state.parcels.values() for part in parcel.parts]
+        parts = [part for block in self._state.blocks.values() for part in block.parts]
         origins = [part.open_origins() for part in parts]
         images = [(shards << 32) + rows for shards, rows in origins]
         return np.concatenate([np.empty(0, dtype=np.int64), *images])
 
     def holding(self, actor: int) -> tuple[int, int]:
-        """Images and parcels that would be lost with an actor."""
+        """Images and blocks that would be lost with an actor."""
         found = self._state.actors[actor]
         return found.num_held, len(found.held)
 
@@ -135,8 +135,8 @@ class Scheduler:
         match event:
             case CallFinished(call, answered, forwarded):
                 self._call_finished(call, answered, forwarded)
-            case ParcelDecoded(call, decoded, over):
-                self._parcel_decoded(call, decoded, over)
+            case BlockDecoded(call, decoded, over):
+                self._block_decoded(call, decoded, over)
             case ShardArrived(shard, rows):
                 state.list_rows(shard, rows)
             case SourceEnded():
@@ -144,20 +144,20 @@ class Scheduler:
             case ActorAdded(number, pool):
                 assert number not in state.actors, f"actor {number} was added twice"
                 actor = state.actors[number] = Actor(number, pool)
-                state.crew(pool).actors[number] = actor
+                state.pool_state(pool).actors[number] = actor
             case ActorReady(number, node):
                 self._actor_ready(state.actors[number], node)
             case ActorLost(number, preempted):
                 lose_actor(state, state.actors[number], counts=not preempted)
             case ActorDraining(number):
                 actor = state.actors[number]
-                state.crew(actor.pool).join_again(actor)
+                state.pool_state(actor.pool).join_again(actor)
                 actor.is_draining, actor.is_retired = True, False
                 state.settle(actor)
             case ActorRemoved(number):
                 self._actor_removed(state.actors[number])
-            case ObjectLost(parcel, lost_call):
-                lose_object(state, parcel, lost_call)
+            case ObjectLost(block, lost_call):
+                lose_object(state, block, lost_call)
             case _:
                 assert_never(event)
 
@@ -169,41 +169,41 @@ class Scheduler:
 
     def _actor_ready(self, actor: Actor, node: str | None) -> None:
         assert not actor.held, f"actor {actor.number} is ready, but not empty"
-        crew, old_node = self._state.crew(actor.pool), actor.node
+        pool_state, old_node = self._state.pool_state(actor.pool), actor.node
         # Filed under the old node no more before it gets a new one.
-        crew.set_ready(actor, False)
+        pool_state.set_ready(actor, False)
         actor.is_draining, actor.node = False, node
-        crew.set_ready(actor, True)
+        pool_state.set_ready(actor, True)
         if old_node is not None:
-            crew.forget_node(old_node)
+            pool_state.forget_node(old_node)
 
     def _actor_removed(self, actor: Actor) -> None:
-        crew = self._state.crew(actor.pool)
+        pool_state = self._state.pool_state(actor.pool)
         lose_actor(self._state, actor, counts=False)
         actor.is_draining = actor.is_retired = False
-        crew.file(actor)
-        del crew.actors[actor.number], self._state.actors[actor.number]
+        pool_state.file(actor)
+        del pool_state.actors[actor.number], self._state.actors[actor.number]
         if actor.node is not None:
-            crew.forget_node(actor.node)
+            pool_state.forget_node(actor.node)
 
-    def _parcel_decoded(self, call: int, decoded: Rows, over: Rows) -> None:
+    def _block_decoded(self, call: int, decoded: Rows, over: Rows) -> None:
         state = self._state
         actor, part = state.end_call(call)
         assert part is not None, f"call {call} is no decode"
-        parcel = part.parcel
-        state.take_back(actor, parcel.number)
+        block = part.block
+        state.take_back(actor, block.number)
         state.settle(actor)
         if not len(decoded):
             state.drop(part)
             return
-        if len(decoded) < len(parcel.origins.rows):
-            parcel.origins = Origins(parcel.origins.shards[decoded], parcel.origins.rows[decoded])
-            parcel.parts.clear()
-            part = Part.whole(parcel, part.attempts)
+        if len(decoded) < len(block.origins.rows):
+            block.origins = Origins(block.origins.shards[decoded], block.origins.rows[decoded])
+            block.parts.clear()
+            part = BlockSlice.whole(block, part.attempts)
         state.decoders.num_parts -= 1
-        state.crews[0].num_parts += 1
-        parcel.pool, parcel.node, parcel.has_data = 0, actor.node, True
-        state.set_bytes(parcel, len(decoded) * state.limits.pools[0].bytes_per_image)
+        state.pool_states[0].num_parts += 1
+        block.pool, block.node, block.has_data = 0, actor.node, True
+        state.set_bytes(block, len(decoded) * state.limits.pools[0].bytes_per_image)
         part.close(over)
         if part.num_open:
             state.wait(part)
@@ -221,11 +221,11 @@ class Scheduler:
         self._state.settle(actor)
 
     def _forward(self, call: int, actor: Actor, forwarded: Forwarded) -> None:
-        """What was forwarded is a new parcel, which keeps where its images are from."""
+        """What was forwarded is a new block, which keeps where its images are from."""
         state, pieces = self._state, forwarded.pieces
-        assert actor.pool + 1 < len(state.crews), "the last pool has no other to forward to"
+        assert actor.pool + 1 < len(state.pool_states), "the last pool has no other to forward to"
         origins = [self.origins(number, rows) for number, rows in pieces]
-        parcel = state.add_parcel(
+        block = state.add_block(
             actor.pool + 1,
             Origins(
                 np.concatenate([piece.shards for piece in origins]),
@@ -233,10 +233,10 @@ class Scheduler:
             ),
             forwarded.num_bytes,
         )
-        parcel.node, parcel.has_data = actor.node, True
+        block.node, block.has_data = actor.node, True
         # Whoever travels with a suspect is one.
         attempts = max(actor.held[number].attempts for number, _ in pieces)
         for number, rows in pieces:
             state.close(actor, number, rows)
-        state.wait(Part.whole(parcel, attempts))
-        state.out.append(Keep(parcel.number, call))
+        state.wait(BlockSlice.whole(block, attempts))
+        state.out.append(Keep(block.number, call))

@@ -15,7 +15,7 @@ Knows neither Ray nor a clock.
 import math
 from dataclasses import dataclass, field
 
-__all__ = ["HORIZON_S", "PoolSizer", "Seen", "Size"]
+__all__ = ["HORIZON_S", "PoolMetrics", "PoolSizer", "Size"]
 
 HORIZON_S = 30.0
 _BUSY = 0.85
@@ -32,7 +32,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PoolMetrics:
     """What was seen of a pool since the last look.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Memory:
     num_done: float = 0.0
     num_forwarded: float = 0.0
 
-    def add(self, seen: Seen, elapsed_s: float) -> None:
+    def add(self, seen: PoolMetrics, elapsed_s: float) -> None:
         self.busy_s = _MEMORY * self.busy_s + seen.busy_s
         self.ready_s = _MEMORY * self.ready_s + seen.num_ready * elapsed_s
         self.num_done = _MEMORY * self.num_done + seen.num_done
@@ -101,7 +101,7 @@ class PoolSizer:
         """Remembers nothing yet."""
         self._memory = [_Memory() for _ in self.sizes]
 
-    def targets(self, seen: list[Seen], elapsed_s: float) -> list[int]:
+    def targets(self, seen: list[PoolMetrics], elapsed_s: float) -> list[int]:
         """Actors that each pool should have.
 
         Args:
@@ -119,7 +119,7 @@ class PoolSizer:
         return targets
 
 
-def _target(pool: Seen, backlog_s: float, share_busy: float) -> int:
+def _target(pool: PoolMetrics, backlog_s: float, share_busy: float) -> int:
     now = pool.num_actors
     if pool.is_starting:  # those that start now will change what is seen
         return now

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pipeline.scheduling import Rows
 
-__all__ = ["Accounts", "BrokenInvariant"]
+__all__ = ["Accounts", "BrokenInvariantError"]
 
 _OPEN, _ANSWERED, _COMMITTED = 0, 1, 2
 
 
-class BrokenInvariant(AssertionError):
+class BrokenInvariantError(AssertionError):
     """The scheduler did what it never may; the text tells what and when."""
 
 
@@ -38,11 +38,13 @@ class Accounts:
         """These images of a shard are answered, or given up.
 
         Raises:
-            BrokenInvariant: one of them had ended before.
+            BrokenInvariantError: one of them had ended before.
         """
         states = self._shards.get(shard)
         if states is None or states[rows].any():
-            raise BrokenInvariant(f"an image of shard {shard} ended twice (rows {rows.tolist()})")
+            raise BrokenInvariantError(
+                f"an image of shard {shard} ended twice (rows {rows.tolist()})"
+            )
         states[rows] = _ANSWERED
         self.num_open -= len(rows)
         self._uncommitted.add(shard)

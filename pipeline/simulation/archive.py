@@ -28,25 +28,25 @@ class Images:
     """Images in a staged queue (`pipeline.cascade.staged_queue.Rows`).
 
     Attributes:
-        tickets: parcel and row of each, [n].
+        row_ids: block and row of each, [n].
         exits: stage in which each leaves, from 0, [n].
     """
 
-    tickets: NDArray[np.int64]
+    row_ids: NDArray[np.int64]
     exits: Exits
 
     def __len__(self) -> int:
-        return len(self.tickets)
+        return len(self.row_ids)
 
     def cut(self, start: int, stop: int) -> Self:
         """The images start..stop-1."""
-        return type(self)(self.tickets[start:stop], self.exits[start:stop])
+        return type(self)(self.row_ids[start:stop], self.exits[start:stop])
 
     @classmethod
     def join(cls, parts: "list[Self]") -> Self:
         """Several groups, one behind the other."""
         return cls(
-            np.concatenate([part.tickets for part in parts]),
+            np.concatenate([part.row_ids for part in parts]),
             np.concatenate([part.exits for part in parts]),
         )
 

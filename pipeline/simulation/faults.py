@@ -44,7 +44,7 @@ class Faults:
         if self._world.is_finished:
             return
         if happen():
-            faults = self._world.tally.faults
+            faults = self._world.counts.faults
             faults[name] = faults.get(name, 0) + 1
         self._plan(name, per_hour, happen)
 
@@ -69,8 +69,8 @@ class Faults:
         return True
 
     def _lose_objects_on(self, node: str) -> None:
-        for parcel in self._world.parcels.on_node(node):
-            self._world.lose_object(parcel, is_noticed=self._random.random() < 0.5)
+        for block in self._world.blocks.on_node(node):
+            self._world.lose_object(block, is_noticed=self._random.random() < 0.5)
 
     def _drain_node(self) -> bool:
         """A spot node gets notice; others come up in its place when it is gone."""
@@ -101,11 +101,11 @@ class Faults:
         self._lose_objects_on(node)
 
     def _lose_object(self) -> bool:
-        parcels = self._world.parcels.whole()
-        if not parcels:
+        blocks = self._world.blocks.whole()
+        if not blocks:
             return False
-        parcel = parcels[self._random.integers(len(parcels))]
-        self._world.lose_object(parcel, is_noticed=self._random.random() < 0.5)
+        block = blocks[self._random.integers(len(blocks))]
+        self._world.lose_object(block, is_noticed=self._random.random() < 0.5)
         return True
 
     def _resize(self) -> bool:

@@ -15,8 +15,8 @@ from pipeline.scheduling import (
     Event,
 )
 from pipeline.simulation.agenda import Agenda
+from pipeline.simulation.counts import SimulationCounts
 from pipeline.simulation.scenario import Scenario
-from pipeline.simulation.tally import Tally
 from pipeline.simulation.workers import SimulatedActor, SimulatedCascade
 
 __all__ = ["Fleet"]
@@ -29,7 +29,7 @@ class Fleet:
         scenario: how many of which kind.
         agenda: for restarts.
         random: for what is left to chance.
-        tally: takes the times of actors that are gone.
+        counts: takes the times of actors that are gone.
         tell: reports an event to the scheduler.
     """
 
@@ -38,11 +38,11 @@ class Fleet:
         scenario: Scenario,
         agenda: Agenda,
         random: np.random.Generator,
-        tally: Tally,
+        counts: SimulationCounts,
         tell: Callable[[Event], None],
     ) -> None:
         self._scenario, self._agenda, self._random = scenario, agenda, random
-        self._tally, self._tell = tally, tell
+        self._counts, self._tell = counts, tell
         self._num_actors = 0
         self.actors: dict[int, SimulatedActor] = {}
         self.idle: dict[int, int] = dict.fromkeys(range(DECODERS, len(scenario.actors)), 0)
@@ -98,7 +98,7 @@ class Fleet:
         """An actor is gone for good."""
         self.idle[actor.pool] -= actor.is_idle
         actor.die(self._agenda.now_s)
-        self._tally.retire(actor, self._agenda.now_s)
+        self._counts.retire(actor, self._agenda.now_s)
         del self.actors[actor.number]
         self._tell(ActorRemoved(actor.number))
 

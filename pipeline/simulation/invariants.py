@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.scheduling import DECODERS
-from pipeline.simulation.accounts import BrokenInvariant
+from pipeline.simulation.accounts import BrokenInvariantError
 from pipeline.simulation.scenario import Scenario
 from pipeline.simulation.world import World
 
@@ -24,9 +24,9 @@ class Invariants:
         self._limits = limits = scenario.limits
         self._queues = limits.queue_bytes
         self._next_full_check = 0
-        # What passes alone though it is larger than its queue: a parcel, or all that one actor may
+        # What passes alone though it is larger than its queue: a block, or all that one actor may
         # hold and forward.
-        self._largest = [limits.parcel_length * limits.pools[0].bytes_per_image]
+        self._largest = [limits.block_length * limits.pools[0].bytes_per_image]
         ranges = scenario.stage_ranges
         for (first, last), pool in zip(ranges, limits.pools[1:], strict=False):
             batches = last - first + 2 + scenario.calls_in_flight
@@ -36,45 +36,49 @@ class Invariants:
         """Checks after a step: sums always, each single image from time to time.
 
         Raises:
-            BrokenInvariant: with what is wrong, and when.
+            BrokenInvariantError: with what is wrong, and when.
         """
         problem = self._problem(world)
-        steps = world.tally.num_steps
+        steps = world.counts.num_steps
         if problem is None and steps >= self._next_full_check:
             # So rarely that it takes no more time than the sums.
             self._next_full_check = steps + max(_STEPS, world.accounts.num_open // _IMAGES_PER_STEP)
             problem = _different_images(world)
         if problem is not None:
-            raise BrokenInvariant(f"{problem} (at {world.agenda.now_s:.3f} s)")
+            raise BrokenInvariantError(f"{problem} (at {world.agenda.now_s:.3f} s)")
 
     def check_end(self, world: World) -> None:
         """Checks once the work is done.
 
         Raises:
-            BrokenInvariant: images are missing, or something was left behind.
+            BrokenInvariantError: images are missing, or something was left behind.
         """
         world.accounts.commit()
         images = world.scenario.images
         problem = None
         if world.accounts.num_committed != images:
             problem = f"{world.accounts.num_committed} of {images} images ended"
-        elif len(world.parcels):
-            problem = f"{len(world.parcels)} parcels were never released"
+        elif len(world.blocks):
+            problem = f"{len(world.blocks)} blocks were never released"
         elif world.scheduler.bytes_in_flight:
             problem = f"{world.scheduler.bytes_in_flight} bytes were never released"
         if problem is not None:
-            raise BrokenInvariant(f"{problem} (at the end)")
+            raise BrokenInvariantError(f"{problem} (at the end)")
 
     def _problem(self, world: World) -> str | None:
         if not world.agenda.num_work and not world.is_finished:
             return "deadlock: work is left and nothing is in flight"
         scheduler, limits = world.scheduler, self._limits
-        queues, peaks = self._queues, world.tally.peak_bytes
+        queues, peaks = self._queues, world.counts.peak_bytes
         num_known, room_behind = 0, True
         for pool in reversed(range(DECODERS, len(queues))):
             load = scheduler.load(pool)
-            num_known += load.images_waiting + load.images_suspect + load.images_held
-            if load.images_waiting and world.fleet.idle[pool] > load.num_apart and room_behind:
+            num_known += load.images_waiting + load.quarantined_images + load.images_held
+            if (
+                load.images_waiting
+                and world.fleet.idle[pool] > load.num_quarantined
+                and room_behind
+            ):
                 return (
                     f"pool {pool}: {world.fleet.idle[pool]} idle, {load.images_waiting} images wait"
                 )

@@ -65,7 +65,7 @@ class Scenario(BaseModel):
     jitter: Annotated[Share, Field(description="standard deviation of a call's time")] = 0.05
     stragglers: Annotated[Share, Field(description="share of actors that are slow")] = 0.0
     straggler_factor: Annotated[float, Field(ge=1, description="how slow they are")] = 3.0
-    slow_storage: Annotated[Share, Field(description="share of parcels decoded 20x slower")] = 0.0
+    slow_storage: Annotated[Share, Field(description="share of blocks decoded 20x slower")] = 0.0
     poison: Annotated[Share, Field(description="share of images that kill their actor")] = 0.0
     actor_losses: Annotated[NotNegative, Field(description="actors that die, per hour")] = 0.0
     node_losses: Annotated[NotNegative, Field(description="nodes that die, per hour")] = 0.0
@@ -109,7 +109,7 @@ class Scenario(BaseModel):
             for (first, last), size in zip(self.stage_ranges, kilobytes, strict=True)
         )
         return Limits(
-            parcel_length=self.batch_size,
+            block_length=self.batch_size,
             budget_bytes=int(self.budget_gb * 1e9),
             pools=pools,
             calls_in_flight=self.calls_in_flight,

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 
+from pipeline.simulation.counts import Figures
 from pipeline.simulation.faults import Faults
 from pipeline.simulation.invariants import Invariants
 from pipeline.simulation.scenario import Scenario
-from pipeline.simulation.tally import Figures
 from pipeline.simulation.world import World
 
 __all__ = ["simulate"]
@@ -22,7 +22,7 @@ def simulate(scenario: Scenario, listener: Callable[[World], None] | None = None
         listener: shown the world now and then.
 
     Raises:
-        BrokenInvariant: the scheduler did what it never may.
+        BrokenInvariantError: the scheduler did what it never may.
     """
     started = time.perf_counter()
     world = World(scenario)
@@ -31,10 +31,10 @@ def simulate(scenario: Scenario, listener: Callable[[World], None] | None = None
     while not world.is_finished:
         world.step()
         invariants.check(world)
-        world.tally.num_steps += 1
-        if listener is not None and world.tally.num_steps % _STEPS_BETWEEN_REPORTS == 0:
+        world.counts.num_steps += 1
+        if listener is not None and world.counts.num_steps % _STEPS_BETWEEN_REPORTS == 0:
             listener(world)
     invariants.check_end(world)
     for actor in world.fleet.actors.values():
-        world.tally.retire(actor, world.agenda.now_s)
-    return world.tally.figures(world.agenda.now_s, time.perf_counter() - started)
+        world.counts.retire(actor, world.agenda.now_s)
+    return world.counts.figures(world.agenda.now_s, time.perf_counter() - started)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cascade.staged_queue import StagedQueue
 from pipeline.simulation.archive import KILLS, Images
 from pipeline.simulation.scenario import Scenario
-from pipeline.cascade.staged_queue import StagedQueue
 
 __all__ = ["Done", "SimulatedActor", "SimulatedCascade"]
 
@@ -84,7 +84,7 @@ class Done:
 
     Attributes:
         seconds: it takes.
-        answered: tickets.
+        answered: row_ids.
         forwarded: what goes on to the next pool.
         kills: an image in it kills the actor, at the end of these seconds.
     """
@@ -141,8 +141,8 @@ class SimulatedCascade(SimulatedActor):
                 break
             leaves = images.exits == stage
             if leaves.any():
-                done.answered.append(images.tickets[leaves])
+                done.answered.append(images.row_ids[leaves])
                 stays = ~leaves
-                images = Images(images.tickets[stays], images.exits[stays])
+                images = Images(images.row_ids[stays], images.exits[stays])
             self.queue.push(batch[0] + 1, images)
         return done

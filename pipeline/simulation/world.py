@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.scheduling import (
     Action,
+    BlockDecoded,
     CallFinished,
     Decode,
     Event,
@@ -18,7 +19,6 @@ from pipeline.scheduling import (
     GiveUp,
     Keep,
     ObjectLost,
-    ParcelDecoded,
     Release,
     Retire,
     Rows,
@@ -30,10 +30,10 @@ from pipeline.scheduling import (
 from pipeline.simulation.accounts import Accounts
 from pipeline.simulation.agenda import Agenda
 from pipeline.simulation.archive import Archive
+from pipeline.simulation.blocks import Blocks
+from pipeline.simulation.counts import SimulationCounts
 from pipeline.simulation.fleet import Fleet
-from pipeline.simulation.parcels import Parcels
 from pipeline.simulation.scenario import Scenario
-from pipeline.simulation.tally import Tally
 from pipeline.simulation.workers import Done, SimulatedActor, SimulatedCascade
 
 __all__ = ["World"]
@@ -53,14 +53,14 @@ class World:
         self.agenda = Agenda()
         self.archive = Archive(scenario)
         self.accounts = Accounts()
-        self.tally = Tally(scenario)
+        self.counts = SimulationCounts(scenario)
         self.random = np.random.default_rng(scenario.seed)
         self.scheduler = Scheduler(scenario.limits)
-        self.parcels = Parcels(self.archive)
+        self.blocks = Blocks(self.archive)
         self._relisted: list[tuple[int, Rows]] = []
         self._num_shards = 0
         self._is_listing = False
-        self.fleet = Fleet(scenario, self.agenda, self.random, self.tally, self.tell)
+        self.fleet = Fleet(scenario, self.agenda, self.random, self.counts, self.tell)
         self.agenda.after(scenario.commit_s, self._commit, is_work=False)
 
     @property
@@ -90,7 +90,7 @@ class World:
         self._list_if_wanted()
         started = time.thread_time()
         actions = self.scheduler.next_actions()
-        self.tally.scheduling_s += time.thread_time() - started
+        self.counts.scheduling_s += time.thread_time() - started
         for action in actions:
             self._execute(action)
 
@@ -98,20 +98,20 @@ class World:
         """Reports an event to the scheduler."""
         started = time.thread_time()
         self.scheduler.handle(event)
-        self.tally.scheduling_s += time.thread_time() - started
+        self.counts.scheduling_s += time.thread_time() - started
 
-    def lose_object(self, parcel: int, is_noticed: bool) -> None:
-        """A parcel's data is gone."""
-        self.parcels.lose(parcel)
+    def lose_object(self, block: int, is_noticed: bool) -> None:
+        """A block's data is gone."""
+        self.blocks.lose(block)
         if is_noticed:
-            self.tell(ObjectLost(parcel))
+            self.tell(ObjectLost(block))
 
     def restart_coordinator(self) -> None:
         """All that was not committed is forgotten; a new scheduler starts from what was."""
-        self.parcels = Parcels(self.archive)
+        self.blocks = Blocks(self.archive)
         open_before = self.accounts.num_open
         self._relisted = list(self.accounts.lose_uncommitted().items())
-        self.tally.num_answers_lost += self.accounts.num_open - open_before
+        self.counts.num_answers_lost += self.accounts.num_open - open_before
         self.replace_scheduler(Scheduler(self.scenario.limits))
 
     def replace_scheduler(self, scheduler: Scheduler) -> None:
@@ -154,19 +154,19 @@ class World:
                 else:
                     assert isinstance(actor, SimulatedCascade)
                     self._call(action, actor)
-            case Keep(parcel, call):
-                self.parcels.keep(parcel, call)
-            case Release(parcel):
-                self.parcels.release(parcel)
+            case Keep(block, call):
+                self.blocks.keep(block, call)
+            case Release(block):
+                self.blocks.release(block)
             case GiveUp(shard, row, _, _):
                 self.accounts.end(shard, np.array([row]))
-                self.tally.num_given_up += 1
+                self.counts.num_given_up += 1
             case Retire(number):
                 self.fleet.remove(self.fleet.actors[number])
 
     def _decode(self, action: Decode, actor: SimulatedActor) -> None:
-        self.tally.num_decoded += len(action.rows)
-        self.parcels.decode(action.parcel, action.shard, action.rows, actor.node)
+        self.counts.num_decoded += len(action.rows)
+        self.blocks.decode(action.block, action.shard, action.rows, actor.node)
         seconds = self.scenario.decode_ms / 1000 * len(action.rows) * self._noise(actor)
         if self.random.random() < self.scenario.slow_storage:
             seconds *= _SLOW_STORAGE
@@ -174,20 +174,20 @@ class World:
         self._report(actor, end_s, partial(self._decoded, action.call, len(action.rows)))
 
     def _decoded(self, call: int, num_images: int) -> None:
-        self.tell(ParcelDecoded(call, np.arange(num_images)))
+        self.tell(BlockDecoded(call, np.arange(num_images)))
 
     def _call(self, action: Run | Flush, actor: SimulatedCascade) -> None:
         """The whole call is computed now; its results are told when its time is over."""
         if isinstance(action, Flush):
-            done = actor.flush(self.scenario, self.tally.computed)
-        elif self.parcels.is_lost(action.parcel):
-            lost = partial(self.tell, ObjectLost(action.parcel, action.call))
+            done = actor.flush(self.scenario, self.counts.computed)
+        elif self.blocks.is_lost(action.block):
+            lost = partial(self.tell, ObjectLost(action.block, action.call))
             self._report(actor, max(self.agenda.now_s, actor.free_at_s), lost)
             return
         else:
-            self.tally.num_given[actor.pool] += len(action.rows)
-            images = self.parcels.images(action.parcel, action.rows)
-            done = actor.run(images, self.scenario, self.tally.computed)
+            self.counts.num_given[actor.pool] += len(action.rows)
+            images = self.blocks.images(action.block, action.rows)
+            done = actor.run(images, self.scenario, self.counts.computed)
         seconds = done.seconds * self._noise(actor)
         end_s = actor.book(self.agenda.now_s, self.scenario.call_ms / 1000, seconds)
         if done.kills:
@@ -211,16 +211,16 @@ class World:
         tell()
 
     def _answered(self, call: int, actor: SimulatedCascade, done: Done) -> None:
-        answered = self.parcels.by_parcel(done.answered)
-        for parcel, rows in answered.items():
-            for shard, shard_rows in self.parcels.origins(parcel, rows):
+        answered = self.blocks.by_block(done.answered)
+        for block, rows in answered.items():
+            for shard, shard_rows in self.blocks.origins(block, rows):
                 self.accounts.end(shard, shard_rows)
-            self.tally.num_answered += len(rows)
+            self.counts.num_answered += len(rows)
         forwarded = None
         if done.forwarded:
-            pieces = self.parcels.bundle(call, done.forwarded, actor.node)
+            pieces = self.blocks.bundle(call, done.forwarded, actor.node)
             num_images = sum(len(rows) for _, rows in pieces)
             per_image = self.scenario.limits.pools[actor.pool + 1].bytes_per_image
             forwarded = Forwarded(pieces, num_images * per_image)
-            self.tally.num_forwarded[actor.pool + 1] += num_images
+            self.counts.num_forwarded[actor.pool + 1] += num_images
         self.tell(CallFinished(call, answered, forwarded))

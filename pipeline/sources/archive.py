@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
-from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import Fetcher, Source
+from pipeline.sources.prefetch import in_pages, pages_in_order
 
 __all__ = ["Archive", "Part"]
 

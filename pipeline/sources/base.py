@@ -25,7 +25,7 @@ class Fetcher(Protocol):
         `max_bytes` (`too_large`) gives its error in its place, and the others come all the same.
 
         Raises:
-            StorageDenied: credentials or rights are missing, so that no image can be had.
+            StorageDeniedError: credentials or rights are missing, so that no image can be had.
         """
         ...
 
@@ -42,8 +42,8 @@ class Source(Protocol):
         """All images as a stream, each key once, in the same order on every run.
 
         Raises:
-            StorageDenied: the storage lets nobody in.
-            StorageFailed: it kept failing.
+            StorageDeniedError: the storage lets nobody in.
+            StorageFailedError: it kept failing.
         """
         ...
 

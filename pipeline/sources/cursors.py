@@ -1,7 +1,7 @@
-"""Files that can only be read forward, kept open between parcels: compressed tars and Parquet.
+"""Files that can only be read forward, kept open between blocks: compressed tars and Parquet.
 
-A parcel's images follow each other in such a file, and so do the parcels that one decode actor
-gets. So a cursor goes on from where it was, and begins anew only where a parcel lies before it.
+A block's images follow each other in such a file, and so do the blocks that one decode actor
+gets. So a cursor goes on from where it was, and begins anew only where a block lies before it.
 Used by one thread.
 """
 
@@ -51,7 +51,7 @@ class Cursors:
 
         Raises:
             ImageError: it cannot be had, or is too long.
-            StorageDenied: nothing can be had.
+            StorageDeniedError: nothing can be had.
         """
         identity = _identity(image)
         cursor = self._open.pop(identity, None)
@@ -125,7 +125,7 @@ class _TarCursor:
 
 
 class _RowCursor:
-    """In a column of one row group; the rows at hand are kept, since a parcel may want them all."""
+    """In a column of one row group; the rows at hand are kept, since a block may want them all."""
 
     def __init__(self, store: Store, part: ParquetRow, etag: str | None) -> None:
         self._stream = store.open(part.file, etag)

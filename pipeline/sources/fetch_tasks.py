@@ -6,7 +6,7 @@ from enum import Enum
 
 from pipeline.records import ImageRecord, ParquetRow, TarMember
 
-__all__ = ["Unit", "Way", "units_of"]
+__all__ = ["FetchStrategy", "FetchTask", "units_of"]
 
 _UNKNOWN_BYTES = 4 * 2**20  # what an image of unknown size is taken for
 _SPAN_BYTES, _GAP_BYTES = 8 * 2**20, 2**18
@@ -15,7 +15,7 @@ _FORWARD_IMAGES = 4
 _LOCAL_IMAGES, _LOCAL_BYTES = 16, 2 * 2**20
 
 
-class Way(Enum):
+class FetchStrategy(Enum):
     """How the images of a unit are fetched."""
 
     ALONE = "one request"
@@ -25,10 +25,10 @@ class Way(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class FetchTask:
     """Images that are fetched by one task."""
 
-    way: Way
+    way: FetchStrategy
     images: tuple[ImageRecord, ...]
 
     @property
@@ -37,26 +37,26 @@ class Unit:
         return sum(image.size_bytes or _UNKNOWN_BYTES for image in self.images)
 
 
-def units_of(images: Sequence[ImageRecord]) -> Iterator[Unit]:
-    """Cuts a parcel into units, in order."""
+def units_of(images: Sequence[ImageRecord]) -> Iterator[FetchTask]:
+    """Cuts a block into units, in order."""
     unit: list[ImageRecord] = []
     for image in images:
         if unit and not _joins(unit, image):
-            yield Unit(_way(unit[0]), tuple(unit))
+            yield FetchTask(_way(unit[0]), tuple(unit))
             unit = []
         unit.append(image)
     if unit:
-        yield Unit(_way(unit[0]), tuple(unit))
+        yield FetchTask(_way(unit[0]), tuple(unit))
 
 
-def _way(image: ImageRecord) -> Way:
+def _way(image: ImageRecord) -> FetchStrategy:
     part = image.part
     if isinstance(part, ParquetRow) or (isinstance(part, TarMember) and part.compression):
-        return Way.FORWARD
+        return FetchStrategy.FORWARD
     is_on_s3 = (image.container or image.uri).startswith("s3://")
     if isinstance(part, TarMember) and is_on_s3:
-        return Way.SPAN
-    return Way.ALONE if is_on_s3 else Way.LOCAL
+        return FetchStrategy.SPAN
+    return FetchStrategy.ALONE if is_on_s3 else FetchStrategy.LOCAL
 
 
 def _joins(unit: list[ImageRecord], image: ImageRecord) -> bool:
@@ -65,12 +65,12 @@ def _joins(unit: list[ImageRecord], image: ImageRecord) -> bool:
     way = _way(image)
     if way is not _way(first):
         return False
-    if way is Way.FORWARD:
+    if way is FetchStrategy.FORWARD:
         return len(unit) < _FORWARD_IMAGES and image.container == first.container
-    if way is Way.LOCAL:
+    if way is FetchStrategy.LOCAL:
         num_bytes = sum(other.size_bytes for other in unit) + image.size_bytes
         return len(unit) < _LOCAL_IMAGES and num_bytes <= _LOCAL_BYTES
-    if way is Way.ALONE or image.container != first.container:
+    if way is FetchStrategy.ALONE or image.container != first.container:
         return False
     assert isinstance(first.part, TarMember)
     assert isinstance(before.part, TarMember)

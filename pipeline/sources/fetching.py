@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO
 
-from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
+from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
 from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable
 from pipeline.sources.cursors import Cursors
+from pipeline.sources.fetch_tasks import FetchStrategy, FetchTask, units_of
 from pipeline.sources.local import LocalFiles, too_large
 from pipeline.sources.s3 import NUM_CONNECTIONS, S3Objects, S3Options
-from pipeline.sources.s3_errors import ObjectDenied
+from pipeline.sources.s3_errors import ObjectDeniedError
 from pipeline.sources.stores import FileStatus, Store
-from pipeline.sources.fetch_tasks import Unit, Way, units_of
 
 __all__ = ["ArchiveFetcher", "Stores"]
 
@@ -83,7 +83,7 @@ class ArchiveFetcher:
         self._s3 = s3
         self._stores = Stores(s3)
         self._cursors = Cursors()
-        self._pool_of_way: dict[Way, ThreadPoolExecutor] = {}
+        self._pool_of_way: dict[FetchStrategy, ThreadPoolExecutor] = {}
         self._has_read = False
         self._num_denied = 0
 
@@ -97,7 +97,7 @@ class ArchiveFetcher:
         # Denials wait until something is read, since they might yet be the storage's, not theirs.
         held: list[ImageError] = []
         for image, result in zip(images, self._results(images, max_bytes), strict=True):
-            if isinstance(result, ObjectDenied):
+            if isinstance(result, ObjectDeniedError):
                 self._count_denied(result, image)
                 if not self._has_read:
                     held.append(result)
@@ -113,14 +113,14 @@ class ArchiveFetcher:
             yield result
         yield from held
 
-    def _count_denied(self, denied: ObjectDenied, image: ImageRecord) -> None:
+    def _count_denied(self, denied: ObjectDeniedError, image: ImageRecord) -> None:
         self._num_denied += 1
         limit = _DENIED_LATER if self._has_read else _DENIED_AT_FIRST
         if self._num_denied < limit:
             return
         folder = _folder_of(image)
         if not self._stores.s3.may_read_some_of(folder):
-            raise StorageDenied(
+            raise StorageDeniedError(
                 f"storage: {denied.detail} to {self._num_denied} images on end, and to all others "
                 f"that were tried in {folder}; may these credentials read the archive?"
             )
@@ -137,7 +137,7 @@ class ArchiveFetcher:
             while units or running:
                 while units and len(running) < 2 * NUM_CONNECTIONS:
                     size = units[0].num_bytes
-                    is_local = units[0].way is Way.LOCAL
+                    is_local = units[0].way is FetchStrategy.LOCAL
                     window = _LOCAL_WINDOW_BYTES if is_local else _WINDOW_BYTES
                     if running and num_bytes + size > window:
                         break
@@ -152,15 +152,17 @@ class ArchiveFetcher:
             for _, results in running:
                 results.cancel()
 
-    def _pool(self, way: Way) -> ThreadPoolExecutor:
+    def _pool(self, way: FetchStrategy) -> ThreadPoolExecutor:
         """Threads are started on first use, in the process that fetches."""
         if way not in self._pool_of_way:
-            num_threads = {Way.FORWARD: 1, Way.LOCAL: _LOCAL_THREADS}.get(way, NUM_CONNECTIONS)
+            num_threads = {FetchStrategy.FORWARD: 1, FetchStrategy.LOCAL: _LOCAL_THREADS}.get(
+                way, NUM_CONNECTIONS
+            )
             self._pool_of_way[way] = ThreadPoolExecutor(num_threads, f"fetch-{way.name.lower()}")
         return self._pool_of_way[way]
 
-    def _fetch(self, unit: Unit, max_bytes: int) -> list[bytes | ImageError]:
-        if unit.way is Way.SPAN:
+    def _fetch(self, unit: FetchTask, max_bytes: int) -> list[bytes | ImageError]:
+        if unit.way is FetchStrategy.SPAN:
             return self._fetch_span(unit.images, max_bytes)
         return [self._fetch_one(image, max_bytes) for image in unit.images]
 
@@ -180,7 +182,7 @@ class ArchiveFetcher:
             return content
         except ImageError as error:
             return error
-        except (UsageError, StorageFailed) as error:  # a URI that is none, a HEAD that failed
+        except (UsageError, StorageFailedError) as error:  # a URI that is none, a HEAD that failed
             return ImageError(Reason.FETCH_FAILED, str(error))
 
     def _fetch_span(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from pipeline.errors import StorageDenied, UsageError
+from pipeline.errors import StorageDeniedError, UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
 from pipeline.sources.fetching import Stores
@@ -57,7 +57,7 @@ def locate(text: str, stores: Stores, output: str | None) -> Location:
 
     Raises:
         UsageError: there is nothing of that name.
-        StorageDenied, StorageFailed: the storage cannot be asked.
+        StorageDeniedError, StorageFailedError: the storage cannot be asked.
     """
     try:
         if text.startswith("s3://"):
@@ -136,7 +136,7 @@ def _is_object(uri: str, stores: Stores) -> bool:
     """Whether there is an object of exactly that name, as far as one may know."""
     try:
         return stores.s3.status(uri) is not None
-    except StorageDenied:
+    except StorageDeniedError:
         return False  # who may only list this folder is refused here; the listing tells the rest
 
 

@@ -73,7 +73,7 @@ def open_archive(
 
     Raises:
         UsageError: there is no such input, or it cannot be read in this way.
-        StorageDenied, StorageFailed: the storage cannot be asked.
+        StorageDeniedError, StorageFailedError: the storage cannot be asked.
     """
     options = options or SourceOptions()
     stores = Stores(options.s3)

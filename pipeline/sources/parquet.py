@@ -16,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
+from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
-from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import NOTHING_KEPT, Source
-from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.names import SeenKeys
+from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.stores import Store
 from pipeline.sources.tar_entries import DAMAGE, damaged
 from pipeline.sources.uris import absolute_uri
@@ -96,7 +96,7 @@ class ParquetSource:
             for record in self._files.list_images():
                 with self._opened(record) as file:
                     total += file.metadata.num_rows
-        except (ImageError, StorageFailed, *DAMAGE):
+        except (ImageError, StorageFailedError, *DAMAGE):
             return None
         return total
 
@@ -116,7 +116,7 @@ class ParquetSource:
                         yield name, replace(image, kept=values)
                         number += 1
             return
-        except (StorageDenied, StorageFailed):
+        except (StorageDeniedError, StorageFailedError):
             raise
         except UsageError as error:
             failure = damaged(error, "the file cannot be used")

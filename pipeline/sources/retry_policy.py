@@ -13,7 +13,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-__all__ = ["Patience", "Transient"]
+__all__ = ["RetryPolicy", "TransientError"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +22,12 @@ _TOLD_FROM = 5
 T = TypeVar("T")
 
 
-class Transient(Exception):
+class TransientError(Exception):
     """The storage failed in a way that may pass: throttled, 5xx, cut off, too slow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to go on with storage that fails.
 
     The nth wait is drawn from 0 to `first_wait_s * 2**n`, at most `longest_wait_s`: with these
@@ -49,15 +49,15 @@ class Patience:
     min_bytes_per_s: float = 16_384.0
 
     def call(self, attempt: Callable[[], T]) -> T:
-        """The result of the first attempt that does not raise `Transient`.
+        """The result of the first attempt that does not raise `TransientError`.
 
         Raises:
-            Transient: that of the last attempt.
+            TransientError: that of the last attempt.
         """
         retrying = Retrying(
             stop=stop_after_attempt(self.attempts),
             wait=wait_random_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s),
-            retry=retry_if_exception_type(Transient),
+            retry=retry_if_exception_type(TransientError),
             before_sleep=_say,
             reraise=True,
         )

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
-from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed, UsageError
+from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
 from pipeline.sources.local import too_large
 from pipeline.sources.range_file import RangeFile
-from pipeline.sources.retry_policy import Patience, Transient
-from pipeline.sources.s3_errors import CLIENT_ERRORS, ObjectDenied, ObjectGone, mapped
+from pipeline.sources.retry_policy import RetryPolicy, TransientError
+from pipeline.sources.s3_errors import CLIENT_ERRORS, ObjectDeniedError, ObjectGoneError, mapped
 from pipeline.sources.stores import FileStatus
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class S3Options:
     """
 
     requester_pays: bool = False
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -86,7 +86,7 @@ class S3Objects:
 
                 silence_s = self._options.patience.silence_s
                 config = Config(
-                    # `Patience` retries, because it covers bodies too.
+                    # `RetryPolicy` retries, because it covers bodies too.
                     retries={"mode": "standard", "total_max_attempts": 1},
                     connect_timeout=silence_s,
                     read_timeout=silence_s,
@@ -103,15 +103,15 @@ class S3Objects:
         """See `Store.status`."""
         try:
             return self._head(uri)
-        except ObjectGone:
+        except ObjectGoneError:
             return None
-        except ObjectDenied as error:
-            raise StorageDenied(
+        except ObjectDeniedError as error:
+            raise StorageDeniedError(
                 f"storage: {uri}: {error.detail}; without the right to list the bucket this may "
                 "also mean that there is no such object"
             ) from error
         except ImageError as error:
-            raise StorageFailed(f"storage: {uri}: {error.detail}") from error
+            raise StorageFailedError(f"storage: {uri}: {error.detail}") from error
 
     def _head(self, uri: str) -> FileStatus:
         bucket, key = split_uri(uri)
@@ -136,7 +136,7 @@ class S3Objects:
                 raise too_large(length, max_bytes)
             content = self._body(answer, length)
             if status is not None and etag is not None and length != status.size_bytes:
-                raise Transient(f"{length} bytes came of {status.size_bytes}")
+                raise TransientError(f"{length} bytes came of {status.size_bytes}")
             self._check(content, answer, earlier)
             return content
 
@@ -160,7 +160,7 @@ class S3Objects:
             expected = min(last + 1, total) - start
             if answer["ContentLength"] != expected:
                 answer["Body"].close()
-                raise Transient(f"{answer['ContentLength']} bytes came of {expected}")
+                raise TransientError(f"{answer['ContentLength']} bytes came of {expected}")
             return self._body(answer, expected)
 
         return self.ask(uri, attempt)
@@ -185,7 +185,7 @@ class S3Objects:
                 folder,
                 lambda client, more: client.list_objects_v2(Bucket=bucket, Prefix=prefix, **more),
             )
-        except ObjectDenied:
+        except ObjectDeniedError:
             return False
         except ImageError:
             return True
@@ -193,7 +193,7 @@ class S3Objects:
         for key in keys[:: len(keys) // _NUM_TRIED + 1]:
             try:
                 self.read_range(f"s3://{bucket}/{key}", None, 0, 1)
-            except ObjectDenied:
+            except ObjectDeniedError:
                 continue
             except ImageError:
                 pass
@@ -209,7 +209,7 @@ class S3Objects:
 
         Raises:
             ImageError: this object cannot be had.
-            StorageDenied: nothing can be had.
+            StorageDeniedError: nothing can be had.
             UsageError: the URI is none.
         """
         more = {"RequestPayer": "requester"} if self._options.requester_pays else {}
@@ -222,7 +222,7 @@ class S3Objects:
 
         try:
             return self._options.patience.call(mapping)
-        except Transient as error:
+        except TransientError as error:
             attempts = self._options.patience.attempts
             detail = f"{error}; gave up after {attempts} attempts"
             raise ImageError(Reason.FETCH_FAILED, detail) from error
@@ -237,10 +237,10 @@ class S3Objects:
             while len(content) < length:
                 piece = stream.read1(min(_PIECE_BYTES, length - len(content)))
                 if not piece:
-                    raise Transient(f"cut off after {len(content)} of {length} bytes")
+                    raise TransientError(f"cut off after {len(content)} of {length} bytes")
                 content += piece
                 if time.monotonic() > deadline:
-                    raise Transient(f"too slow: {len(content)} of {length} bytes")
+                    raise TransientError(f"too slow: {len(content)} of {length} bytes")
         except BaseException:
             stream.close()  # what else is on its way must not end up in another answer
             raise
@@ -253,7 +253,7 @@ class S3Objects:
         if "ChecksumCRC32" in answer and answer.get("ChecksumType") != "COMPOSITE":
             expected = answer["ChecksumCRC32"]
             if "-" not in expected and int.from_bytes(b64decode(expected)) != zlib.crc32(content):
-                raise Transient("the content does not fit its checksum (CRC32)")
+                raise TransientError("the content does not fit its checksum (CRC32)")
             return
         etag = _plain(answer.get("ETag", ""))
         # Of objects in several parts or encrypted ones, the etag is no MD5.
@@ -270,7 +270,7 @@ class S3Objects:
             self._etag_is_md5 = False
             return
         earlier.append(actual)
-        raise Transient("the content does not fit its checksum (MD5)")
+        raise TransientError("the content does not fit its checksum (MD5)")
 
 
 def _same(etag: str | None) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from botocore.exceptions import IncompleteReadError as IncompleteBody
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from pipeline.errors import ImageError, PipelineError, Reason, StorageDenied, UsageError
-from pipeline.sources.retry_policy import Transient
+from pipeline.errors import ImageError, PipelineError, Reason, StorageDeniedError, UsageError
+from pipeline.sources.retry_policy import TransientError
 
-__all__ = ["CLIENT_ERRORS", "ObjectDenied", "ObjectGone", "mapped"]
+__all__ = ["CLIENT_ERRORS", "ObjectDeniedError", "ObjectGoneError", "mapped"]
 
 CLIENT_ERRORS = (BotoCoreError, ClientError, HTTPError, HTTPException, OSError)
 
@@ -77,27 +77,27 @@ _THROTTLED = {
 }
 
 
-class ObjectDenied(ImageError):
+class ObjectDeniedError(ImageError):
     """This object may not be read; whether others may is not said."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.FETCH_FAILED, detail)
 
-    def __reduce__(self) -> tuple[type["ObjectDenied"], tuple[str]]:
-        return ObjectDenied, (self.detail,)
+    def __reduce__(self) -> tuple[type["ObjectDeniedError"], tuple[str]]:
+        return ObjectDeniedError, (self.detail,)
 
 
-class ObjectGone(ImageError):
+class ObjectGoneError(ImageError):
     """There is no such object (any more)."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Reason.FETCH_FAILED, detail)
 
-    def __reduce__(self) -> tuple[type["ObjectGone"], tuple[str]]:
-        return ObjectGone, (self.detail,)
+    def __reduce__(self) -> tuple[type["ObjectGoneError"], tuple[str]]:
+        return ObjectGoneError, (self.detail,)
 
 
-def mapped(error: Exception, uri: str) -> PipelineError | Transient:
+def mapped(error: Exception, uri: str) -> PipelineError | TransientError:
     """The error to raise instead.
 
     Args:
@@ -105,33 +105,33 @@ def mapped(error: Exception, uri: str) -> PipelineError | Transient:
         uri: what was asked for.
 
     Returns:
-        StorageDenied: nothing of this bucket can be had.
+        StorageDeniedError: nothing of this bucket can be had.
         UsageError: the URI is none.
         ImageError: this object cannot be had, nor will it ever.
-        Transient: it may go better the next time.
+        TransientError: it may go better the next time.
     """
     bucket = "/".join(uri.split("/")[:3])
     if isinstance(error, ClientError):
         return _of_answer(error, uri, bucket)
     if isinstance(error, _NO_CREDENTIALS):
-        return StorageDenied(
+        return StorageDeniedError(
             f"storage: no usable credentials for {bucket} ({type(error).__name__}); the standard "
             "AWS chain is asked: environment, ~/.aws, the machine's role"
         )
     if isinstance(error, _PASSING):
-        return Transient(_line(error))
+        return TransientError(_line(error))
     return UsageError(f"storage: cannot use {uri}: {_line(error)}")
 
 
-def _of_answer(error: ClientError, uri: str, bucket: str) -> PipelineError | Transient:
+def _of_answer(error: ClientError, uri: str, bucket: str) -> PipelineError | TransientError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _DENIED:
-        return StorageDenied(f"storage: {bucket}: {_DENIED[code]} ({code})")
+        return StorageDeniedError(f"storage: {bucket}: {_DENIED[code]} ({code})")
     if code in _GONE or (status == 404 and not code):
-        return ObjectGone("vanished since it was listed")
+        return ObjectGoneError("vanished since it was listed")
     if code in _THROTTLED or status >= 500 or status == 429:
-        return Transient(f"{code or 'error'} (HTTP {status})")
+        return TransientError(f"{code or 'error'} (HTTP {status})")
     if code in ("PreconditionFailed", "412"):
         return ImageError(Reason.FETCH_FAILED, "changed since it was listed")
     if code == "InvalidObjectState":
@@ -139,9 +139,9 @@ def _of_answer(error: ClientError, uri: str, bucket: str) -> PipelineError | Tra
     if code == "InvalidRange" or status == 416:
         return ImageError(Reason.TRUNCATED, "the file ends before it")
     if status in (401, 403):
-        return ObjectDenied(f"access denied ({code or status})")
+        return ObjectDeniedError(f"access denied ({code or status})")
     if status == 301:
-        return StorageDenied(f"storage: {bucket} lies in another region ({code})")
+        return StorageDeniedError(f"storage: {bucket} lies in another region ({code})")
     return ImageError(Reason.FETCH_FAILED, f"refused by the storage: {code} (HTTP {status})")
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from pipeline.errors import ImageError, StorageDenied, StorageFailed
+from pipeline.errors import ImageError, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord
-from pipeline.sources.prefetch import pages_in_order
 from pipeline.sources.base import NOTHING_KEPT
 from pipeline.sources.names import is_hidden
 from pipeline.sources.patterns import Glob
+from pipeline.sources.prefetch import pages_in_order
 from pipeline.sources.s3 import S3Objects, split_uri
-from pipeline.sources.s3_errors import ObjectDenied
+from pipeline.sources.s3_errors import ObjectDeniedError
 from pipeline.sources.stores import FileStatus
 
 __all__ = ["BucketPager", "Page", "Pager", "S3Prefix", "ascending_pages"]
@@ -91,10 +91,10 @@ class BucketPager:
                     **more,
                 ),
             )
-        except ObjectDenied as error:
-            raise StorageDenied(f"storage: cannot list {uri}: {error.detail}") from error
+        except ObjectDeniedError as error:
+            raise StorageDeniedError(f"storage: cannot list {uri}: {error.detail}") from error
         except ImageError as error:
-            raise StorageFailed(f"storage: cannot list {uri}: {error.detail}") from error
+            raise StorageFailedError(f"storage: cannot list {uri}: {error.detail}") from error
         return Page(
             [
                 (entry["Key"], FileStatus(entry["Size"], entry["ETag"].strip('"')))

@@ -22,7 +22,7 @@ class Store(Protocol):
 
         Raises:
             UsageError: the URI is none of this store's.
-            StorageDenied, StorageFailed: it cannot be told.
+            StorageDeniedError, StorageFailedError: it cannot be told.
         """
         ...
 
@@ -36,7 +36,7 @@ class Store(Protocol):
 
         Raises:
             ImageError: it cannot be had, or is too long.
-            StorageDenied: nothing can be had.
+            StorageDeniedError: nothing can be had.
         """
         ...
 
@@ -45,7 +45,7 @@ class Store(Protocol):
 
         Raises:
             ImageError: it cannot be had.
-            StorageDenied: nothing can be had.
+            StorageDeniedError: nothing can be had.
         """
         ...
 
@@ -54,6 +54,6 @@ class Store(Protocol):
 
         Raises:
             ImageError: also while it is being read.
-            StorageDenied: nothing can be had.
+            StorageDeniedError: nothing can be had.
         """
         ...

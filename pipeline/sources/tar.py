@@ -16,12 +16,12 @@ from itertools import groupby
 from posixpath import splitext
 from typing import BinaryIO, cast
 
-from pipeline.errors import ImageError, Reason, StorageDenied, StorageFailed
+from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord, TarMember, Unreadable
-from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.base import NOTHING_KEPT, Source
 from pipeline.sources.names import SeenKeys, as_text, is_hidden, safe_path
 from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.prefetch import in_pages, pages_in_order
 from pipeline.sources.stores import Store
 from pipeline.sources.tar_entries import (
     DAMAGE,
@@ -105,7 +105,7 @@ class TarSource:
                         yield _member(tar.uri, name, entry, compression)
                     position = entry.offset_data + entry.size
             return
-        except (StorageDenied, StorageFailed):
+        except (StorageDeniedError, StorageFailedError):
             raise
         except ImageError as error:
             failure = ImageError(error.reason, f"the tar cannot be read: {error.detail}")

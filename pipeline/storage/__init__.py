@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
-from pipeline.storage.base import Place
+from pipeline.storage.base import OutputStore
 from pipeline.storage.errors import output_failures
-from pipeline.storage.local import LocalPlace
-from pipeline.storage.s3 import S3Place
+from pipeline.storage.local import LocalOutputStore
+from pipeline.storage.s3 import S3OutputStore
 
-__all__ = ["LocalPlace", "Place", "S3Place", "open_place", "output_failures"]
+__all__ = [
+    "LocalOutputStore",
+    "OutputStore",
+    "S3OutputStore",
+    "open_output_store",
+    "output_failures",
+]
 
 
-def open_place(location: str | Path) -> Place:
+def open_output_store(location: str | Path) -> OutputStore:
     """The place for an OUT argument; nothing is made or asked for yet.
 
     Args:
@@ -21,5 +27,5 @@ def open_place(location: str | Path) -> Place:
     """
     text = str(location)
     if text.startswith("s3://"):
-        return S3Place.open(text)
-    return LocalPlace(Path(text).expanduser())
+        return S3OutputStore.open(text)
+    return LocalOutputStore(Path(text).expanduser())

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["Place"]
+__all__ = ["OutputStore"]
 
 
-class Place(Protocol):
+class OutputStore(Protocol):
     """A folder or prefix; travels to the write actor, so it must pickle.
 
-    Names are relative to it, `/`-separated. All operations raise `OutputFailed` when the storage
+    Names are relative to it, `/`-separated. All operations raise `OutputFailedError` when the storage
     does, after it was asked again for a while.
     """
 
@@ -29,7 +29,7 @@ class Place(Protocol):
         """Options of Delta Lake for tables below; no credentials, these have their own chain."""
         ...
 
-    def child(self, name: str) -> "Place":
+    def child(self, name: str) -> "OutputStore":
         """A folder below."""
         ...
 

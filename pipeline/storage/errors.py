@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError
 from deltalake.exceptions import DeltaError
 
-from pipeline.errors import OutputFailed, PipelineError
+from pipeline.errors import OutputFailedError, PipelineError
 
 __all__ = ["explained", "is_passing", "output_failures"]
 
@@ -57,7 +57,7 @@ def is_passing(error: BaseException) -> bool:
     return _kind(text) is None and _PASSING.search(text) is not None
 
 
-def explained(error: BaseException, uri: str) -> OutputFailed:
+def explained(error: BaseException, uri: str) -> OutputFailedError:
     """The error to raise instead.
 
     Args:
@@ -66,12 +66,12 @@ def explained(error: BaseException, uri: str) -> OutputFailed:
     """
     text = f"{type(error).__name__} {_line(error)}"
     told = _kind(text) or _line(error)[:300]
-    return OutputFailed(f"out: cannot use {uri}: {told}")
+    return OutputFailedError(f"out: cannot use {uri}: {told}")
 
 
 @contextmanager
 def output_failures(uri: str) -> Iterator[None]:
-    """Turns what the storage raises inside the block into `OutputFailed`."""
+    """Turns what the storage raises inside the block into `OutputFailedError`."""
     try:
         yield
     except PipelineError:

@@ -12,14 +12,14 @@ import pyarrow.fs as pa_fs
 
 from pipeline.storage.errors import output_failures
 
-__all__ = ["LocalPlace"]
+__all__ = ["LocalOutputStore"]
 
 # Some network and user-space file systems have no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-class LocalPlace:
-    """See `Place`.
+class LocalOutputStore:
+    """See `OutputStore`.
 
     Args:
         folder: need not exist yet.
@@ -31,17 +31,17 @@ class LocalPlace:
         self.local_folder: Path | None = self._folder
         self.delta_options: dict[str, str] = {}
 
-    def child(self, name: str) -> "LocalPlace":
-        """See `Place`."""
-        return LocalPlace(self._folder / name)
+    def child(self, name: str) -> "LocalOutputStore":
+        """See `OutputStore`."""
+        return LocalOutputStore(self._folder / name)
 
     def prepare(self) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> bytes | None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             try:
                 return (self._folder / name).read_bytes()
@@ -49,7 +49,7 @@ class LocalPlace:
                 return None
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
         partial = self._folder / f".{name}.partial"
         with output_failures(self.uri):
             try:
@@ -61,7 +61,7 @@ class LocalPlace:
                 raise
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `Place`; a hard link appears whole, and fails if the name is taken, also on NFS."""
+        """See `OutputStore`; a hard link appears whole, and fails if the name is taken, also on NFS."""
         target = self._folder / name
         partial = self._folder / f".{name}.{uuid.uuid4().hex}.partial"
         with output_failures(self.uri):
@@ -80,7 +80,7 @@ class LocalPlace:
             return True
 
     def names(self) -> Iterator[str]:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             try:
                 with os.scandir(self._folder) as entries:
@@ -90,13 +90,13 @@ class LocalPlace:
         yield from found
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             for name in names:
                 (self._folder / name).unlink(missing_ok=True)
 
     def age_s(self, name: str) -> float | None:
-        """See `Place`; a file server's clock may differ from this machine's, so it is asked."""
+        """See `OutputStore`; a file server's clock may differ from this machine's, so it is asked."""
         probe = self._folder / f".{uuid.uuid4().hex}.partial"
         with output_failures(self.uri):
             try:
@@ -110,7 +110,7 @@ class LocalPlace:
                     probe.unlink(missing_ok=True)
 
     def arrow(self) -> Any:
-        """See `Place`."""
+        """See `OutputStore`."""
         return pa_fs.SubTreeFileSystem(str(self._folder), pa_fs.LocalFileSystem())
 
 

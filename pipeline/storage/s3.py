@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
-__all__ = ["S3Place"]
+__all__ = ["S3OutputStore"]
 
 _MAX_DELETED = 1000
 _CLIENT = Config(
@@ -46,8 +46,8 @@ def _is(error: ClientError, *codes: str) -> bool:
     return error.response.get("Error", {}).get("Code") in codes
 
 
-class S3Place:
-    """See `Place`.
+class S3OutputStore:
+    """See `OutputStore`.
 
     Args:
         bucket: its name.
@@ -61,7 +61,7 @@ class S3Place:
         self.local_folder: Path | None = None
 
     @classmethod
-    def open(cls, uri: str) -> "S3Place":
+    def open(cls, uri: str) -> "S3OutputStore":
         """The place that a person named `s3://bucket/prefix`.
 
         Raises:
@@ -74,7 +74,7 @@ class S3Place:
 
     @property
     def delta_options(self) -> dict[str, str]:
-        """See `Place`; the endpoint that boto3 found, so that both use the same store."""
+        """See `OutputStore`; the endpoint that boto3 found, so that both use the same store."""
         with output_failures(self.uri):
             meta = _client().meta
         options = {"aws_conditional_put": "etag"}
@@ -86,15 +86,15 @@ class S3Place:
             options["allow_http"] = str(endpoint.scheme == "http").lower()
         return options
 
-    def child(self, name: str) -> "S3Place":
-        """See `Place`."""
-        return S3Place(self._bucket, f"{self._prefix}/{name}".lstrip("/"))
+    def child(self, name: str) -> "S3OutputStore":
+        """See `OutputStore`."""
+        return S3OutputStore(self._bucket, f"{self._prefix}/{name}".lstrip("/"))
 
     def prepare(self) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
 
     def read(self, name: str) -> bytes | None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             try:
                 answer = _client().get_object(Bucket=self._bucket, Key=self._key(name))
@@ -105,12 +105,12 @@ class S3Place:
                 raise
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             _client().put_object(Bucket=self._bucket, Key=self._key(name), Body=bytes(content))
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `Place`.
+        """See `OutputStore`.
 
         A put whose answer is lost is sent again and finds its own object there; so what lies there
         is compared, and the content must tell who wrote it.
@@ -127,7 +127,7 @@ class S3Place:
         return True
 
     def names(self) -> Iterator[str]:
-        """See `Place`."""
+        """See `OutputStore`."""
         start = f"{self._prefix}/" if self._prefix else ""
         with output_failures(self.uri):
             pages = (
@@ -143,7 +143,7 @@ class S3Place:
                     yield folder["Prefix"].removeprefix(start)
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             objects: list[ObjectIdentifierTypeDef] = [{"Key": self._key(name)} for name in names]
             for start in range(0, len(objects), _MAX_DELETED):
@@ -153,7 +153,7 @@ class S3Place:
                 )
 
     def age_s(self, name: str) -> float | None:
-        """See `Place`; both times are in one answer of the store."""
+        """See `OutputStore`; both times are in one answer of the store."""
         with output_failures(self.uri):
             try:
                 answer = _client().head_object(Bucket=self._bucket, Key=self._key(name))
@@ -165,7 +165,7 @@ class S3Place:
         return max(0.0, (now - answer["LastModified"]).total_seconds())
 
     def arrow(self) -> Any:
-        """See `Place`."""
+        """See `OutputStore`."""
         with output_failures(self.uri):
             return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self.delta_options))
 

@@ -19,8 +19,8 @@ from benchmarks.evidence.recording import record
 from benchmarks.evidence.records import Record
 from benchmarks.evidence.throughput import throughput
 from dvt.cascade import Cascade
-from dvt.loading.checkpoint import save_model, shipped_models
 from dvt.inference import make_executor
+from dvt.loading.checkpoint import save_model, shipped_models
 from dvt.presets import static_relative
 from dvt.training import evaluate_exits
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 import dvt
 from dvt.config import CascadeConfig, StemConv, first_problem
 from dvt.cost import stage_cost
+from dvt.loading.checkpoint import model_digest
 from dvt.presets import PRESETS, preset, static_relative
 
 
@@ -62,7 +63,7 @@ def test_only_models_with_stems_write_any(name: str) -> None:
 
 
 def test_the_digest_of_the_shipped_model_is_what_it_was_before_stems() -> None:
-    assert dvt.loading.checkpoint.model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
+    assert model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
 
 
 def test_the_stages_of_the_conv_preset_cost_clearly_more_each() -> None:

@@ -16,7 +16,9 @@ MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, p
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.calibration, dvt.inference, dvt.training], ids=lambda package: package.__name__
+    "package",
+    [dvt, dvt.calibration, dvt.inference, dvt.training],
+    ids=lambda package: package.__name__,
 )
 def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
     own = {
@@ -30,7 +32,9 @@ def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None
 
 
 @pytest.mark.parametrize(
-    "package", [dvt, dvt.calibration, dvt.inference, dvt.training], ids=lambda package: package.__name__
+    "package",
+    [dvt, dvt.calibration, dvt.inference, dvt.training],
+    ids=lambda package: package.__name__,
 )
 def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
     """`import torch` in an `__init__` would make `dvt.torch` a public name."""

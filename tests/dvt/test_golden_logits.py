@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.presets import preset
 from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
+from dvt.presets import preset
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.presets import preset
 from dvt.loading.state_dict_adapter import to_own_names
+from dvt.presets import preset
 from dvt.reuse import StageState
 from dvt.tokenizers import T2TTokenizer
 from tests.dvt.plain_cascade import plain_cascade

@@ -13,8 +13,8 @@ from torch import Tensor
 import dvt
 from dvt.config import Preprocess
 from dvt.loading.imagenet import class_names
-from dvt.presets import PRESETS, VIT_PREPROCESS, preset
 from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
+from dvt.presets import PRESETS, VIT_PREPROCESS, preset
 from tests.dvt.static_layout import on_meta, published, write_zeros
 
 STATICS = [name for name, make in PRESETS.items() if make().num_stages == 1]

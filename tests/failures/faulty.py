@@ -14,15 +14,15 @@ from torch import Tensor
 
 import dvt
 from dvt.inference import StageExecutor
+from pipeline.output.layout import Output
+from pipeline.output.ledger import Ledger
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.runtime.ray_session import running_ray
-from pipeline.output.ledger import Ledger
-from pipeline.output.layout import Output
 from pipeline.runtime.resource_plan import plan_job
 from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
-from pipeline.sources.sharding import cut_shards
 from pipeline.sources import open_archive
+from pipeline.sources.sharding import cut_shards
 
 __all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "Slow", "run_with"]
 
@@ -122,12 +122,12 @@ def run_with(
 
     with running_ray(max(num_cpus, plan.num_cpus)):
         from pipeline.runtime.coordinator import Coordinator
-        from pipeline.runtime.launch import team_of
+        from pipeline.runtime.launch import actor_pool_specs
         from pipeline.scheduling import Scheduler
 
         Coordinator(
             Scheduler(plan.limits),
-            team_of(plan, source, ledger.tag_writer, actor),
+            actor_pool_specs(plan, source, ledger.tag_writer, actor),
             ledger,
             work(),
             model.config.num_stages,

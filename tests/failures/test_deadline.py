@@ -14,9 +14,9 @@ from torch import Tensor
 
 import dvt
 from dvt.inference import StageExecutor
-from jobs.calibration.threshold_schedule import kept_ladder
-from jobs.shapes import write_shapes
+from jobs.calibration.threshold_schedule import load_threshold_schedule
 from jobs.commands.tag import TagJob, run_tag
+from jobs.shapes import write_shapes
 from pipeline.runtime import launch as on_ray
 from pipeline.runtime.actors.cascade import CascadeActor
 from tests.command_line import rows
@@ -58,7 +58,9 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(
             "decoders": 1,
         }
     )
-    monkeypatch.setattr(on_ray, "team_of", partial(on_ray.team_of, cascade_actor=Sleeps))
+    monkeypatch.setattr(
+        on_ray, "actor_pool_specs", partial(on_ray.actor_pool_specs, cascade_actor=Sleeps)
+    )
     started = time.monotonic()
     result = run_tag(job)
     took_s = time.monotonic() - started
@@ -76,12 +78,12 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(
     assert any(line.startswith("deadline 1m15s: ended after ") for line in result.lines)
     assert result.data["tagged"] == NUM_IMAGES
 
-    rungs = kept_ladder("shapes", 0.01, None).rungs
+    threshold_sets = load_threshold_schedule("shapes", 0.01, None).threshold_sets
     assert outcome["moves"] == len(used) - 1 > 0
     for entry in used:
-        assert tuple(entry["thresholds"]) == rungs[entry["rung"]].thresholds
+        assert tuple(entry["thresholds"]) == threshold_sets[entry["threshold_set"]].thresholds
     run = json.loads((out / "run.json").read_text())
-    loosest = rungs[-1].thresholds
+    loosest = threshold_sets[-1].thresholds
     assert tuple(run["thresholds"]) == loosest
     left_early = rows(out / "tags", "SELECT exit_stage, confidence FROM t WHERE exit_stage < 3")
     assert left_early

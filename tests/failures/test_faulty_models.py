@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from jobs.shapes import write_shapes
-from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.pools import parse_pools
+from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.settings import TagSettings
 from tests.command_line import committed_files, rows
 from tests.failures.cluster import kill, pids_of
@@ -96,7 +96,7 @@ def test_an_actor_that_hangs_is_named_and_its_work_is_done_by_another(
     assert (tmp_path / "hung").exists()
     assert rows(tmp_path / "out" / "dead_letters") == []
     assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
-    assert "lost pool 1 #0 (no answer for 20 s to 16 images (parcel" in caplog.text
+    assert "lost pool 1 #0 (no answer for 20 s to 16 images (block" in caplog.text
 
 
 def test_a_batch_too_large_for_memory_is_halved_and_everything_is_answered(

@@ -11,14 +11,14 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
-from pipeline.runtime.actors.write import WriteActor
-from pipeline.runtime.ray_session import running_ray
-from pipeline.runtime.ray_errors import Loss, loss_of
-from pipeline.output.ledger import Ledger
-from pipeline.runtime.nodes import this_node
 from pipeline.output.layout import Output
-from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.output.ledger import Ledger
 from pipeline.output.results import Results
+from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.runtime.actors.write import WriteActor
+from pipeline.runtime.nodes import this_node
+from pipeline.runtime.ray_errors import Loss, loss_of
+from pipeline.runtime.ray_session import running_ray
 from pipeline.runtime.run_record import new_run_file
 from pipeline.scheduling import Origins
 from pipeline.settings import TagSettings

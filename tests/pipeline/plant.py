@@ -1,6 +1,6 @@
 """A cascade in virtual time: decoders, calls, a staged queue, and stages that take their time.
 
-What the pacer is told is what the engine would tell it; what it must find out for itself is how
+What the policy is told is what the engine would tell it; what it must find out for itself is how
 hard the images are and how fast the machine is.
 """
 
@@ -11,10 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration import Rung, nested_rows, rungs_of
-from pipeline.deadline.policy import Backlog, Pacer, Worked, half_life_s, reserve_s
+from dvt.calibration import ThresholdSet, nested_rows, rungs_of
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
+from pipeline.deadline.policy import Backlog, DeadlinePolicy, Worked, half_life_s, reserve_s
 
 __all__ = ["GMACS", "Plant", "held_out_rungs", "images"]
 
@@ -32,14 +32,16 @@ def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]
     return confidences
 
 
-def held_out_rungs(most: int = 32) -> tuple[Rung, ...]:
+def held_out_rungs(most: int = 32) -> tuple[ThresholdSet, ...]:
     """The ladder of 4,000 such images, down to 40 % of the cost of full depth or less."""
     confidences = images(4000, seed=1)
     right = np.random.default_rng(2).random(confidences.shape) < confidences
     agrees = right == right[-1]
     rows = nested_rows(confidences, agrees, agrees, GMACS)
-    rungs = rungs_of(rows, confidences, GMACS, most)
-    return tuple(rung for rung in rungs if rung.gmacs >= 0.25 * GMACS[-1])
+    threshold_sets = rungs_of(rows, confidences, GMACS, most)
+    return tuple(
+        threshold_set for threshold_set in threshold_sets if threshold_set.gmacs >= 0.25 * GMACS[-1]
+    )
 
 
 @dataclass
@@ -64,7 +66,7 @@ class Plant:
     """One actor, in virtual time.
 
     Attributes:
-        rungs: of the pacer.
+        threshold_sets: of the policy.
         confidences: of the archive, [E, n].
         seconds_per_gmac: at a moment.
         deadline_s: from the start.
@@ -75,7 +77,7 @@ class Plant:
         audit: share of the images that go through all stages.
     """
 
-    rungs: tuple[Rung, ...]
+    threshold_sets: tuple[ThresholdSet, ...]
     confidences: NDArray[np.float32]
     seconds_per_gmac: Callable[[float], float]
     deadline_s: float
@@ -97,11 +99,16 @@ class Plant:
 
     def run(self) -> float:
         """To the end; returns when that was."""
-        pacer = Pacer(self.rungs, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit)
+        policy = DeadlinePolicy(
+            self.threshold_sets, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit
+        )
         num_images = self.confidences.shape[1]
         calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
         kept_s = reserve_s(self.deadline_s, self.start_s)
-        planned_s, lag = 0.0, [0, 0]  # two calls in flight: rungs chosen before take effect late
+        planned_s, lag = (
+            0.0,
+            [0, 0],
+        )  # two calls in flight: threshold sets chosen before take effect late
         for call in [*calls, None]:
             begun_s = self._now_s
             if call is not None:
@@ -109,20 +116,20 @@ class Plant:
                 self._now_s = max(self._now_s, arrives_s)
                 begun_s = self._now_s
                 self._queue.push(0, Rows(np.arange(call.start, call.stop)))
-            rung, lag = lag[0], [lag[1], pacer.rung]
-            self.used.append(rung)
-            work = self._run(rung, is_flush=call is None)
-            pacer.note(self._now_s, Worked(rung, 0, work, self._now_s - begun_s + 0.002))
+            threshold_set, lag = lag[0], [lag[1], policy.threshold_set]
+            self.used.append(threshold_set)
+            work = self._run(threshold_set, is_flush=call is None)
+            policy.note(self._now_s, Worked(threshold_set, 0, work, self._now_s - begun_s + 0.002))
             if self._now_s - planned_s >= 0.5:
                 planned_s = self._now_s
                 waiting = self._queue.waiting
                 left = num_images - len(self.exits) - sum(waiting[1:])
                 time_left_s = self.deadline_s - kept_s - self._now_s
-                pacer.choose(time_left_s, Backlog(left, (0, *waiting[1:]), (1,)))
+                policy.choose(time_left_s, Backlog(left, (0, *waiting[1:]), (1,)))
         return self._now_s + self.end_s
 
-    def _run(self, rung: int, is_flush: bool) -> tuple[StageWork, ...]:
-        thresholds = (*self.rungs[rung].thresholds, -np.inf)
+    def _run(self, threshold_set: int, is_flush: bool) -> tuple[StageWork, ...]:
+        thresholds = (*self.threshold_sets[threshold_set].thresholds, -np.inf)
         work = [StageWork()] * 3
         while batch := (self._queue.pop_any() if is_flush else self._queue.pop_full()):
             stage, rows = batch

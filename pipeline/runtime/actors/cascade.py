@@ -11,24 +11,24 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from dvt.inference import EncodedState, StageExecutor, make_executor, sum_in_one_order
-from pipeline.runtime.actors.decode import DecodedParcel
+from dvt.inference import EncodedState, StageExecutor, deterministic_matmul, make_executor
+from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
-from pipeline.cascade.batches import Answers, CascadeSettings, Failure, Hard
+from pipeline.cascade.batches import CascadeSettings, Failure, ForwardedBatch, Predictions
 from pipeline.cascade.runner import CascadeRunner
-from pipeline.audit.held_predictions import EarlyAnswers
-from pipeline.errors import StartedAnew
-from pipeline.records import TAGS_SCHEMA
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.tag_rows import label_names, packed_answers, tag_rows
+from pipeline.errors import ActorRestartedError
+from pipeline.records import TAGS_SCHEMA
+from pipeline.runtime.actors.decode import DecodedBlock
 
-__all__ = ["CascadeActor", "HardParcel", "Receipt"]
+__all__ = ["CallResult", "CascadeActor", "ForwardedBlock"]
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class HardParcel:
+class ForwardedBlock:
     """The heavy part of a call's answer that goes on to the next pool; of n images.
 
     Attributes:
@@ -43,7 +43,7 @@ class HardParcel:
     info: pa.Table
     state: EncodedState | None
     confidences: NDArray[np.float32]
-    early: EarlyAnswers | None = None
+    early: HeldPredictions | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -54,16 +54,16 @@ class HardParcel:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class CallResult:
     """The light part of a call's answer.
 
     Attributes:
-        answered: parcel -> (rows, the exit stage of each, from 1).
-        failed: (parcel, row, detail) of images on which the model raised.
-        pieces: (parcel, rows) of what goes on, in the order of its rows.
+        answered: block -> (rows, the exit stage of each, from 1).
+        failed: (block, row, detail) of images on which the model raised.
+        pieces: (block, rows) of what goes on, in the order of its rows.
         forwarded_bytes: size of that.
         busy_s: seconds that the call took.
-        answers: parcel -> the answer of each answered row (`packed_answers`), if they are shared.
+        answers: block -> the answer of each answered row (`packed_answers`), if they are shared.
         work: what each stage here did in the call.
         waiting: images inside, by the stage here that they wait for.
     """
@@ -80,17 +80,17 @@ class Receipt:
 
 @dataclass(slots=True)
 class _Held:
-    """A parcel of which some images are still inside; its tickets count up from the first.
+    """A block of which some images are still inside; its row_ids count up from the first.
 
     Attributes:
-        parcel: its number.
+        block: its number.
         first_ticket: of its first row here.
-        rows: of the decoded parcel that were given to this actor.
-        info: what else their tags need, for all rows of the parcel.
+        rows: of the decoded block that were given to this actor.
+        info: what else their tags need, for all rows of the block.
         num_open: images without an answer.
     """
 
-    parcel: int
+    block: int
     first_ticket: int
     rows: NDArray[np.int64]
     info: pa.Table
@@ -98,10 +98,10 @@ class _Held:
 
 
 class CascadeActor:
-    """Runs parcels through the stages of its pool; images that are not sure yet stay inside."""
+    """Runs blocks through the stages of its pool; images that are not sure yet stay inside."""
 
     def __init__(self, settings: CascadeSettings) -> None:
-        sum_in_one_order()
+        deterministic_matmul()
         torch.set_num_threads(settings.num_threads)
         model = dvt.load_model(settings.model)
         self._labels = label_names(model)
@@ -141,64 +141,66 @@ class CascadeActor:
     def _check_is_reset(self) -> None:
         """A process that died while nobody waited for it would otherwise pass for the old one."""
         if not self._is_reset:
-            raise StartedAnew("it died while no call was under way, with all it held")
+            raise ActorRestartedError("it died while no call was under way, with all it held")
 
     @ray.method(num_returns=3)
     def run(
         self,
-        parcel: int,
+        block: int,
         rows: Rows,
-        data: DecodedParcel | HardParcel,
+        data: DecodedBlock | ForwardedBlock,
         thresholds: tuple[float, ...] | None = None,
-    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
-        """Takes rows of a parcel in and returns whatever is answered or goes on by now.
+    ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
+        """Takes rows of a block in and returns whatever is answered or goes on by now.
 
         Args:
-            parcel: its number.
-            rows: of the parcel's data.
-            data: the parcel's.
+            block: its number.
+            rows: of the block's data.
+            data: the block's.
             thresholds: for whatever runs in this call; None for those of the job.
 
         Raises:
-            StartedAnew: `reset` was not called in this process.
+            ActorRestartedError: `reset` was not called in this process.
         """
         self._check_is_reset()
         started = time.perf_counter()
-        tickets = np.arange(self._num_tickets, self._num_tickets + len(rows))
+        row_ids = np.arange(self._num_tickets, self._num_tickets + len(rows))
         self._num_tickets += len(rows)
-        self._held.append(_Held(parcel, int(tickets[0]), rows, data.info, len(rows)))
-        self._runner.add_hard(self._taken(data, rows, tickets))
+        self._held.append(_Held(block, int(row_ids[0]), rows, data.info, len(rows)))
+        self._runner.add_hard(self._taken(data, rows, row_ids))
         return self._report(*self._runner.run_full(thresholds), started)
 
     @ray.method(num_returns=3)
     def flush(
         self, thresholds: tuple[float, ...] | None = None
-    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
-        """Answers or hands on all images that are still inside, in partial batches.
+    ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
+        """Predictions or hands on all images that are still inside, in partial batches.
 
         Args:
             thresholds: as in `run`.
 
         Raises:
-            StartedAnew: `reset` was not called in this process.
+            ActorRestartedError: `reset` was not called in this process.
         """
         self._check_is_reset()
         started = time.perf_counter()
         return self._report(*self._runner.flush(thresholds), started)
 
-    def _taken(self, data: DecodedParcel | HardParcel, rows: Rows, tickets: Rows) -> Hard:
-        """Rows of a parcel's data; all of them, as nearly always, without a copy."""
+    def _taken(
+        self, data: DecodedBlock | ForwardedBlock, rows: Rows, row_ids: Rows
+    ) -> ForwardedBatch:
+        """Rows of a block's data; all of them, as nearly always, without a copy."""
         state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
         early = None
-        if isinstance(data, HardParcel):
+        if isinstance(data, ForwardedBlock):
             state, confidences, early = data.state, data.confidences, data.early
         elif self._settings.audit is not None:
             is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
-            early = EarlyAnswers.none_yet(is_audited, self._num_named)
+            early = HeldPredictions.none_yet(is_audited, self._num_named)
         if len(rows) == len(data.pixels):
-            return Hard(tickets, data.pixels, state, confidences, early)
-        return Hard(
-            tickets,
+            return ForwardedBatch(row_ids, data.pixels, state, confidences, early)
+        return ForwardedBatch(
+            row_ids,
             data.pixels[rows],
             None if state is None else state[rows],
             confidences[rows],
@@ -206,34 +208,34 @@ class CascadeActor:
         )
 
     def _report(
-        self, answers: list[Answers], failures: list[Failure], started: float
-    ) -> tuple[pa.Table, HardParcel | None, Receipt]:
+        self, answers: list[Predictions], failures: list[Failure], started: float
+    ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
         tables: list[pa.Table] = []
         answered: dict[int, list[tuple[Rows, int]]] = {}
         shared: dict[int, list[bytes]] = {}
         for answer in answers:
-            info, pieces = self._take_out(answer.tickets)
+            info, pieces = self._take_out(answer.row_ids)
             packed = packed_answers(answer, info) if self._settings.shares_answers else []
-            for parcel, rows in pieces:
-                answered.setdefault(parcel, []).append((rows, answer.exit_stage))
-                shared.setdefault(parcel, []).extend(packed[: len(rows)])
+            for block, rows in pieces:
+                answered.setdefault(block, []).append((rows, answer.exit_stage))
+                shared.setdefault(block, []).extend(packed[: len(rows)])
                 packed = packed[len(rows) :]
             gmacs = self._gmacs[answer.exit_stage - 1]
             tables.append(tag_rows(answer, info, self._labels, gmacs))
         failed = []
         for failure in failures:
-            _, ((parcel, rows),) = self._take_out(np.array([failure.ticket]))
-            failed.append((parcel, int(rows[0]), failure.detail))
+            _, ((block, rows),) = self._take_out(np.array([failure.row_id]))
+            failed.append((block, int(rows[0]), failure.detail))
         hard, going_on = self._hand_on(self._runner.take_forwarded())
         self._held = [held for held in self._held if held.num_open]
         arrays = {
-            parcel: (
+            block: (
                 np.concatenate([rows for rows, _ in pieces]),
                 np.concatenate([np.full(len(rows), stage) for rows, stage in pieces]),
             )
-            for parcel, pieces in answered.items()
+            for block, pieces in answered.items()
         }
-        receipt = Receipt(
+        result = CallResult(
             answered=arrays,
             failed=failed,
             pieces=going_on,
@@ -243,41 +245,41 @@ class CascadeActor:
             work=self._runner.take_work(),
             waiting=self._runner.waiting,
         )
-        return _joined(tables), hard, receipt
+        return _joined(tables), hard, result
 
     def _hand_on(
-        self, batches: list[Hard]
-    ) -> tuple[HardParcel | None, tuple[tuple[int, Rows], ...]]:
+        self, batches: list[ForwardedBatch]
+    ) -> tuple[ForwardedBlock | None, tuple[tuple[int, Rows], ...]]:
         """Joins what goes on into one object."""
         if not batches:
             return None, ()
-        info, pieces = self._take_out(np.concatenate([batch.tickets for batch in batches]))
+        info, pieces = self._take_out(np.concatenate([batch.row_ids for batch in batches]))
         only = batches[0]
         if len(batches) > 1:
             states = [batch.state for batch in batches if batch.state is not None]
             early = [batch.early for batch in batches if batch.early is not None]
-            only = Hard(
-                only.tickets,
+            only = ForwardedBatch(
+                only.row_ids,
                 np.concatenate([batch.pixels for batch in batches]),
                 EncodedState.join(states) if states else None,
                 np.concatenate([batch.confidences for batch in batches]),
-                EarlyAnswers.join(early) if early else None,
+                HeldPredictions.join(early) if early else None,
             )
-        parcel = HardParcel(only.pixels, info, only.state, only.confidences, only.early)
-        return parcel, tuple(pieces)
+        block = ForwardedBlock(only.pixels, info, only.state, only.confidences, only.early)
+        return block, tuple(pieces)
 
-    def _take_out(self, tickets: Rows) -> tuple[pa.Table, list[tuple[int, Rows]]]:
-        """These images leave: the rest of their tags, and runs of rows of one parcel in order."""
+    def _take_out(self, row_ids: Rows) -> tuple[pa.Table, list[tuple[int, Rows]]]:
+        """These images leave: the rest of their tags, and runs of rows of one block in order."""
         starts = np.array([held.first_ticket for held in self._held])
-        owner_of_ticket = np.searchsorted(starts, tickets, side="right") - 1
+        owner_of_ticket = np.searchsorted(starts, row_ids, side="right") - 1
         infos, pieces = [], []
         for order in _runs(owner_of_ticket):
             held = self._held[owner_of_ticket[order.start]]
-            places = tickets[order] - held.first_ticket
+            places = row_ids[order] - held.first_ticket
             rows = held.rows[places]
             held.num_open -= len(rows)
             infos.append(held.info.take(rows))
-            pieces.append((held.parcel, rows))
+            pieces.append((held.block, rows))
         return pa.concat_tables(infos), pieces
 
 

@@ -1,4 +1,4 @@
-"""The decode actor: fetches and decodes one parcel a call."""
+"""The decode actor: fetches and decodes one block a call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from pipeline.errors import ImageError
 from pipeline.records import DeadLetter, ImageRecord, info_table
 from pipeline.sources.base import NOTHING_KEPT, Fetcher
 
-__all__ = ["DecodeActor", "DecodeReceipt", "DecodedParcel"]
+__all__ = ["DecodeActor", "DecodeResult", "DecodedBlock"]
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedParcel:
+class DecodedBlock:
     """The heavy part of the answer; stays in the object store.
 
     Attributes:
@@ -32,7 +32,7 @@ class DecodedParcel:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodeReceipt:
+class DecodeResult:
     """The light part of the answer.
 
     Attributes:
@@ -72,15 +72,15 @@ class DecodeActor:
         self._digests = digests
 
     def reset(self) -> str:
-        """Answers, with the node's name, once the actor is up."""
+        """Predictions, with the node's name, once the actor is up."""
         return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
-    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedParcel, DecodeReceipt]:
-        """One parcel; an image that cannot be read is a dead letter, never an exception.
+    def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedBlock, DecodeResult]:
+        """One block; an image that cannot be read is a dead letter, never an exception.
 
         Raises:
-            StorageDenied: no image can be had.
+            StorageDeniedError: no image can be had.
         """
         contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
         digests: list[bytes] = []
@@ -98,10 +98,10 @@ class DecodeActor:
                 continue
             decoded_rows.append(row)
             info.append((image, shard, *outcome))
-        parcel = DecodedParcel(pixels, info_table(info, self._kept))
+        block = DecodedBlock(pixels, info_table(info, self._kept))
         if digests:
             digests = [digests[row] for row in decoded_rows]
-        return parcel, DecodeReceipt(decoded_rows, dead_letters, digests)
+        return block, DecodeResult(decoded_rows, dead_letters, digests)
 
 
 def _noting_digests(

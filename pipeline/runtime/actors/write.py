@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from pipeline.errors import OutputFailed
+from pipeline.errors import OutputFailedError
 from pipeline.output.parquet_files import FileWriter, UnwrittenFile, WrittenFile
 
 __all__ = ["WriteActor"]
@@ -25,5 +25,5 @@ class WriteActor:
         """One file with the rows of all tables, or why the storage does not take it."""
         try:
             return self._writer.write(pa.concat_tables(tables))
-        except OutputFailed as error:
+        except OutputFailedError as error:
             return UnwrittenFile(str(error))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dvt.calibration import (
-    Rung,
+    ThresholdSet,
     binomial_p_value,
     certified_rows,
     evaluate_thresholds,
@@ -40,7 +40,7 @@ def test_rows_begin_at_full_depth_and_never_rise(of: str) -> None:
 
 @pytest.mark.parametrize("of", ["agreement", "accuracy"])
 def test_no_way_of_moving_on_a_ladder_loses_more_than_its_worst_case(of: str) -> None:
-    """Each image passes each exit under a rung of its own, chosen at random or against it."""
+    """Each image passes each exit under a threshold set of its own, chosen at random or against it."""
     confidences, correct, agrees = simulated_exits(2, 3000)
     right = agrees if of == "agreement" else correct
     rows = np.array(nested_rows(confidences, agrees, right, GMACS))
@@ -110,14 +110,14 @@ def test_rows_end_where_some_way_of_moving_on_them_would_be_below_the_floor() ->
 def test_rungs_are_even_steps_apart_and_know_who_goes_on() -> None:
     confidences, _, agrees = simulated_exits(7, 3000)
     rows = nested_rows(confidences, agrees, agrees, GMACS)
-    rungs = rungs_of(rows, confidences, GMACS, most=24)
-    assert 12 <= len(rungs) <= 24
-    assert (rungs[0].thresholds, rungs[-1].thresholds) == (rows[0], rows[-1])
-    assert rungs[0] == Rung((FULL_DEPTH, FULL_DEPTH), 8.0, (1.0, 1.0))
-    assert are_nested([rung.thresholds for rung in rungs])
-    for rung in rungs:
-        first, second = rung.goes_on
-        assert rung.gmacs == pytest.approx(1 + 2 * first + 5 * first * second)
+    threshold_sets = rungs_of(rows, confidences, GMACS, most=24)
+    assert 12 <= len(threshold_sets) <= 24
+    assert (threshold_sets[0].thresholds, threshold_sets[-1].thresholds) == (rows[0], rows[-1])
+    assert threshold_sets[0] == ThresholdSet((FULL_DEPTH, FULL_DEPTH), 8.0, (1.0, 1.0))
+    assert are_nested([threshold_set.thresholds for threshold_set in threshold_sets])
+    for threshold_set in threshold_sets:
+        first, second = threshold_set.goes_on
+        assert threshold_set.gmacs == pytest.approx(1 + 2 * first + 5 * first * second)
 
 
 def test_two_exits_have_a_ladder_too() -> None:

@@ -11,11 +11,11 @@ import pytest
 import ray
 from PIL import Image
 
-from pipeline.runtime.actors.decode import DecodeActor
-from pipeline.runtime.ray_session import running_ray
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.errors import ImageError, PipelineError, Reason
 from pipeline.records import ImageRecord
+from pipeline.runtime.actors.decode import DecodeActor
+from pipeline.runtime.ray_session import running_ray
 from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.sources.s3 import S3Options
 from tests.pipeline.decoding.crashing_child import MAGIC
@@ -151,10 +151,10 @@ def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path
     with running_ray(1):
         remote: Any = ray.remote(DecodeActor)
         actor = remote.remote(ArchiveFetcher(S3Options()), SETTINGS, child=CRASHING)
-        decoded, receipt = actor.decode.remote(images, "a-shard")
-        parcel, told = ray.get([decoded, receipt], timeout=120)
+        decoded, result = actor.decode.remote(images, "a-shard")
+        block, told = ray.get([decoded, result], timeout=120)
     assert told.decoded_rows == [0, 2, 4]
     assert [letter.key for letter in told.dead_letters] == ["1", "3", "gone"]
     assert {letter.reason for letter in told.dead_letters[:2]} == {Reason.UNREADABLE}
-    assert parcel.pixels.shape == (3, 48, 48, 3)
-    assert parcel.info.column("width").to_pylist() == [81, 82, 83]
+    assert block.pixels.shape == (3, 48, 48, 3)
+    assert block.info.column("width").to_pylist() == [81, 82, 83]

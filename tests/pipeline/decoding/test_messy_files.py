@@ -100,8 +100,8 @@ def test_2000_mutated_files_end_with_pixels_or_a_reason_in_little_memory() -> No
     resident = []
     files = [content for _, content in mutated_files(2000, seed=7)]
     for start in range(0, len(files), 200):
-        parcel = files[start : start + 200]
-        pixels, outcomes = decoder.decode_all(parcel, len(parcel))
+        block = files[start : start + 200]
+        pixels, outcomes = decoder.decode_all(block, len(block))
         assert len(outcomes) == 200
         failures = [answer for answer in outcomes if isinstance(answer, ImageError)]
         assert len(pixels) == 200 - len(failures)

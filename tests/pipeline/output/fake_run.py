@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 import pipeline.output.lease
-from pipeline.output.commit_queue import CommitQueue
 from pipeline.errors import PipelineError, Reason, UsageError
-from pipeline.output.ledger import Ledger
+from pipeline.output.commit_queue import CommitQueue
+from pipeline.output.counts import Counts
 from pipeline.output.layout import Output
+from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import ModelIdentity, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.sources.sharding import Shard, cut_shards
-from pipeline.output.counts import Tally
 
 GMACS = (1.0, 3.0)
 _CHUNK = 40
@@ -86,7 +86,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
                 assert batch is not None
                 tables = batch.tables  # none where a kill left only the dead letters to do
                 file = ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
-                ledger.commit(file, batch.letters, batch.tallies)
+                ledger.commit(file, batch.letters, batch.counts)
                 commits.committed()
                 time.sleep(pause_s)
         ledger.commit(None, [], {})
@@ -115,7 +115,7 @@ def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageR
     good = [image for image in images if not is_dead(image.key)]
     exits = np.bincount([exit_of(image.key) - 1 for image in good], minlength=len(GMACS))
     if good:
-        commits.add_answers(tags(good, shard), {number: Tally(exits)})
+        commits.add_answers(tags(good, shard), {number: Counts(exits)})
     letters = [
         DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
         for image in images

@@ -10,12 +10,12 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from pipeline.errors import Reason
-from pipeline.output.ledger import Ledger
+from pipeline.output.counts import Counts
 from pipeline.output.layout import Output
+from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.sources.sharding import Shard, cut_shards
-from pipeline.output.counts import Tally
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.fake_run import GMACS, run_file
 
@@ -73,7 +73,7 @@ def work_off(
             ]
             table = tag_table(good, shard.name, threshold, run)
             file = ledger.tag_writer.write(table) if good else None
-            ledger.commit(file, letters, {number: Tally(exits, len(letters))})
+            ledger.commit(file, letters, {number: Counts(exits, len(letters))})
     ledger.commit(None, [], {})
     return done
 
@@ -90,7 +90,7 @@ def tag(
     output = Output(folder)
     claimed = output.claim(run_file(thresholds=(threshold,)), overwrite=False)
     try:
-        is_upgrade = claimed.reached is not None
+        is_upgrade = claimed.satisfied_thresholds is not None
         ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), is_upgrade)
         done = work_off(ledger, shards_of(keys), threshold, run, dead)
         assert ledger.is_complete
@@ -142,7 +142,7 @@ def check_is_whole(folder: Path, threshold: float, dead: set[str] = DEAD) -> Non
     assert (folder / "_SUCCESS").exists()
     run = Output(folder).run_file()
     assert run is not None
-    assert run.reached is None
+    assert run.satisfied_thresholds is None
 
 
 def check_every_version(folder: Path) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline.errors import OutputFailed
+from pipeline.errors import OutputFailedError
 from pipeline.storage import s3 as s3_place
 from tests.pipeline.output.fake_run import work
 from tests.pipeline.output.test_processes import NUM_IMAGES, check_is_whole
@@ -125,7 +125,7 @@ def test_expired_credentials_stop_the_run_in_one_line_and_it_can_be_continued(
         return (400, EXPIRED, False) if num_puts > 3 else None
 
     location = f"s3://{BUCKET}/expired/out"
-    with through(s3, fault), pytest.raises(OutputFailed) as stopped:
+    with through(s3, fault), pytest.raises(OutputFailedError) as stopped:
         work(location, NUM_IMAGES, pause_s=0.0)
     assert "the credentials have expired" in str(stopped.value)
     assert "\n" not in str(stopped.value)
@@ -148,7 +148,7 @@ def test_a_store_that_is_down_for_longer_stops_the_run_and_loses_nothing(
         return (503, SLOW_DOWN, False) if is_commit and num_commits > 12 else None
 
     location = f"s3://{BUCKET}/down/out"
-    with through(s3, fault), pytest.raises(OutputFailed, match=r"SlowDown|503"):
+    with through(s3, fault), pytest.raises(OutputFailedError, match=r"SlowDown|503"):
         work(location, NUM_IMAGES, pause_s=0.0)
     work(location, NUM_IMAGES, pause_s=0.0)
     check_is_whole(location)

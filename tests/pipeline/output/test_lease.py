@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.output.lease import FOLDER, Lease, Owner, newest_owner
-from pipeline.storage import open_place
+from pipeline.storage import open_output_store
 
 
 def test_epochs_count_up_and_a_released_output_is_free_at_once(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     for expected in (1, 2, 3):
         lease = Lease(place, f"run-{expected}")
         assert lease.epoch == expected
@@ -21,7 +21,7 @@ def test_epochs_count_up_and_a_released_output_is_free_at_once(location: str) ->
 
 
 def test_a_second_run_is_refused_while_the_first_lives(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     first = Lease(place, "a")
     with pytest.raises(UsageError, match=r"another run is writing to .*process \d+ on "):
         Lease(place, "b")
@@ -30,7 +30,7 @@ def test_a_second_run_is_refused_while_the_first_lives(location: str) -> None:
 
 
 def other_host(location: str, **changes: object) -> Owner:
-    place = open_place(location).child(FOLDER)
+    place = open_output_store(location).child(FOLDER)
     place.prepare()
     fields: dict[str, object] = {
         "epoch": 7,
@@ -51,7 +51,7 @@ def test_a_dead_run_of_another_machine_is_waited_for_as_long_as_a_lease(
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 2.0)
     other_host(location)
     began = time.monotonic()
-    lease = Lease(open_place(location), "b")
+    lease = Lease(open_output_store(location), "b")
     assert 1.0 <= time.monotonic() - began < 15.0
     assert lease.epoch == 8
     lease.release()
@@ -68,23 +68,23 @@ def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
 
     monkeypatch.setattr("pipeline.output.lease.time.sleep", sleep)
     with pytest.raises(UsageError, match="process 1 on elsewhere"):
-        Lease(open_place(location), "b")
-    assert newest_owner(open_place(location)) == owner.model_copy(update={"beat": 1})
+        Lease(open_output_store(location), "b")
+    assert newest_owner(open_output_store(location)) == owner.model_copy(update={"beat": 1})
 
 
 def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None:
     code = (
         "import os, signal, sys; from pipeline.output.lease import Lease; "
-        "from pipeline.storage import open_place; Lease(open_place(sys.argv[1]), 'a'); "
+        "from pipeline.storage import open_output_store; Lease(open_output_store(sys.argv[1]), 'a'); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code, location], check=False)
     assert killed.returncode == -9
-    owner = newest_owner(open_place(location))
+    owner = newest_owner(open_output_store(location))
     assert owner is not None
     assert not owner.ended
     began = time.monotonic()
-    lease = Lease(open_place(location), "b")
+    lease = Lease(open_output_store(location), "b")
     assert lease.epoch == 2
     assert time.monotonic() - began < 3
     lease.release()
@@ -92,7 +92,7 @@ def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None
 
 def test_signs_of_life_go_on(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.output.lease._BEAT_S", 0.05)
-    place = open_place(location)
+    place = open_output_store(location)
     lease = Lease(place, "a")
     deadline = time.monotonic() + 20
     beat = 0
@@ -108,9 +108,9 @@ def test_a_first_sign_that_was_cut_off_does_not_lock_the_output_for_ever(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 0.5)
-    folder = open_place(location).child(FOLDER)
+    folder = open_output_store(location).child(FOLDER)
     folder.prepare()
     folder.write("00000004.json", b"{")
-    lease = Lease(open_place(location), "b")
+    lease = Lease(open_output_store(location), "b")
     assert lease.epoch == 5
     lease.release()

@@ -10,10 +10,10 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import Reason
-from pipeline.output.ledger import Ledger, Tally
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.ledger import Counts, Ledger
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.sources.sharding import Shard, cut_shards
-from pipeline.output.delta_table import OutputTable
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.tables import tables_in
 
@@ -46,7 +46,7 @@ def ledger_in(folder: Path, epoch: int = 1, retry: tuple[Reason, ...] | None = N
 def commit(ledger: Ledger, shard: Shard, number: int, exit_of_key: dict[str, int]) -> None:
     file = ledger.tag_writer.write(tags(shard, exit_of_key))
     exits = np.bincount(np.array(list(exit_of_key.values())) - 1, minlength=2)
-    ledger.commit(file, [], {number: Tally(exits)})
+    ledger.commit(file, [], {number: Counts(exits)})
 
 
 def test_a_finished_shard_is_skipped_by_the_next_run(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_in_an_unfinished_shard_only_keys_without_a_result_are_left(tmp_path: Pa
     number, _ = first.open(shard)
     commit(first, shard, number, {"b": 2})
     letter = DeadLetter("d", "file:///d", Reason.TRUNCATED, "cut", 1, shard.name)
-    tally = Tally.zero(2)
-    tally.num_dead_letters = 1
-    first.commit(None, [letter], {number: tally})
+    counts = Counts.zero(2)
+    counts.num_dead_letters = 1
+    first.commit(None, [letter], {number: counts})
     second = ledger_in(tmp_path, 2)
     number, rows = second.open(shard)
     assert rows.tolist() == [0, 2]
@@ -104,8 +104,8 @@ def test_copies_cost_nothing_in_the_sums_of_this_and_later_runs(tmp_path: Path) 
     first = ledger_in(tmp_path)
     number, _ = first.open(shard)
     file = first.tag_writer.write(tags(shard, {"a": 2, "b": 2}, copies="b"))
-    tally = Tally(np.array([0, 2]), copies=np.array([0, 1]))
-    first.commit(file, [], {number: tally})
+    counts = Counts(np.array([0, 2]), copies=np.array([0, 1]))
+    first.commit(file, [], {number: counts})
     assert first.totals.this_run.gmacs(gmacs) == 3.0
     second = ledger_in(tmp_path, 2)
     number, rows = second.open(shard)
@@ -194,8 +194,8 @@ def work_off(ledger: Ledger, shards: list[Shard], dead: set[str]) -> list[str]:
         ]
         file = ledger.tag_writer.write(tagged(good, shard.name)) if good else None
         if images:
-            tally = Tally(np.array([len(good), 0]), len(letters))
-            ledger.commit(file, letters, {number: tally})
+            counts = Counts(np.array([len(good), 0]), len(letters))
+            ledger.commit(file, letters, {number: counts})
     ledger.commit(None, [], {})
     return done
 

@@ -8,11 +8,11 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
+from pipeline.output.delta_table import OutputTable
 from pipeline.output.layout import Output
 from pipeline.output.metadata import ModelIdentity, RunFile, Summary
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
-from pipeline.storage import open_place
-from pipeline.output.delta_table import OutputTable
+from pipeline.storage import open_output_store
 from tests.command_line import rows
 from tests.pipeline.output.fake_run import run_file
 from tests.pipeline.output.tables import tables_in
@@ -95,12 +95,17 @@ def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole
         assert not (tmp_path / "_SUCCESS").exists(), "its rows are of looser thresholds"
         run = output.run_file()
         assert run is not None
-        assert (run.thresholds, run.reached) == (thresholds, (0.5,))
+        assert (run.thresholds, run.satisfied_thresholds) == (thresholds, (0.5,))
     output.complete(SUMMARY, is_whole=False)  # as after a retry
-    assert RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).reached == (0.5,)
+    assert RunFile.model_validate_json(
+        (tmp_path / "run.json").read_bytes()
+    ).satisfied_thresholds == (0.5,)
     assert not (tmp_path / "_SUCCESS").exists()
     output.complete(SUMMARY)
-    assert RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).reached is None
+    assert (
+        RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).satisfied_thresholds
+        is None
+    )
     assert (tmp_path / "_SUCCESS").exists()
     claim(tmp_path, run_file(thresholds=(2.0,)))
     assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
@@ -127,7 +132,7 @@ def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: P
 def old_table(folder: Path, without: tuple[str, ...]) -> None:
     """Tags of a version that did not write these columns, one row of them."""
     schema = pa.schema([field for field in TAGS_SCHEMA if field.name not in without])
-    tags = OutputTable(open_place(folder).child("tags"), schema, 1, "key")
+    tags = OutputTable(open_output_store(folder).child("tags"), schema, 1, "key")
     row = {"key": "a", "exit_stage": 1, "exit_confidences": [0.6]}
     tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=schema))], 1.0)
 
@@ -177,11 +182,11 @@ def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> 
 def test_a_run_file_of_before_there_were_upgrades_is_continued(tmp_path: Path) -> None:
     claim(tmp_path, run_file())
     content = json.loads((tmp_path / "run.json").read_bytes())
-    del content["reached"]
+    del content["satisfied_thresholds"]
     (tmp_path / "run.json").write_text(json.dumps(content))
     run = claim(tmp_path, run_file(thresholds=(0.6,))).run_file()
     assert run is not None
-    assert run.reached == (0.5,)
+    assert run.satisfied_thresholds == (0.5,)
 
 
 def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:

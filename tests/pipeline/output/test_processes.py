@@ -17,8 +17,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
-from pipeline.storage import open_place
 from pipeline.output.delta_table import open_delta
+from pipeline.storage import open_output_store
 from tests.pipeline.output.fake_run import exit_of, is_dead, listing, work
 
 NUM_IMAGES = 320
@@ -42,13 +42,13 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, list[str]]:
 
 
 def rows_of(location: str, name: str, version: int | None = None) -> pa.Table:
-    place = open_place(location).child(name)
+    place = open_output_store(location).child(name)
     table = DeltaTable(place.uri, version=version, storage_options=place.delta_options)
     return table.to_pyarrow_table()
 
 
 def num_tagged(location: str) -> int:
-    delta = open_delta(open_place(location).child("tags"))
+    delta = open_delta(open_output_store(location).child("tags"))
     if delta is None:
         return 0
     return sum(pa.table(delta.get_add_actions())["num_records"].to_pylist())
@@ -73,7 +73,7 @@ def check_is_whole(location: str) -> None:
     shards = rows_of(location, "shards")
     assert sum(shards["num_images"].to_pylist()) == NUM_IMAGES
     assert len(set(shards["shard"].to_pylist())) == shards.num_rows
-    place = open_place(location)
+    place = open_output_store(location)
     summary: dict[str, Any] = json.loads(place.read("summary.json") or b"{}")
     stages = [exit_of(key) for key in tags["key"].to_pylist()]
     assert summary["exits"] == [stages.count(1), stages.count(2)]
@@ -96,7 +96,7 @@ def test_killed_at_any_moment_and_run_again_the_tables_are_those_of_a_calm_run(
         process.communicate()
     work(location, NUM_IMAGES, pause_s=0.0)
     check_is_whole(location)
-    tags = open_place(location).child("tags")
+    tags = open_output_store(location).child("tags")
     delta = DeltaTable(tags.uri, storage_options=tags.delta_options)
     assert len(delta.file_uris()) == 1, "files are merged in the end"
     for version in range(max(0, delta.version() - 60), delta.version(), 7):

@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from pipeline.errors import OutputFailed, UsageError
-from pipeline.storage import open_place
+from pipeline.errors import OutputFailedError, UsageError
+from pipeline.storage import open_output_store
 from tests.s3_server import BUCKET, S3Server
 
 
 def test_what_is_written_is_read_and_replaced_and_deleted(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     place.prepare()
     assert place.read("a.json") is None
     place.write("a.json", b"one")
@@ -23,7 +23,7 @@ def test_what_is_written_is_read_and_replaced_and_deleted(location: str) -> None
 
 
 def test_names_are_those_directly_below(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     assert list(place.names()) == []
     place.child("tags").prepare()
     place.child("tags").write("part", b"1")
@@ -33,7 +33,7 @@ def test_names_are_those_directly_below(location: str) -> None:
 
 
 def test_of_many_who_create_the_same_file_one_succeeds(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     place.prepare()
     made: list[int] = []
 
@@ -52,7 +52,7 @@ def test_of_many_who_create_the_same_file_one_succeeds(location: str) -> None:
 
 
 def test_age_is_told_by_the_storage(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     place.prepare()
     assert place.age_s("x") is None
     place.write("x", b"")
@@ -64,7 +64,7 @@ def test_age_is_told_by_the_storage(location: str) -> None:
 
 
 def test_a_place_travels_to_another_process(location: str) -> None:
-    place = open_place(location)
+    place = open_output_store(location)
     place.prepare()
     place.write("x", b"1")
     assert pickle.loads(pickle.dumps(place)).read("x") == b"1"
@@ -72,11 +72,11 @@ def test_a_place_travels_to_another_process(location: str) -> None:
 
 def test_a_bucket_needs_a_name() -> None:
     with pytest.raises(UsageError, match=r"out: must be a folder or s3://bucket/prefix \(got s3:"):
-        open_place("s3:///prefix")
+        open_output_store("s3:///prefix")
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(s3: S3Server) -> None:
-    with pytest.raises(OutputFailed, match="there is no such bucket") as caught:
-        open_place("s3://nobodys-bucket/x").write("a", b"")
+    with pytest.raises(OutputFailedError, match="there is no such bucket") as caught:
+        open_output_store("s3://nobodys-bucket/x").write("a", b"")
     assert "\n" not in str(caught.value)
     assert BUCKET in [bucket["Name"] for bucket in s3.client.list_buckets()["Buckets"]]

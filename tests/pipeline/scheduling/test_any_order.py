@@ -18,6 +18,7 @@ from pipeline.scheduling import (
     ActorLost,
     ActorReady,
     ActorRemoved,
+    BlockDecoded,
     CallFinished,
     Decode,
     Flush,
@@ -26,7 +27,6 @@ from pipeline.scheduling import (
     Keep,
     Limits,
     ObjectLost,
-    ParcelDecoded,
     Pool,
     Release,
     Retire,
@@ -43,7 +43,7 @@ NODES = (None, "a", "b")
 
 def limits_of(num_pools: int, queue_bytes: int | None, budget_bytes: int) -> Limits:
     deeper = tuple(Pool(n, n, 20, queue_bytes) for n in range(2, num_pools + 1))
-    return Limits(parcel_length=8, budget_bytes=budget_bytes, pools=(Pool(1, 1, 10), *deeper))
+    return Limits(block_length=8, budget_bytes=budget_bytes, pools=(Pool(1, 1, 10), *deeper))
 
 
 class World:
@@ -77,7 +77,7 @@ class World:
         self.held: dict[int, dict[int, set[int]]] = {}
         self.draining: set[int] = set()
         self.todo: list[Decode | Run | Flush] = []
-        self.most_given = limits.parcel_length
+        self.most_given = limits.block_length
         self.steps = self.num_actors = 0
         for pool in range(DECODERS, len(limits.pools)):
             for _ in range(2):
@@ -110,7 +110,7 @@ class World:
                 self._disturb()
             elif not actions:  # an actor that retired may have made room for another
                 assert self.scheduler.is_finished, "deadlock: nothing to do, yet not finished"
-        assert not self.images, "a parcel was never released"
+        assert not self.images, "a block was never released"
         assert self.scheduler.bytes_in_flight == 0
 
     def _check_bytes(self) -> None:
@@ -119,18 +119,20 @@ class World:
             one = self.most_given * self.limits.pools[number].bytes_per_image
             assert load.queue_bytes + load.kept_bytes <= max(limit, one)
             given = self.scheduler.load(number)
-            if given.images_waiting and given.num_ready > given.num_apart:
-                idle = given.num_ready - given.num_apart - given.num_calls - len(self.draining)
+            if given.images_waiting and given.num_ready > given.num_quarantined:
+                idle = (
+                    given.num_ready - given.num_quarantined - given.num_calls - len(self.draining)
+                )
                 is_last = number + 1 == len(self.limits.pools)
                 assert idle <= 0 or not is_last, "an idle actor and work for it"
 
     def _take(self, action: object) -> None:
         match action:
-            case Decode(_, actor, parcel, shard, rows):
+            case Decode(_, actor, block, shard, rows):
                 assert actor not in self.draining
-                self.images[parcel] = [(shard, row) for row in rows.tolist()]
+                self.images[block] = [(shard, row) for row in rows.tolist()]
                 self.todo.append(action)
-            case Run(_, actor, parcel, rows):
+            case Run(_, actor, block, rows):
                 assert actor not in self.draining
                 self.todo.append(action)
                 given = [a for a in self.todo if isinstance(a, Run) and a.actor == actor]
@@ -138,15 +140,15 @@ class World:
                 self.most_given = max(self.most_given, inside + sum(len(a.rows) for a in given))
             case Flush():
                 self.todo.append(action)
-            case Keep(parcel, call):
-                self.images[parcel] = self.bundles.pop(call)
+            case Keep(block, call):
+                self.images[block] = self.bundles.pop(call)
             case GiveUp(shard, row, attempts, _):
                 assert attempts > self.limits.max_attempts
                 self.results[shard, row] += 1
                 self.given_up.add((shard, row))
-            case Release(parcel):
-                self.images.pop(parcel, None)  # one that never came to a decoder is not known
-                self.lost.discard(parcel)
+            case Release(block):
+                self.images.pop(block, None)  # one that never came to a decoder is not known
+                self.lost.discard(block)
             case Retire(actor):
                 assert actor in self.draining
                 assert not self.held[actor]
@@ -176,12 +178,12 @@ class World:
                 self.draining.add(actor)
                 self.scheduler.handle(ActorDraining(actor))
             case 2 if known:
-                parcel = self.random.choice(known)
-                decoding = {a.parcel for a in self.todo if isinstance(a, Decode)}
-                if parcel not in decoding:
-                    self.lost.add(parcel)
+                block = self.random.choice(known)
+                decoding = {a.block for a in self.todo if isinstance(a, Decode)}
+                if block not in decoding:
+                    self.lost.add(block)
                     if self.random.random() < 0.5:
-                        self.scheduler.handle(ObjectLost(parcel))
+                        self.scheduler.handle(ObjectLost(block))
             case 3 if self.random.random() < 0.3:
                 self._remove(actor)
 
@@ -202,26 +204,26 @@ class World:
     def _step(self) -> None:
         action = self.todo.pop(self.random.randrange(len(self.todo)))
         if isinstance(action, Decode):
-            images = self.images[action.parcel]
+            images = self.images[action.block]
             if self.poison & set(images) and self.random.random() < 0.3:
                 self._lose(action.actor, preempted=False)
                 return
             good = [row for row in range(len(images)) if self.random.random() < 0.9]
             dead = [image for row, image in enumerate(images) if row not in set(good)]
             self.results.update(dead)
-            self.images[action.parcel] = [images[row] for row in good]
+            self.images[action.block] = [images[row] for row in good]
             copies = [n for n in range(len(good)) if self.random.random() < self.copy_rate]
             self.results.update(images[good[n]] for n in copies)
             decoded, over = (np.array(rows, dtype=np.int64) for rows in (good, copies))
-            self.scheduler.handle(ParcelDecoded(action.call, decoded, over))
+            self.scheduler.handle(BlockDecoded(action.call, decoded, over))
             return
-        if isinstance(action, Run) and action.parcel in self.lost:
-            self.scheduler.handle(ObjectLost(action.parcel, action.call))
+        if isinstance(action, Run) and action.block in self.lost:
+            self.scheduler.handle(ObjectLost(action.block, action.call))
             return
         held = self.held[action.actor]
         if isinstance(action, Run):
-            assert len(self.images[action.parcel]) > action.rows.max()
-            held.setdefault(action.parcel, set()).update(action.rows.tolist())
+            assert len(self.images[action.block]) > action.rows.max()
+            held.setdefault(action.block, set()).update(action.rows.tolist())
         inside = {self.images[p][row] for p, rows in held.items() for row in rows}
         if self.poison & inside:
             self._lose(action.actor, preempted=False)
@@ -233,25 +235,25 @@ class World:
         share = self.random.choice([0.0, 0.3, 0.6, 1.0])
         answered: dict[int, Rows] = {}
         pieces: list[tuple[int, Rows]] = []
-        for parcel, rows in list(held.items()):
+        for block, rows in list(held.items()):
             some = [r for r in rows if isinstance(action, Flush) or self.random.random() < 0.6]
             over = [row for row in some if is_last or self.random.random() < share]
             onward = [row for row in some if row not in set(over)]
             rows -= set(some)
             if not rows:
-                del held[parcel]
+                del held[block]
             if over:
-                answered[parcel] = np.array(over)
-                self.results.update(self.images[parcel][row] for row in over)
+                answered[block] = np.array(over)
+                self.results.update(self.images[block][row] for row in over)
             if onward:
-                pieces.append((parcel, np.array(onward)))
+                pieces.append((block, np.array(onward)))
         if not pieces:
             self.scheduler.handle(CallFinished(action.call, answered))
             return
-        bundle = [self.images[parcel][row] for parcel, rs in pieces for row in rs.tolist()]
-        for parcel, onwards in pieces:
-            origins = self.scheduler.origins(parcel, onwards)
-            expected = [self.images[parcel][row] for row in onwards.tolist()]
+        bundle = [self.images[block][row] for block, rs in pieces for row in rs.tolist()]
+        for block, onwards in pieces:
+            origins = self.scheduler.origins(block, onwards)
+            expected = [self.images[block][row] for row in onwards.tolist()]
             assert list(zip(*map(np.ndarray.tolist, origins), strict=True)) == expected
         self.bundles[action.call] = bundle
         size = 20 * len(bundle)
@@ -275,7 +277,7 @@ def test_every_image_ends_exactly_once_whatever_is_lost(
 
 @settings(max_examples=150, deadline=None)
 @given(SEEDS, RATES, st.integers(1, 3), st.integers(1, 100), st.integers(1, 100))
-def test_any_budget_even_one_smaller_than_a_parcel_comes_to_an_end(
+def test_any_budget_even_one_smaller_than_a_block_comes_to_an_end(
     seed: int, fault_rate: float, num_pools: int, first_bytes: int, queue_bytes: int
 ) -> None:
     limits = limits_of(num_pools, queue_bytes, first_bytes + (num_pools - 1) * queue_bytes)

@@ -17,6 +17,7 @@ from pipeline.scheduling import (
     ActorLost,
     ActorReady,
     ActorRemoved,
+    BlockDecoded,
     CallFinished,
     Decode,
     Flush,
@@ -25,7 +26,6 @@ from pipeline.scheduling import (
     Keep,
     Limits,
     ObjectLost,
-    ParcelDecoded,
     Pool,
     Release,
     Run,
@@ -34,7 +34,7 @@ from pipeline.scheduling import (
     SourceEnded,
 )
 
-LIMITS = Limits(parcel_length=8, budget_bytes=2000, pools=(Pool(1, 1, 10), Pool(2, 2, 20)))
+LIMITS = Limits(block_length=8, budget_bytes=2000, pools=(Pool(1, 1, 10), Pool(2, 2, 20)))
 DECODER, FIRST, DEEP = 0, 1, 2
 
 
@@ -50,7 +50,7 @@ def running(scheduler: Scheduler) -> Run:
     scheduler.handle(ShardArrived(5, np.arange(10, 18)))
     (decode,) = scheduler.next_actions()
     assert isinstance(decode, Decode)
-    scheduler.handle(ParcelDecoded(decode.call, np.arange(8)))
+    scheduler.handle(BlockDecoded(decode.call, np.arange(8)))
     (run,) = scheduler.next_actions()
     assert isinstance(run, Run)
     return run
@@ -58,8 +58,8 @@ def running(scheduler: Scheduler) -> Run:
 
 def running_deep(scheduler: Scheduler) -> Run:
     run = running(scheduler)
-    pieces = ((run.parcel, np.array([2, 3])),)
-    answered = {run.parcel: np.array([0, 1, 4, 5, 6, 7])}
+    pieces = ((run.block, np.array([2, 3])),)
+    answered = {run.block: np.array([0, 1, 4, 5, 6, 7])}
     scheduler.handle(CallFinished(run.call, answered, Forwarded(pieces, 40)))
     return next(a for a in scheduler.next_actions() if isinstance(a, Run))
 
@@ -76,13 +76,13 @@ def test_actor_died_its_open_images_run_again_and_late_answers_do_not_count() ->
     (again,) = lose(scheduler, FIRST)
     assert isinstance(again, Run)
     assert not scheduler.is_open(run.call)
-    assert (again.parcel, again.rows.tolist()) == (run.parcel, run.rows.tolist())
+    assert (again.block, again.rows.tolist()) == (run.block, run.rows.tolist())
 
 
 def test_actor_died_after_some_answers_only_the_others_run_again() -> None:
     scheduler = started()
     run = running(scheduler)
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.array([0, 2, 4])}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.array([0, 2, 4])}))
     (again,) = lose(scheduler, FIRST)
     assert isinstance(again, Run)
     assert again.rows.tolist() == [1, 3, 5, 6, 7]
@@ -94,10 +94,10 @@ def test_what_was_lost_goes_before_what_is_new() -> None:
     scheduler.handle(ShardArrived(6, np.arange(16)))
     for action in scheduler.next_actions():
         assert isinstance(action, Decode)
-        scheduler.handle(ParcelDecoded(action.call, np.arange(8)))
+        scheduler.handle(BlockDecoded(action.call, np.arange(8)))
     actions = lose(scheduler, FIRST)
     first = next(action for action in actions if isinstance(action, Run))
-    assert first.parcel == run.parcel
+    assert first.block == run.block
 
 
 def test_preemption_counts_no_attempt_however_often_it_happens() -> None:
@@ -123,9 +123,9 @@ def test_removal_counts_no_attempt_either() -> None:
 def test_object_lost_its_images_start_again_from_their_source() -> None:
     scheduler = started()
     run = running(scheduler)
-    scheduler.handle(ObjectLost(run.parcel, run.call))
+    scheduler.handle(ObjectLost(run.block, run.call))
     release, decode = sorted(scheduler.next_actions(), key=lambda a: isinstance(a, Decode))
-    assert release == Release(run.parcel)
+    assert release == Release(run.block)
     assert isinstance(decode, Decode)
     assert (decode.shard, decode.rows.tolist()) == (5, list(range(10, 18)))
 
@@ -133,7 +133,7 @@ def test_object_lost_its_images_start_again_from_their_source() -> None:
 def test_a_bundle_lost_its_images_start_again_from_their_source_and_no_others() -> None:
     scheduler = started()
     deep = running_deep(scheduler)
-    scheduler.handle(ObjectLost(deep.parcel, deep.call))
+    scheduler.handle(ObjectLost(deep.block, deep.call))
     (decode,) = [a for a in scheduler.next_actions() if isinstance(a, Decode)]
     assert (decode.shard, decode.rows.tolist()) == (5, [12, 13])
 
@@ -142,9 +142,9 @@ def test_object_lost_while_its_images_are_inside_an_actor_costs_nothing_until_th
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ShardArrived(6, np.arange(8)))  # so that nothing is flushed
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(3)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(3)}))
     scheduler.next_actions()
-    scheduler.handle(ObjectLost(run.parcel))
+    scheduler.handle(ObjectLost(run.block))
     assert scheduler.next_actions() == []
     decodes = [action for action in lose(scheduler, FIRST) if isinstance(action, Decode)]
     assert [(d.shard, d.rows.tolist()) for d in decodes] == [(5, [13, 14, 15, 16, 17])]
@@ -153,16 +153,16 @@ def test_object_lost_while_its_images_are_inside_an_actor_costs_nothing_until_th
 def test_an_object_that_is_lost_after_its_release_is_nothing_to_worry_about() -> None:
     scheduler = started()
     run = running(scheduler)
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
-    scheduler.handle(ObjectLost(run.parcel))
-    assert scheduler.next_actions() == [Release(run.parcel)]
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(8)}))
+    scheduler.handle(ObjectLost(run.block))
+    assert scheduler.next_actions() == [Release(run.block)]
 
 
 def test_answers_lost_on_their_way_to_the_table_are_listed_again_even_after_the_end() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(SourceEnded())
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(8)}))
     scheduler.next_actions()
     assert scheduler.is_finished
     scheduler.handle(ShardArrived(5, np.array([11, 12])))
@@ -175,10 +175,10 @@ def test_node_drains_its_queue_is_forwarded_and_what_dies_with_it_counts_nothing
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ActorDraining(FIRST))
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(3)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(3)}))
     (flush,) = scheduler.next_actions()
     assert isinstance(flush, Flush)
-    scheduler.handle(CallFinished(flush.call, {}, Forwarded(((run.parcel, np.arange(3, 8)),), 100)))
+    scheduler.handle(CallFinished(flush.call, {}, Forwarded(((run.block, np.arange(3, 8)),), 100)))
     assert {type(a) for a in scheduler.next_actions()} >= {Keep, Run, Release}
 
 
@@ -202,14 +202,14 @@ def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp]
         if isinstance(action, GiveUp):
             given_up.append(action)
         elif isinstance(action, Keep):
-            images[action.parcel] = bundles[action.call]
+            images[action.block] = bundles[action.call]
         if not isinstance(action, Decode | Run | Flush):
             continue
         actor, rows = action.actor, []
         if isinstance(action, Decode):
-            rows = images[action.parcel] = action.rows.tolist()
+            rows = images[action.block] = action.rows.tolist()
         elif isinstance(action, Run):
-            inside[actor][action.parcel] = action.rows.tolist()
+            inside[actor][action.block] = action.rows.tolist()
         if isinstance(action, Run | Flush):
             rows = [images[p][r] for p, held in inside[actor].items() for r in held]
         if pool_of[actor] == where and kills(rows):
@@ -221,7 +221,7 @@ def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp]
             scheduler.handle(ActorLost(actor))
             scheduler.handle(ActorReady(actor))
         elif isinstance(action, Decode):
-            scheduler.handle(ParcelDecoded(action.call, np.arange(len(rows))))
+            scheduler.handle(BlockDecoded(action.call, np.arange(len(rows))))
         elif isinstance(action, Run):
             scheduler.handle(CallFinished(action.call, {}))
         elif actor == FIRST:

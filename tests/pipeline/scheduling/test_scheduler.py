@@ -12,13 +12,13 @@ from pipeline.scheduling import (
     ActorDraining,
     ActorReady,
     ActorRemoved,
+    BlockDecoded,
     CallFinished,
     Decode,
     Flush,
     Forwarded,
     Keep,
     Limits,
-    ParcelDecoded,
     Pool,
     Release,
     Retire,
@@ -28,8 +28,8 @@ from pipeline.scheduling import (
     SourceEnded,
 )
 
-ONE_POOL = Limits(parcel_length=8, budget_bytes=400, pools=(Pool(1, 3, 10),))
-TWO_POOLS = Limits(parcel_length=8, budget_bytes=1000, pools=(Pool(1, 2, 10), Pool(3, 3, 20, 400)))
+ONE_POOL = Limits(block_length=8, budget_bytes=400, pools=(Pool(1, 3, 10),))
+TWO_POOLS = Limits(block_length=8, budget_bytes=1000, pools=(Pool(1, 2, 10), Pool(3, 3, 20, 400)))
 DECODER, FIRST, DEEP = 0, 1, 10
 
 
@@ -65,7 +65,7 @@ def decode_all(scheduler: Scheduler) -> list[Action]:
     while actions := scheduler.next_actions():
         for action in actions:
             if isinstance(action, Decode):
-                scheduler.handle(ParcelDecoded(action.call, np.arange(len(action.rows))))
+                scheduler.handle(BlockDecoded(action.call, np.arange(len(action.rows))))
             else:
                 others.append(action)
     return others
@@ -76,7 +76,7 @@ def running(scheduler: Scheduler, num_images: int = 8) -> Run:
     scheduler.handle(ShardArrived(0, np.arange(num_images)))
     decode = scheduler.next_actions()[0]
     assert isinstance(decode, Decode)
-    scheduler.handle(ParcelDecoded(decode.call, np.arange(len(decode.rows))))
+    scheduler.handle(BlockDecoded(decode.call, np.arange(len(decode.rows))))
     return runs(scheduler.next_actions())[0]
 
 
@@ -100,14 +100,14 @@ def test_the_source_stops_when_the_first_queue_is_full() -> None:
     assert scheduler.bytes_in_flight == 160
 
 
-def test_an_image_that_cannot_be_decoded_leaves_the_parcel_and_the_origins_show_it() -> None:
+def test_an_image_that_cannot_be_decoded_leaves_the_block_and_the_origins_show_it() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(7, np.arange(20, 28)))
     decode = only(scheduler.next_actions(), Decode)
-    scheduler.handle(ParcelDecoded(decode.call, np.array([1, 4])))
+    scheduler.handle(BlockDecoded(decode.call, np.array([1, 4])))
     run = only(scheduler.next_actions(), Run)
     assert run.rows.tolist() == [0, 1]
-    origins = scheduler.origins(run.parcel, run.rows)
+    origins = scheduler.origins(run.block, run.rows)
     assert origins.shards.tolist() == [7, 7]
     assert origins.rows.tolist() == [21, 24]
     assert scheduler.bytes_in_flight == 20
@@ -120,13 +120,13 @@ def test_copies_of_others_are_over_once_they_are_decoded() -> None:
     first, second = scheduler.next_actions()
     assert isinstance(first, Decode)
     assert isinstance(second, Decode)
-    scheduler.handle(ParcelDecoded(first.call, np.array([1, 4, 5]), np.array([0, 2])))
-    scheduler.handle(ParcelDecoded(second.call, np.array([3, 6]), np.array([0, 1])))
+    scheduler.handle(BlockDecoded(first.call, np.array([1, 4, 5]), np.array([0, 2])))
+    scheduler.handle(BlockDecoded(second.call, np.array([3, 6]), np.array([0, 1])))
     release, run = scheduler.next_actions()
     assert isinstance(release, Release)
     assert isinstance(run, Run)
     assert run.rows.tolist() == [1]
-    assert scheduler.origins(run.parcel, run.rows).rows.tolist() == [4]
+    assert scheduler.origins(run.block, run.rows).rows.tolist() == [4]
     assert scheduler.bytes_in_flight == 30, "all that was decoded is kept"
 
 
@@ -137,37 +137,37 @@ def test_a_partial_batch_runs_only_when_nothing_upstream_can_fill_it() -> None:
     assert isinstance(first, Decode)
     assert isinstance(second, Decode)
     scheduler.handle(SourceEnded())
-    scheduler.handle(ParcelDecoded(first.call, np.arange(8)))
+    scheduler.handle(BlockDecoded(first.call, np.arange(8)))
     run = only(scheduler.next_actions(), Run)
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(5)}))
-    assert scheduler.next_actions() == [], "the second parcel is still being decoded"
-    scheduler.handle(ParcelDecoded(second.call, np.arange(0)))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(5)}))
+    assert scheduler.next_actions() == [], "the second block is still being decoded"
+    scheduler.handle(BlockDecoded(second.call, np.arange(0)))
     assert [type(action) for action in scheduler.next_actions()] == [Release, Flush]
 
 
 def test_a_full_budget_of_waiting_images_is_flushed_instead_of_stalling() -> None:
     scheduler = started(Limits(8, 80, (Pool(1, 3, 10),)))
     run = running(scheduler, num_images=16)
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(7)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(7)}))
     only(scheduler.next_actions(), Flush)
 
 
-def test_forwarded_images_become_a_parcel_of_the_next_pool_with_their_origins() -> None:
+def test_forwarded_images_become_a_block_of_the_next_pool_with_their_origins() -> None:
     scheduler = started(TWO_POOLS)
     scheduler.handle(ShardArrived(3, np.arange(100, 116)))
     first, second = runs(decode_all(scheduler))
-    scheduler.handle(CallFinished(first.call, {first.parcel: np.arange(6)}))
-    pieces = ((first.parcel, np.array([6, 7])), (second.parcel, np.array([1])))
-    answered = {second.parcel: np.array([0, *range(2, 8)])}
+    scheduler.handle(CallFinished(first.call, {first.block: np.arange(6)}))
+    pieces = ((first.block, np.array([6, 7])), (second.block, np.array([1])))
+    answered = {second.block: np.array([0, *range(2, 8)])}
     scheduler.handle(CallFinished(second.call, answered, Forwarded(pieces, 60)))
     actions = scheduler.next_actions()
     (keep,) = [action for action in actions if isinstance(action, Keep)]
     assert keep.call == second.call
-    released = {action.parcel for action in actions if isinstance(action, Release)}
-    assert released == {first.parcel, second.parcel}
+    released = {action.block for action in actions if isinstance(action, Release)}
+    assert released == {first.block, second.block}
     (run,) = runs(actions)
-    assert (run.parcel, run.actor, run.rows.tolist()) == (keep.parcel, DEEP, [0, 1, 2])
-    assert scheduler.origins(keep.parcel, run.rows).rows.tolist() == [106, 107, 109]
+    assert (run.block, run.actor, run.rows.tolist()) == (keep.block, DEEP, [0, 1, 2])
+    assert scheduler.origins(keep.block, run.rows).rows.tolist() == [106, 107, 109]
     assert scheduler.bytes_in_flight == scheduler.load(1).queue_bytes == 60
 
 
@@ -179,7 +179,7 @@ def test_a_pool_gets_no_new_work_while_the_next_queue_has_no_room_for_what_it_ma
     assert len(given) == 2
     assert scheduler.load(1).kept_bytes == 320
     assert scheduler.load(0).images_waiting == 24
-    scheduler.handle(CallFinished(given[0].call, {given[0].parcel: np.arange(8)}))
+    scheduler.handle(CallFinished(given[0].call, {given[0].block: np.arange(8)}))
     assert len(runs(scheduler.next_actions())) == 1, "answers make room as well"
 
 
@@ -189,7 +189,7 @@ def test_a_second_call_to_an_actor_does_not_enter_a_queue_that_the_first_may_fil
     scheduler.handle(ShardArrived(0, np.arange(24)))
     (run,) = runs(decode_all(scheduler))
     assert scheduler.load(1).kept_bytes == 160
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(8)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(8)}))
     assert len(runs(scheduler.next_actions())) == 1
 
 
@@ -198,10 +198,10 @@ def test_a_full_queue_of_waiting_images_is_flushed_so_that_the_pool_before_goes_
     scheduler = started(limits)
     scheduler.handle(ShardArrived(0, np.arange(16)))
     (run,) = runs(decode_all(scheduler))
-    forwarded = Forwarded(((run.parcel, np.arange(8)),), 160)
+    forwarded = Forwarded(((run.block, np.arange(8)),), 160)
     scheduler.handle(CallFinished(run.call, {}, forwarded))
     (deep,) = runs(scheduler.next_actions())
-    scheduler.handle(CallFinished(deep.call, {deep.parcel: np.arange(3)}))
+    scheduler.handle(CallFinished(deep.call, {deep.block: np.arange(3)}))
     flush = only(scheduler.next_actions(), Flush)
     assert flush.actor == DEEP
 
@@ -210,14 +210,14 @@ def test_the_deeper_pool_is_flushed_only_after_the_pool_before_it_is_empty() -> 
     scheduler = started(TWO_POOLS)
     run = running(scheduler)
     scheduler.handle(SourceEnded())
-    scheduler.handle(CallFinished(run.call, {}, Forwarded(((run.parcel, np.arange(4)),), 80)))
+    scheduler.handle(CallFinished(run.call, {}, Forwarded(((run.block, np.arange(4)),), 80)))
     actions = scheduler.next_actions()
     (flush,) = [action for action in actions if isinstance(action, Flush)]
     assert flush.actor == FIRST
     (deep,) = runs(actions)
-    scheduler.handle(CallFinished(deep.call, {deep.parcel: np.arange(1)}))
+    scheduler.handle(CallFinished(deep.call, {deep.block: np.arange(1)}))
     assert scheduler.next_actions() == [], "the first pool may yet forward more"
-    scheduler.handle(CallFinished(flush.call, {run.parcel: np.arange(4, 8)}))
+    scheduler.handle(CallFinished(flush.call, {run.block: np.arange(4, 8)}))
     actions = scheduler.next_actions()
     assert [type(action) for action in actions] == [Release, Flush]
 
@@ -242,10 +242,10 @@ def test_a_draining_actor_gets_no_work_is_flushed_and_retires_once() -> None:
     scheduler.handle(ShardArrived(1, np.arange(8)))
     (other,) = runs(decode_all(scheduler))
     assert other.actor == FIRST + 1
-    scheduler.handle(CallFinished(run.call, {run.parcel: np.arange(5)}))
+    scheduler.handle(CallFinished(run.call, {run.block: np.arange(5)}))
     flush = only(scheduler.next_actions(), Flush)
     assert flush.actor == FIRST
-    scheduler.handle(CallFinished(flush.call, {run.parcel: np.arange(5, 8)}))
+    scheduler.handle(CallFinished(flush.call, {run.block: np.arange(5, 8)}))
     released, retired = scheduler.next_actions()
     assert isinstance(released, Release)
     assert retired == Retire(FIRST)
@@ -276,11 +276,11 @@ def test_an_image_answered_twice_is_a_bug_that_is_noticed() -> None:
     scheduler = started()
     run = running(scheduler)
     with pytest.raises(AssertionError, match="twice"):
-        scheduler.handle(CallFinished(run.call, {run.parcel: np.array([99])}))
+        scheduler.handle(CallFinished(run.call, {run.block: np.array([99])}))
     scheduler = started()
     run = running(scheduler)
     with pytest.raises(AssertionError, match="twice"):
-        scheduler.handle(CallFinished(run.call, {run.parcel: np.array([1, 1])}))
+        scheduler.handle(CallFinished(run.call, {run.block: np.array([1, 1])}))
 
 
 @pytest.mark.parametrize(

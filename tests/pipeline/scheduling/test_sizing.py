@@ -1,6 +1,6 @@
 """Sizes of pools: worked numbers, and a pool that is simulated second by second."""
 
-from pipeline.scheduling import PoolSizer, Seen, Size
+from pipeline.scheduling import PoolMetrics, PoolSizer, Size
 
 
 def seen(
@@ -14,9 +14,9 @@ def seen(
     is_starting: bool = False,
     is_full: bool = False,
     calls: int = 0,
-) -> Seen:
+) -> PoolMetrics:
     up = actors if ready is None else ready
-    return Seen(actors, up, is_starting, is_full, calls, images, busy_s, done, forwarded)
+    return PoolMetrics(actors, up, is_starting, is_full, calls, images, busy_s, done, forwarded)
 
 
 def test_a_busy_pool_gets_as_many_actors_as_do_its_backlog_in_half_a_minute() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.scheduling import Action, Event, Run, Scheduler, ShardArrived
-from pipeline.simulation import BrokenInvariant, Scenario
+from pipeline.simulation import BrokenInvariantError, Scenario
 from pipeline.simulation.accounts import Accounts
 from pipeline.simulation.invariants import Invariants
 from pipeline.simulation.world import World
@@ -83,12 +83,12 @@ def run(scheduler: Scheduler, scenario: Scenario = SCENARIO) -> None:
 def test_what_a_wrong_scheduler_does_is_noticed(
     make: Callable[..., Scheduler], message: str
 ) -> None:
-    with pytest.raises(BrokenInvariant, match=message):
+    with pytest.raises(BrokenInvariantError, match=message):
         run(make(SCENARIO.limits))
 
 
 def test_too_many_bytes_are_noticed() -> None:
-    with pytest.raises(BrokenInvariant, match=r"queue 0: \d+ bytes of 40000000"):
+    with pytest.raises(BrokenInvariantError, match=r"queue 0: \d+ bytes of 40000000"):
         run(Overspends(), SCENARIO.model_copy(update={"budget_gb": 0.04}))
 
 
@@ -96,14 +96,14 @@ def test_an_image_that_ends_twice_is_noticed_before_and_after_its_commit() -> No
     accounts = Accounts()
     accounts.list_shard(0, 4)
     accounts.end(0, np.array([1, 2]))
-    with pytest.raises(BrokenInvariant, match="ended twice"):
+    with pytest.raises(BrokenInvariantError, match="ended twice"):
         accounts.end(0, np.array([2]))
     accounts.commit()
-    with pytest.raises(BrokenInvariant, match="ended twice"):
+    with pytest.raises(BrokenInvariantError, match="ended twice"):
         accounts.end(0, np.array([1]))
     accounts.end(0, np.array([0, 3]))
     accounts.commit()
-    with pytest.raises(BrokenInvariant, match="ended twice"):
+    with pytest.raises(BrokenInvariantError, match="ended twice"):
         accounts.end(0, np.array([0]))
 
 

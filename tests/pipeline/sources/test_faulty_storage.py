@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-from pipeline.errors import ImageError, Reason, StorageDenied
+from pipeline.errors import ImageError, Reason, StorageDeniedError
 from pipeline.sources import Archive, SourceOptions, open_archive
-from pipeline.sources.retry_policy import Patience
+from pipeline.sources.retry_policy import RetryPolicy
 from pipeline.sources.s3 import S3Options
 from tests.faulty_proxy import KINDS, FaultyProxy, faulty_proxy
 from tests.s3 import TestStore
 
-QUICK = Patience(first_wait_s=0.01, longest_wait_s=0.1, silence_s=0.5)
+QUICK = RetryPolicy(first_wait_s=0.01, longest_wait_s=0.1, silence_s=0.5)
 
 
 def listed_and_fetched(archive: Archive) -> dict[str, bytes | ImageError]:
@@ -42,7 +42,7 @@ def test_what_fails_for_ever_is_a_dead_letter_that_says_how(
 ) -> None:
     bucket = s3.new_bucket()
     s3.put(bucket, {"a.jpg": bytes(50_000)})
-    patience = Patience(3, 0.01, 0.02, silence_s=0.3, min_bytes_per_s=100_000)
+    patience = RetryPolicy(3, 0.01, 0.02, silence_s=0.3, min_bytes_per_s=100_000)
     archive = open_archive([f"s3://{bucket}/"], SourceOptions(s3=S3Options(patience=patience)))
     images = list(archive.list_images())
     with faulty_proxy(FaultyProxy(s3.endpoint, 1.0, kinds=(kind,), patience_s=3)) as proxy:
@@ -66,10 +66,10 @@ def test_credentials_that_expire_in_the_middle_stop_the_job_at_once(
         assert set(archive.fetcher.fetch_all(images, 2**24)) == {b"x"}
         proxy.denial = code
         before = proxy.num_requests
-        with pytest.raises(StorageDenied, match=f"{bucket}.*{code}") as raised:
+        with pytest.raises(StorageDeniedError, match=f"{bucket}.*{code}") as raised:
             list(archive.fetcher.fetch_all(images, 2**24))
         assert proxy.num_requests - before < 100, "it must not go on asking"
-        with pytest.raises(StorageDenied, match=code):
+        with pytest.raises(StorageDeniedError, match=code):
             list(archive.list_images())
     assert "AKIA" not in str(raised.value)
 
@@ -86,7 +86,7 @@ def test_access_denied_to_one_object_is_its_own_and_to_all_stops_the_job(
         proxy.denial = "AccessDenied"
         few = list(archive.fetcher.fetch_all(images[:3], 2**24))
         assert all("access denied" in str(error) for error in few)
-        with pytest.raises(StorageDenied, match="may these credentials read the archive"):
+        with pytest.raises(StorageDeniedError, match="may these credentials read the archive"):
             list(archive.fetcher.fetch_all(images, 2**24))
         proxy.denial = None
         assert list(archive.fetcher.fetch_all(images, 2**24)) == [b"x"] * 60
@@ -122,7 +122,7 @@ def test_objects_that_may_be_listed_but_not_read_stop_the_job(
         archive = open_archive([f"s3://{bucket}/"])
         images = list(archive.list_images())
         proxy.denied_paths = {f"/{bucket}/{image.key}" for image in images}
-        with pytest.raises(StorageDenied, match="all others that were tried in s3://"):
+        with pytest.raises(StorageDeniedError, match="all others that were tried in s3://"):
             list(archive.fetcher.fetch_all(images, 2**24))
 
 
@@ -137,7 +137,7 @@ def test_rights_that_are_taken_away_in_the_middle_stop_the_job_after_a_thousand_
         images = list(archive.list_images())
         assert list(archive.fetcher.fetch_all(images, 2**24)) == [b"x"]
         proxy.denial = "AccessDenied"
-        with pytest.raises(StorageDenied, match="to 1000 images on end"):
+        with pytest.raises(StorageDeniedError, match="to 1000 images on end"):
             list(archive.fetcher.fetch_all(images * 1200, 2**24))
 
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import ImageError, UsageError
-from pipeline.sources.sharding import cut_shards
 from pipeline.sources import Archive, SourceOptions, open_archive
+from pipeline.sources.sharding import cut_shards
 from tests.s3 import TestStore
 
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from pipeline.errors import ImageError, StorageDenied, UsageError
+from pipeline.errors import ImageError, StorageDeniedError, UsageError
 from pipeline.sources import Archive, open_archive
 from tests.s3 import TestStore
 
@@ -64,7 +64,7 @@ def test_what_is_not_there_is_wrong_usage(s3: TestStore, text: str, word: str) -
 
 
 def test_a_bucket_that_does_not_exist_stops_with_its_name(s3: TestStore) -> None:
-    with pytest.raises(StorageDenied, match=r"s3://no-such-bucket-here: no such bucket"):
+    with pytest.raises(StorageDeniedError, match=r"s3://no-such-bucket-here: no such bucket"):
         list(open_archive(["s3://no-such-bucket-here/x/"]).list_images())
 
 
@@ -75,7 +75,7 @@ def test_without_credentials_the_job_stops_before_it_begins(
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
-    with pytest.raises(StorageDenied, match="no usable credentials"):
+    with pytest.raises(StorageDeniedError, match="no usable credentials"):
         list(open_archive([f"s3://{bucket}/"]).list_images())
 
 

@@ -1,0 +1,110 @@
+"""`dvt tag` from the command line, on real files, with a real Ray."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import dvt as dvt_package
+from dvt.device import inference_dtype
+from dvt.preprocess import normalise, pixels_to_unit
+from jobs.commands.tag import summary_lines
+from jobs.datasets import load_labelled
+from jobs.shapes import WrittenArchive
+from pipeline.output.metadata import Summary
+from pipeline.runtime.resource_plan import decode_settings
+from tests.command_line import SHAPES, dvt, rows
+
+PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"
+
+
+def test_labels_and_exits_equal_those_of_predict_image_by_image(
+    archive_5000: WrittenArchive, tmp_path: Path
+) -> None:
+    done = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    assert done.json["tagged"] == 5000
+    model = dvt_package.load_model("shapes")
+    pictures = load_labelled(str(archive_5000.images.parent), decode_settings(model.config))
+    dtype = inference_dtype(torch.device("cpu"))
+    images = normalise(pixels_to_unit(torch.from_numpy(pictures.pixels)), model.config.preprocess)
+    expected = model.to(dtype).predict(images.to(dtype))
+    got = rows(tmp_path / "out" / "tags", "SELECT * FROM t ORDER BY key")
+    # In bfloat16 a row's place in its batch may move a confidence by more than the last bit of a
+    # float32, and with it an exit that is on the edge.
+    allowed = 0 if dtype == torch.float32 else 10
+    exits = [row["exit_stage"] for row in got]
+    differ = {n for n, stage in enumerate(expected.exit_stages.tolist()) if stage != exits[n]}
+    differ |= {n for n, label in enumerate(expected.labels.tolist()) if label != got[n]["label_id"]}
+    assert len(differ) <= allowed
+    for number, confidence in enumerate(expected.confidences.tolist()):
+        if number not in differ:
+            tolerance = 1e-5 if dtype == torch.float32 else 0.02
+            assert got[number]["confidence"] == pytest.approx(confidence, abs=tolerance)
+    assert sum(done.json["exits"]) == 5000
+    assert min(done.json["exits"]) > 0, "all exits must be used, or this shows little"
+
+    again = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
+    assert again.json["skipped"] == 5000
+    assert again.json["tagged"] == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["tagged"] == 5000
+    assert summary["exits"] == done.json["exits"]
+
+
+def test_every_damaged_file_is_one_dead_letter_with_the_right_reason_and_the_rest_are_tags(
+    damaged_archive: WrittenArchive, tmp_path: Path
+) -> None:
+    done = dvt("tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    truth = pq.read_table(damaged_archive.truth).to_pylist()
+    expected = {r["key"]: r["expected_reason"] for r in truth if r["expected_reason"]}
+    letters = rows(tmp_path / "out" / "dead_letters")
+    assert {row["key"]: row["reason"] for row in letters} == expected
+    assert len(letters) == len(expected) == done.json["dead_letters"]
+    tagged = {row["key"]: row for row in rows(tmp_path / "out" / "tags")}
+    assert set(tagged) == {row["key"] for row in truth} - set(expected)
+    for row in truth:
+        if row["key"] in tagged:
+            tag = tagged[row["key"]]
+            assert (tag["width"], tag["height"]) == (row["width"], row["height"])
+            assert tag["top_labels"][0] == tag["label"]
+            assert len(tag["exit_confidences"]) == tag["exit_stage"]
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+
+    few = dvt(
+        "tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "few", "--max-errors", "2"
+    )
+    assert few.code == 3
+    assert "max-errors" in few.err.splitlines()[-1]
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photographs of ../shared/datasets")
+def test_real_photographs_are_all_tagged_and_a_second_run_adds_no_row(tmp_path: Path) -> None:
+    first = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
+    assert first.code == 0, first.err
+    assert (first.json["images"], first.json["tagged"]) == (200, 200)
+    second = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
+    assert second.json["skipped"] == 200
+    keys = [row["key"] for row in rows(tmp_path / "out" / "tags", "SELECT key FROM t")]
+    assert len(keys) == len(set(keys)) == 200
+
+
+@pytest.mark.parametrize(("exits", "line"), [((7, 3), "left at exits 1 to 2: 7 / 3"), ((10,), "")])
+def test_exits_are_counted_where_there_are_several(exits: tuple[int, ...], line: str) -> None:
+    summary = Summary(
+        images=10,
+        tagged=10,
+        dead_letters=0,
+        skipped=0,
+        exits=exits,
+        gmacs_per_image=2.0,
+        gmacs_full_depth=4.0,
+        seconds=1.0,
+        images_per_second=10.0,
+        out="out",
+    )
+    assert [text for text in summary_lines(summary) if "exits" in text] == ([line] if line else [])
+    assert any("50 % of the MACs saved" in text for text in summary_lines(summary))

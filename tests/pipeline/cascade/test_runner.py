@@ -1,0 +1,272 @@
+"""The cascade of one actor, run without Ray."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dvt import Calibration, Cascade, CascadeConfig
+from dvt.config import Preprocess, patch_grid
+from dvt.inference import StageExecutor, make_executor
+from dvt.preprocess import normalise, pixels_to_unit
+from pipeline.cascade.batches import Failure, Predictions
+from pipeline.cascade.runner import CascadeRunner
+
+BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def model() -> Cascade:
+    torch.manual_seed(0)
+    config = CascadeConfig(
+        name="tiny",
+        tokenizer="patch",
+        image_size=16,
+        grids=tuple(patch_grid(16, size) for size in (2, 3, 4)),
+        width=16,
+        depth=2,
+        num_heads=2,
+        num_classes=5,
+        preprocess=Preprocess(resize=16),
+    )
+    cascade = Cascade(config)
+    for parameter in cascade.parameters():  # untrained heads are never confident
+        parameter.data.normal_(std=0.5)
+    return cascade.eval()
+
+
+@pytest.fixture(scope="module")
+def pixels() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (101, 16, 16, 3), dtype=np.uint8)
+
+
+def run_in_pieces(
+    runner: CascadeRunner, pixels: NDArray[np.uint8], sizes: list[int]
+) -> tuple[list[Predictions], list[Failure]]:
+    answers: list[Predictions] = []
+    failures: list[Failure] = []
+    start = 0
+    for size in sizes:
+        stop = min(len(pixels), start + size)
+        runner.add(np.arange(start, stop), pixels[start:stop])
+        start = stop
+        part = runner.run_full()
+        answers, failures = answers + part[0], failures + part[1]
+    assert start == len(pixels)
+    assert all(count < BATCH for count in runner.waiting), "a full batch was left waiting"
+    part = runner.flush()
+    return answers + part[0], failures + part[1]
+
+
+def median_thresholds(model: Cascade, pixels: NDArray[np.uint8]) -> tuple[float, ...]:
+    """Thresholds that let about half of the images leave at each exit."""
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    with torch.inference_mode():
+        confidences = [logits.softmax(-1).amax(-1) for logits in model(images)]
+    return (float(confidences[0].median()), float(confidences[1].median()), float("-inf"))
+
+
+@pytest.mark.parametrize("sizes", [[101], [7] * 15, [1] * 101, [50, 3, 48]])
+def test_labels_exits_and_confidences_equal_those_of_predict(
+    model: Cascade, pixels: NDArray[np.uint8], sizes: list[int]
+) -> None:
+    thresholds = median_thresholds(model, pixels)
+    runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=3)
+    answers, failures = run_in_pieces(runner, pixels, sizes)
+    assert not failures
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    expected = model.predict(images, thresholds, batch_size=BATCH)
+    seen = 0
+    for answer in answers:
+        rows = answer.row_ids
+        seen += len(rows)
+        assert (expected.exit_stages[rows] == answer.exit_stage).all()
+        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[rows])
+        np.testing.assert_allclose(
+            answer.top_scores[:, 0], expected.confidences[rows], rtol=0, atol=1e-6
+        )
+        assert answer.exit_confidences.shape == (len(rows), answer.exit_stage)
+        np.testing.assert_array_equal(answer.exit_confidences[:, -1], answer.top_scores[:, 0])
+    assert seen == len(pixels)
+    assert sorted(np.concatenate([a.row_ids for a in answers])) == list(range(len(pixels)))
+    assert len({answer.exit_stage for answer in answers}) == 3, "the mix must use all exits"
+
+
+def test_thresholds_may_be_given_for_one_call_and_hold_for_no_other(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+    for thresholds, exit_stage in (((0.0, 0.0, float("-inf")), 1), (None, 3)):
+        runner.add(np.arange(len(pixels)), pixels)
+        answers = runner.run_full(thresholds)[0] + runner.flush(thresholds)[0]
+        assert {answer.exit_stage for answer in answers} == {exit_stage}
+
+
+def test_the_work_of_every_stage_is_counted_once(model: Cascade, pixels: NDArray[np.uint8]) -> None:
+    runner = CascadeRunner(make_executor(model), median_thresholds(model, pixels), BATCH, top_k=1)
+    answers, _ = run_in_pieces(runner, pixels, [7] * 15)
+    left = [sum(len(a.row_ids) for a in answers if a.exit_stage == exit_) for exit_ in (1, 2, 3)]
+    work = runner.take_work()
+    assert [stage.images for stage in work] == [101, 101 - left[0], left[2]]
+    assert [stage.went_on for stage in work] == [101 - left[0], left[2], 0]
+    assert all(stage.seconds > 0 for stage in work)
+    assert [stage.images for stage in runner.take_work()] == [0, 0, 0]
+
+
+def test_an_image_on_which_a_stage_raises_fails_alone(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    poisoned = pixels[:40].copy()
+    poisoned[13] = 255
+    poison = normalise(pixels_to_unit(torch.from_numpy(poisoned[13:14])), model.config.preprocess)
+
+    def raise_on_poison(_stage: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if (inputs[0] == poison).flatten(1).all(dim=1).any():
+            raise RuntimeError("no kernel for this image")
+
+    hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
+    try:
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        answers, failures = run_in_pieces(runner, poisoned, [40])
+    finally:
+        hook.remove()
+    assert [failure.row_id for failure in failures] == [13]
+    assert "no kernel for this image" in failures[0].detail
+    answered = sorted(np.concatenate([answer.row_ids for answer in answers]).tolist())
+    assert answered == [row_id for row_id in range(40) if row_id != 13]
+
+
+def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    def refuse_more_than_two(_stage: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+
+    hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
+    try:
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        answers, failures = run_in_pieces(runner, pixels[:21], [21])
+    finally:
+        hook.remove()
+    assert not failures
+    answered = sorted(np.concatenate([answer.row_ids for answer in answers]).tolist())
+    assert answered == list(range(21))
+
+
+def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    head = model.stages[0].head
+    assert isinstance(head, torch.nn.Linear)
+    before = head.weight.clone(), head.bias.clone()
+    try:
+        head.weight.data.zero_()
+        head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
+        runner = CascadeRunner(make_executor(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
+        answers, _ = run_in_pieces(runner, pixels[:BATCH], [BATCH])
+        images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
+        expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
+    finally:
+        head.weight.data.copy_(before[0])
+        head.bias.data.copy_(before[1])
+    (answer,) = answers
+    np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels)
+    assert all(sorted(row) == list(range(5)) for row in answer.top_label_ids.tolist())
+
+
+def test_deeper_stages_run_full_batches_of_joined_survivors(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    runs = [0, 0, 0]
+    thresholds = median_thresholds(model, pixels)
+
+    def count(index: int) -> None:
+        runs[index] += 1
+
+    hooks = [
+        stage.register_forward_pre_hook(lambda *_, index=index: count(index))
+        for index, stage in enumerate(model.stages)
+    ]
+    try:
+        runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=1)
+        answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    reached = [sum(len(a.row_ids) for a in answers if a.exit_stage > stage) for stage in range(3)]
+    assert runs == [-(-count // BATCH) for count in reached]
+
+
+def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    config = model.config.with_changes(grids=model.config.grids[-1:])
+    static = Cascade(config, calibration=Calibration(thresholds=())).eval()
+    runner = CascadeRunner(make_executor(static), static.thresholds(), BATCH, top_k=3)
+    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    assert not failures
+    assert {answer.exit_stage for answer in answers} == {1}
+    row_ids = np.concatenate([answer.row_ids for answer in answers])
+    labels = np.concatenate([answer.top_label_ids[:, 0] for answer in answers])
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), config.preprocess)
+    expected = static.predict(images, batch_size=BATCH)
+    np.testing.assert_array_equal(np.sort(row_ids), np.arange(len(pixels)))
+    np.testing.assert_array_equal(labels, expected.labels[row_ids])
+
+
+def test_a_failing_device_is_no_images_fault(model: Cascade, pixels: NDArray[np.uint8]) -> None:
+    """After such an error every call fails; images must not be buried one by one."""
+
+    def fail(_stage: torch.nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    hook = model.stages[1].register_forward_pre_hook(fail)
+    try:
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            run_in_pieces(runner, pixels[:21], [21])
+    finally:
+        hook.remove()
+
+
+def test_images_that_find_no_memory_on_the_device_come_in_smaller_batches(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    class FullDevice(StageExecutor):
+        refusals = 3
+
+        def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
+            self.refusals -= 1
+            if self.refusals in (1, 0):
+                raise torch.OutOfMemoryError("out of memory")
+            return super().upload(pixels_nSS3)
+
+    executor = FullDevice(model, torch.device("cpu"), torch.float32)
+    runner = CascadeRunner(executor, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+    runner.add(np.arange(30), pixels[:30])
+    assert sum(runner.waiting) == 30
+    parts = [runner.run_full(), runner.flush()]
+    assert executor.refusals < 0
+    answered = [answer.row_ids for answers, _ in parts for answer in answers]
+    assert sorted(np.concatenate(answered).tolist()) == list(range(30))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_graphs_the_runner_answers_like_predict(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    thresholds = median_thresholds(model, pixels)
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    expected = model.predict(images, thresholds[:-1], batch_size=BATCH)
+    twin = copy.deepcopy(model)
+    runner = CascadeRunner(make_executor(twin, torch.device("cuda")), thresholds, BATCH, top_k=1)
+    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    assert not failures
+    for answer in answers:
+        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[answer.row_ids])
+        assert (expected.exit_stages[answer.row_ids] == answer.exit_stage).all()

@@ -1,0 +1,94 @@
+"""The join of listing and table, against looking everything up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.key_lookup import CommittedRows
+from pipeline.records import TAGS_SCHEMA
+from tests.pipeline.output.tables import tables_in
+
+
+def commit(table: OutputTable, keys: list[str]) -> None:
+    rows = [{"key": key, "exit_stage": 1 + len(key) % 3, "etag": f"e{key}"} for key in keys]
+    table.commit([table.writer.write(pa.Table.from_pylist(rows, schema=TAGS_SCHEMA))], 0.0)
+
+
+def expected(committed: set[str], asked: list[str]) -> dict[str, tuple[int, str]]:
+    return {key: (1 + len(key) % 3, f"e{key}") for key in asked if key in committed}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_in_any_order_it_finds_what_is_committed(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    universe = [f"k{n:03d}" + "é" * (n % 3) for n in range(60)]
+    files = data.draw(st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=5))
+    tags, _, _ = tables_in(tmp_path_factory.mktemp("t"), 1)
+    committed: set[str] = set()
+    for keys in files:
+        if new := sorted(keys - committed):
+            commit(tags, new)
+            committed |= keys
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.output.key_lookup._BATCH_ROWS", data.draw(st.integers(1, 9)))
+        patch.setattr(
+            "pipeline.output.key_lookup._WINDOW_ROWS", data.draw(st.sampled_from([2, 99]))
+        )
+        rows = CommittedRows(tags, ["exit_stage", "etag"])
+        for asked in data.draw(
+            st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=20)
+        ):
+            assert rows.of(list(asked)) == expected(committed, list(asked))
+
+
+def test_a_listing_in_order_reads_each_file_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags, _, _ = tables_in(tmp_path, 1)
+    keys = [f"{n:05d}" for n in range(4000)]
+    for part in range(8):
+        commit(tags, keys[part::8])  # each file spans all keys
+    opened: list[str] = []
+    batches = CommittedRows._batches
+
+    def counted(self: CommittedRows, name: str, first: str) -> Iterator[pa.Table]:
+        opened.append(name)
+        return batches(self, name, first)
+
+    monkeypatch.setattr(CommittedRows, "_batches", counted)
+    rows = CommittedRows(tags, ["exit_stage", "etag"])
+    for start in range(0, 4000, 100):
+        assert len(rows.of(keys[start : start + 100])) == 100
+    assert len(opened) == 8
+
+
+def test_files_of_somebody_else_need_not_be_sorted(tmp_path: Path) -> None:
+    tags, _, _ = tables_in(tmp_path, 1)
+    keys = [f"{n:03d}" for n in np.random.default_rng(3).permutation(300)]
+    for part in range(3):
+        commit(tags, keys[part::3])
+    DeltaTable(tags.place.uri).optimize.compact()
+    tags, _, _ = tables_in(tmp_path, 2)
+    rows = CommittedRows(tags, ["exit_stage", "etag"])
+    for start in range(0, 300, 50):
+        asked = [f"{n:03d}" for n in range(start, start + 50)]
+        assert rows.of(asked) == expected(set(keys), asked)
+
+
+def test_files_that_another_program_wrote_anew_are_read_as_well(tmp_path: Path) -> None:
+    tags, _, _ = tables_in(tmp_path, 1)
+    commit(tags, ["b", "a"])
+    DeltaTable(tmp_path / "tags").update({"uri": "'elsewhere'"})
+    tags, _, _ = tables_in(tmp_path, 2)
+    assert CommittedRows(tags, ["exit_stage", "etag"]).of(["a", "b"]) == expected(
+        {"a", "b"}, ["a", "b"]
+    )

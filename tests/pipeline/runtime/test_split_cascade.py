@@ -1,0 +1,95 @@
+"""Stages divided over several runners, as over the actors of several pools, without Ray."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dvt import Cascade
+from dvt.inference import make_executor
+from pipeline.cascade.batches import Predictions
+from pipeline.cascade.runner import CascadeRunner
+from tests.pipeline.cascade.test_runner import BATCH, median_thresholds, model, pixels
+
+__all__ = ["model", "pixels"]  # fixtures
+
+
+def run_split(
+    model: Cascade,
+    pixels: NDArray[np.uint8],
+    split: list[tuple[int, int]],
+    runners_per_pool: int = 1,
+) -> list[Predictions]:
+    """Everything through a chain of pools; each hands its full batches on at once."""
+    thresholds = median_thresholds(model, pixels)
+    executor = make_executor(model)
+    pools = [
+        [
+            CascadeRunner(executor, thresholds, BATCH, 3, stages, "float32")
+            for _ in range(runners_per_pool)
+        ]
+        for stages in split
+    ]
+    answers: list[Predictions] = []
+    handed_on = 0
+    for turn, start in enumerate(range(0, len(pixels), 10)):
+        row_ids = np.arange(start, min(start + 10, len(pixels)))
+        pools[0][turn % runners_per_pool].add(row_ids, pixels[row_ids])
+        for number, pool in enumerate(pools):
+            for runner in pool:
+                answers += runner.run_full()[0]
+                for hard in runner.take_forwarded():
+                    assert len(hard) == BATCH, "hard images travel in full batches"
+                    pools[number + 1][handed_on % runners_per_pool].add_hard(hard)
+                    handed_on += 1
+    for number, pool in enumerate(pools):
+        for runner in pool:
+            answers += runner.flush()[0]
+            for hard in runner.take_forwarded():
+                pools[number + 1][0].add_hard(hard)
+    return answers
+
+
+def by_ticket(answers: list[Predictions]) -> dict[int, tuple[object, ...]]:
+    rows: dict[int, tuple[object, ...]] = {}
+    for answer in answers:
+        for row, row_id in enumerate(answer.row_ids.tolist()):
+            assert row_id not in rows, "answered twice"
+            rows[row_id] = (
+                answer.exit_stage,
+                tuple(answer.top_label_ids[row].tolist()),
+                tuple(answer.exit_confidences[row].tolist()),
+            )
+    return rows
+
+
+@pytest.mark.parametrize("split", [[(1, 1), (2, 3)], [(1, 2), (3, 3)], [(1, 1), (2, 2), (3, 3)]])
+@pytest.mark.parametrize("runners", [1, 2])
+def test_all_splits_give_identical_answers(
+    model: Cascade, pixels: NDArray[np.uint8], split: list[tuple[int, int]], runners: int
+) -> None:
+    whole = by_ticket(run_split(model, pixels, [(1, 3)]))
+    assert len(whole) == len(pixels)
+    assert {stage for stage, _, _ in whole.values()} == {1, 2, 3}
+    assert by_ticket(run_split(model, pixels, split, runners)) == whole
+
+
+def test_a_batch_for_which_the_processor_has_no_memory_is_halved(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    """A real allocation that fails; torch has no type of its own for that error."""
+
+    def ask_for_too_much(_stage: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > 2:
+            torch.empty(2**56, dtype=torch.uint8)
+
+    hook = model.stages[1].register_forward_pre_hook(ask_for_too_much)
+    try:
+        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner.add(np.arange(21), pixels[:21])
+        answers, failures = runner.flush()
+    finally:
+        hook.remove()
+    assert not failures
+    assert runner.batch_size == 2
+    assert sorted(by_ticket(answers)) == list(range(21))
