@@ -20,8 +20,8 @@ from dvt.calibration import (
 )
 from dvt.exits import FULL_DEPTH
 from jobs.calibration.thresholds_file import Asked, CalibratedModel, Figures, ThresholdsFile
-from jobs.units import percent
 from pipeline.errors import UsageError
+from pipeline.units import percent
 
 __all__ = ["calibrate", "check_allows", "figures_of"]
 

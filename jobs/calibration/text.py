@@ -2,7 +2,7 @@
 
 from dvt.calibration import Certificate, most_failures
 from jobs.calibration.thresholds_file import Figures, ThresholdsFile
-from jobs.units import cost_text, percent
+from pipeline.units import cost_text, percent
 
 __all__ = ["calibration_lines", "certified_text", "promise"]
 

@@ -15,8 +15,8 @@ from jobs.calibration.fit import check_allows
 from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.thresholds import DEFAULT_DELTA, warn_of_other_precision
 from jobs.calibration.thresholds_file import CalibratedModel
-from jobs.units import percent
 from pipeline.errors import UsageError
+from pipeline.units import percent
 
 __all__ = ["ThresholdSchedule", "found_ladder", "load_threshold_schedule"]
 

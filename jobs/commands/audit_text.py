@@ -1,7 +1,7 @@
 """What an audit found, in one line for a person."""
 
-from jobs.units import cost_text
 from pipeline.audit.summary import AuditSummary
+from pipeline.units import cost_text
 
 __all__ = ["audit_line"]
 

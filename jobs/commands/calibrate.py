@@ -27,9 +27,9 @@ from jobs.datasets import (
 from jobs.evaluation.exit_record import record_held_out
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.units import Gmacs, Mix, Share
 from pipeline.errors import UsageError
 from pipeline.runtime.resource_plan import decode_settings
+from pipeline.units import Gmacs, Mix, Share
 
 __all__ = ["CalibrateJob", "command", "run_calibrate"]
 

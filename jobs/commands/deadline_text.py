@@ -2,9 +2,9 @@
 
 import logging
 
-from jobs.units import duration_text
 from pipeline.output.metadata import Summary
 from pipeline.output.thresholds_text import thresholds_text
+from pipeline.units import duration_text
 
 __all__ = ["deadline_lines"]
 

@@ -7,9 +7,9 @@ from pydantic import BeforeValidator, Field
 from jobs.commands.tag import summary_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.units import CountOrShare
 from pipeline.errors import Reason
 from pipeline.job import retry_dead_letters
+from pipeline.units import CountOrShare
 
 __all__ = ["RetryJob", "command", "run_retry"]
 

@@ -13,16 +13,6 @@ from jobs.commands.audit_text import audit_line
 from jobs.commands.deadline_text import deadline_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
-from jobs.units import (
-    Bytes,
-    CountOrShare,
-    Gmacs,
-    Pixels,
-    Portion,
-    Seconds,
-    Share,
-    cost_text,
-)
 from pipeline.deadline.policy import DeadlineSettings
 from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
 from pipeline.job import tag_archive
@@ -32,6 +22,16 @@ from pipeline.settings import TagSettings
 from pipeline.sources import SourceOptions
 from pipeline.sources.opening import InputFormat
 from pipeline.sources.s3 import S3Options
+from pipeline.units import (
+    Bytes,
+    CountOrShare,
+    Gmacs,
+    Pixels,
+    Portion,
+    Seconds,
+    Share,
+    cost_text,
+)
 
 _TOLERATED = 1.1
 

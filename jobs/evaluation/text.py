@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.evaluation.evaluation import Evaluation
-from jobs.units import cost_text
+from pipeline.units import cost_text
 
 __all__ = ["CURVE_TITLES", "evaluation_lines"]
 

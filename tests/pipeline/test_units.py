@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from jobs.units import (
+from pipeline.units import (
     Bytes,
     CountOrShare,
     Gmacs,

@@ -1,4 +1,7 @@
-"""Amounts as people write them: `1.2G`, `1%`, `60/25/15`. One place for all commands."""
+"""Quantities as people write them: `1.2G`, `1%`, `256MiB`, `60/25/15`, and as text again.
+
+Each type parses text and accepts its own values unchanged, so that stored settings validate again.
+"""
 
 import re
 from typing import Annotated
@@ -19,26 +22,25 @@ __all__ = [
     "percent",
 ]
 
-_UNITS = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
-_COST = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMGT])(?:MACs?)?", re.IGNORECASE)
-
-
-_BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-_SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]I?|)B?", re.IGNORECASE)
-_PIXELS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([KMG]?)(?:P|PIXELS)?", re.IGNORECASE)
-_MOST = 2**40
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_COST = re.compile(rf"{_NUMBER}\s*([KMGT])(?:MACs?)?", re.IGNORECASE)
+_GMACS_OF_UNIT = {"K": 1e-6, "M": 1e-3, "G": 1.0, "T": 1e3}
+_SIZE = re.compile(rf"{_NUMBER}\s*([KMG]I?|)B?", re.IGNORECASE)
+_PIXELS = re.compile(rf"{_NUMBER}\s*([KMG]?)(?:P|PIXELS)?", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+_MAX_AMOUNT = 2**40
 _DURATION = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?", re.IGNORECASE
 )
-_PARTS_S = (86400, 3600, 60, 1)
-_MOST_S = 365 * 86400
+_SECONDS_OF_UNIT = (86400, 3600, 60, 1)
+_MAX_SECONDS = 365 * 86400
 
 
 def _gmacs(value: object) -> float | None:
     if value is None:
         return None
     match = _COST.fullmatch(str(value).strip())
-    gmacs = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
+    gmacs = float(match[1]) * _GMACS_OF_UNIT[match[2].upper()] if match else 0.0
     if gmacs <= 0:
         raise ValueError("must be a mean cost per image in MACs, such as 1.2G or 300M")
     return gmacs
@@ -47,39 +49,42 @@ def _gmacs(value: object) -> float | None:
 def _share(value: object) -> float | None:
     if value is None:
         return None
-    text = str(value).strip()
-    try:
-        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        share = 0.0
+    share = _fraction(value)
     if not 0 < share < 1:
         raise ValueError("must be a share between 0 and 100 %, such as 1%")
     return share
 
 
 def _portion(value: object) -> float | None:
-    # 100 % only with its sign: a bare 1 may be meant as 1 %.
-    if str(value).strip().replace(" ", "") in ("100%", "100.0%"):
-        return 1.0
+    if value is None:
+        return None
+    share = _fraction(value)
+    # A bare 1 could mean 1 %; the float 1.0 is a parsed 100%.
+    is_clear = share < 1 or isinstance(value, float) or str(value).strip().endswith("%")
+    if not 0 < share <= 1 or not is_clear:
+        raise ValueError("must be a share above 0 and at most 100%, such as 1%")
+    return share
+
+
+def _fraction(value: object) -> float:
+    """A share from `1%`, `0.01` or a number; NaN if it is none of these."""
+    text = str(value).strip()
     try:
-        return _share(value)
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
-        raise ValueError("must be a share above 0 and at most 100%, such as 1%") from None
+        return float("nan")
 
 
 def _count_or_share(value: object) -> int | float | None:
     if value is None:
         return None
     text = str(value).strip()
-    try:
-        if text.endswith("%"):
-            share = float(text[:-1]) / 100
-            if 0 <= share <= 1:
-                return share
-        elif int(text) >= 0:
-            return int(text)
-    except ValueError:
-        pass
+    if isinstance(value, float) or text.endswith("%"):
+        share = _fraction(value)
+        if 0 <= share <= 1:
+            return share
+    elif text.isdecimal():
+        return int(text)
     raise ValueError("must be a number of images or a share such as 1%")
 
 
@@ -93,8 +98,8 @@ def _pixels(value: object) -> int:
 
 def _amount(value: object, pattern: re.Pattern[str], what: str) -> int:
     match = pattern.fullmatch(str(value).strip())
-    amount = round(float(match[1]) * _BYTES[match[2].upper()]) if match else 0
-    if not 1 <= amount <= _MOST:
+    amount = round(float(match[1]) * _FACTORS[match[2].upper()]) if match else 0
+    if not 1 <= amount <= _MAX_AMOUNT:
         raise ValueError(f"must be {what}")
     return amount
 
@@ -103,11 +108,11 @@ def _seconds(value: object) -> float | None:
     if value is None:
         return None
     match = _DURATION.fullmatch("".join(str(value).split()))
-    parts = match.groups() if match else ()
+    parts = match.groups() if match else (None,) * len(_SECONDS_OF_UNIT)
     seconds = sum(
-        float(part or 0) * unit for part, unit in zip(parts, _PARTS_S[: len(parts)], strict=True)
+        float(part or 0) * unit for part, unit in zip(parts, _SECONDS_OF_UNIT, strict=True)
     )
-    if not 0 < seconds <= _MOST_S:
+    if not 0 < seconds <= _MAX_SECONDS:
         raise ValueError("must be a time such as 90s, 45m, 2h or 1h30m, at most 365d")
     return seconds
 
@@ -126,27 +131,42 @@ def _mix(value: object) -> tuple[float, ...] | None:
 
 
 Gmacs = Annotated[float | None, BeforeValidator(_gmacs)]
+"""Mean cost of an image in GMACs, from text such as `1.2G` or `300M`."""
+
 Share = Annotated[float | None, BeforeValidator(_share)]
+"""A share above 0 and below 1, from text such as `1%` or `0.01`."""
+
 Portion = Annotated[float | None, BeforeValidator(_portion)]
+"""A share above 0 and at most 1; all is written `100%`, not `1`."""
+
 CountOrShare = Annotated[int | float | None, BeforeValidator(_count_or_share)]
+"""A number of images (int), or a share of them (float) from text such as `1%`."""
+
 Bytes = Annotated[int, BeforeValidator(_bytes)]
+"""Bytes, from text such as `256MiB` or `1.5GB`."""
+
 Pixels = Annotated[int, BeforeValidator(_pixels)]
+"""Pixels, from text such as `200M`."""
+
 Seconds = Annotated[float | None, BeforeValidator(_seconds)]
+"""Seconds, from text such as `90s`, `45m` or `1h30m`."""
+
 Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
+"""Shares of the images, one for each exit, scaled to sum to 1, from text such as `60/25/15`."""
 
 
 def cost_text(gmacs: float) -> str:
-    """A cost for a person; small ones in MMACs."""
+    """A cost in GMACs, or in MMACs below 0.1 GMACs."""
     return f"{gmacs:.2f} GMACs" if gmacs >= 0.1 else f"{1000 * gmacs:.4g} MMACs"
 
 
 def percent(share: float) -> str:
-    """A share for a person, without needless digits."""
+    """A share in percent with up to four significant digits: `1 %`."""
     return f"{100 * share:.4g} %"
 
 
 def duration_text(seconds: float) -> str:
-    """A time for a person: `50.3s`, `1m05s`, `2h00m`."""
+    """A duration: `50.3s`, `1m05s`, `2h00m`."""
     if seconds < 59.95:
         return f"{seconds:.1f}s".replace(".0s", "s")
     minutes, rest = divmod(round(seconds), 60)
