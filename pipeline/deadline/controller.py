@@ -186,13 +186,13 @@ class DeadlineController:
                     for stage, number in enumerate(stages, start=first - 1):
                         inside[stage] += number
             # What an actor told is out of date once it is lost.
-            share = min(1.0, load.images_held / max(1, sum(inside)))
+            share = min(1.0, load.held_images / max(1, sum(inside)))
             for stage in range(first, num_stages):
                 waiting[stage] += round(share * inside[stage])
             if pool:
-                arriving = load.images_held - round(share * sum(inside))
+                arriving = load.held_images - round(share * sum(inside))
                 waiting[first - 1] += (
-                    load.images_waiting + load.quarantined_images + max(0, arriving)
+                    load.queued_images + load.quarantined_images + max(0, arriving)
                 )
                 waiting[first - 1] += round(share * inside[first - 1])
         waiting[0] = 0

@@ -19,12 +19,12 @@ from pipeline.scheduling import (
     ActorAdded,
     ActorDraining,
     ActorLost,
+    ActorRange,
     ActorReady,
     ActorRemoved,
+    Autoscaler,
     PoolMetrics,
-    PoolSizer,
     Scheduler,
-    Size,
 )
 
 __all__ = ["ActorPools"]
@@ -62,8 +62,8 @@ class ActorPools:
         self._of_number: dict[int, SupervisedActor] = {}
         self._leaving: set[SupervisedActor] = set()
         self._draining = DrainingNodes()
-        sizes = tuple(Size(spec.fewest, spec.most) for spec in specs.pools)
-        self._sizer = PoolSizer(sizes)
+        sizes = tuple(ActorRange(spec.fewest, spec.most) for spec in specs.pools)
+        self._sizer = Autoscaler(sizes)
         self._is_sized = any(size.most > size.fewest for size in sizes)
         self._sized_s = time.monotonic()
         self._work = [[0.0, 0, 0] for _ in specs.pools]  # busy seconds, images done, forwarded
@@ -152,7 +152,7 @@ class ActorPools:
         is_preempted = worker.node in self._draining.names()
         counts = counts and not is_preempted
         pool = self._pool_of_kind[worker.kind]
-        images, blocks = self._scheduler.holding(worker.number)
+        images, blocks = self._scheduler.held_by(worker.number)
         suspects = self._scheduler.load(pool).quarantined_images
         logger.warning(
             "lost %s (%s): %d images in %d blocks go to others%s",
@@ -226,9 +226,10 @@ class ActorPools:
             num_actors=len(staying),
             num_ready=sum(worker.is_up for worker in staying),
             is_starting=any(worker.is_starting for worker in staying),
-            is_full=load.queue_bytes + load.kept_bytes >= _FULL * self._scheduler.queue_bytes[pool],
+            is_full=load.queue_bytes + load.reserved_bytes
+            >= _FULL * self._scheduler.queue_bytes[pool],
             num_calls=load.num_calls,
-            images=load.images_waiting + load.images_held,
+            num_images=load.queued_images + load.held_images,
             busy_s=busy_s,
             num_done=int(num_done),
             num_forwarded=int(num_forwarded),

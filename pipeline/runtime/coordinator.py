@@ -249,7 +249,7 @@ class Coordinator:
         self._scheduler.handle(BlockDecoded(call, decoded, over))
 
     def _on_answers(self, call: int, actor: int, table: Any, hard: Any, result: CallResult) -> None:
-        assert self._scheduler.is_open(call), "answers from before a loss are dropped with it"
+        assert self._scheduler.is_in_flight(call), "answers from before a loss are dropped with it"
         pool = self._actor_pools.note_work(actor, result)
         if self._deadline is not None:
             self._deadline.note(call, actor, pool, result.work, result.waiting)

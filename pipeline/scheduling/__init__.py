@@ -1,4 +1,4 @@
-"""The scheduler and the words in which it is spoken to."""
+"""The pure scheduler: `Scheduler`, its events and actions. Start reading at `scheduler.py`."""
 
 from pipeline.scheduling.actions import (
     Action,
@@ -10,7 +10,8 @@ from pipeline.scheduling.actions import (
     Retire,
     Run,
 )
-from pipeline.scheduling.blocks import Origins
+from pipeline.scheduling.autoscaler import ActorRange, Autoscaler, PoolMetrics
+from pipeline.scheduling.blocks import Origins, Rows
 from pipeline.scheduling.events import (
     ActorAdded,
     ActorDraining,
@@ -22,14 +23,12 @@ from pipeline.scheduling.events import (
     Event,
     Forwarded,
     ObjectLost,
-    Rows,
     ShardArrived,
     SourceEnded,
 )
 from pipeline.scheduling.limits import DECODERS, Limits, Pool
-from pipeline.scheduling.load import PoolLoad
 from pipeline.scheduling.scheduler import Scheduler
-from pipeline.scheduling.sizing import PoolMetrics, PoolSizer, Size
+from pipeline.scheduling.state import PoolLoad
 
 __all__ = [
     "DECODERS",
@@ -37,8 +36,10 @@ __all__ = [
     "ActorAdded",
     "ActorDraining",
     "ActorLost",
+    "ActorRange",
     "ActorReady",
     "ActorRemoved",
+    "Autoscaler",
     "BlockDecoded",
     "CallFinished",
     "Decode",
@@ -53,13 +54,11 @@ __all__ = [
     "Pool",
     "PoolLoad",
     "PoolMetrics",
-    "PoolSizer",
     "Release",
     "Retire",
     "Rows",
     "Run",
     "Scheduler",
     "ShardArrived",
-    "Size",
     "SourceEnded",
 ]

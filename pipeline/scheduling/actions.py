@@ -1,15 +1,18 @@
-"""What the scheduler answers: plain data, no behaviour. Numbers and rows are those of `events`."""
+"""Actions: what the scheduler asks the coordinator to do. Plain data, no behaviour.
+
+Numbers and rows are those of `events`.
+"""
 
 from dataclasses import dataclass
 
-from pipeline.scheduling.events import Rows
+from pipeline.scheduling.blocks import Rows
 
 __all__ = ["Action", "Decode", "Flush", "GiveUp", "Keep", "Release", "Retire", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Let a decoder fetch and decode these rows of a shard; they become this block."""
+    """Fetch and decode rows of a shard on a decoder; the result is the data of the block."""
 
     call: int
     actor: int
@@ -20,7 +23,7 @@ class Decode:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Give these rows of a block's data to an actor."""
+    """Pass rows of a block's data to an actor."""
 
     call: int
     actor: int
@@ -30,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Let an actor run its partial batches and hand over all it holds."""
+    """Make an actor run its partial batches, until it holds nothing."""
 
     call: int
     actor: int
@@ -38,7 +41,7 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What this finished call forwarded is the data of this block, a new one."""
+    """Keep what a finished call forwarded as the data of a new block."""
 
     block: int
     call: int
@@ -46,19 +49,19 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Forget a block and its data."""
+    """Drop a block and its data."""
 
     block: int
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """An image that kills whatever holds it, found by halving; it becomes a dead letter.
+    """Record a dead letter: this image kills every actor that holds it.
 
     Attributes:
-        shard: where it is from.
+        shard: the image is of.
         row: its position in the shard.
-        attempts: losses that it was part of.
+        attempts: losses it was part of.
         pool: position of the pool whose actor it killed last, or `DECODERS`.
     """
 
@@ -70,7 +73,7 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """A draining actor has nothing left and gets nothing more; told once."""
+    """End a draining actor: it holds nothing and gets nothing more. Sent once."""
 
     actor: int
 

@@ -1,26 +1,40 @@
-"""Blocks: images that share one object, and where each of them is from.
+"""Blocks: images that share one object, and where each of them comes from.
 
-A block's data comes from a decoder (images of one shard) or from an actor (hard images of many).
-Its images are scheduled together, as one *part*; only the search for an image that kills actors
-divides a block into several.
+A decoder makes a block of images of one shard; an actor that forwards images makes one of images
+of many shards. A block is scheduled whole, as one slice of all its rows. Only the search for an
+image that kills actors cuts it into several slices.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.scheduling.events import Rows
+__all__ = ["Block", "BlockSlice", "Origins", "Rows"]
 
-__all__ = ["Block", "BlockSlice", "Origins"]
+Rows = NDArray[np.int64]
+"""Positions [n], in a shard's list of images or in a block's data."""
 
 
 class Origins(NamedTuple):
-    """Where images are from: shards [n] and positions therein [n]."""
+    """Where images come from: their shards [n] and their rows in these [n]."""
 
     shards: Rows
     rows: Rows
+
+    def take(self, selected: Rows | NDArray[np.bool_]) -> "Origins":
+        """Some of the images, by position or by mask."""
+        return Origins(self.shards[selected], self.rows[selected])
+
+    @classmethod
+    def join(cls, groups: "Sequence[Origins]") -> "Origins":
+        """Several groups of images, in their order."""
+        return cls(
+            np.concatenate([group.shards for group in groups]),
+            np.concatenate([group.rows for group in groups]),
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -28,13 +42,13 @@ class Block:
     """Images that share one object.
 
     Attributes:
-        number: of the block.
-        pool: position of the pool that it waits for or is held by, `DECODERS` before decoding.
+        number: identifies the block.
+        pool: position of the pool that processes it, `DECODERS` before decoding.
         origins: of all its rows.
-        num_bytes: of its data, or kept for it.
-        node: that holds its data, if known.
-        has_data: its data exists; False before decoding, and once it is lost.
-        parts: those with open rows.
+        num_bytes: size of its data, or the size reserved while it is being decoded.
+        node: where its data is, if known.
+        has_data: False before decoding and after the data was lost.
+        slices: those with pending rows.
     """
 
     number: int
@@ -43,68 +57,70 @@ class Block:
     num_bytes: int = 0
     node: str | None = None
     has_data: bool = False
-    parts: set["BlockSlice"] = field(default_factory=set)
+    slices: set["BlockSlice"] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)
 class BlockSlice:
-    """Images of a block that are scheduled together.
+    """Rows of a block that are scheduled together.
 
     Attributes:
-        block: theirs.
-        is_open: which of the block's rows are in this part and not over, [length of the block].
-        num_open: how many.
-        attempts: losses that they were part of.
-        actor: who has them; None while they wait.
+        block: the rows are of.
+        is_pending: the slice's rows that are not completed, [length of the block].
+        num_pending: how many.
+        attempts: losses counted against these rows.
+        actor: the slice is assigned to; None while it waits.
     """
 
     block: Block
-    is_open: NDArray[np.bool_]
-    num_open: int
+    is_pending: NDArray[np.bool_]
+    num_pending: int
     attempts: int
     actor: int | None = None
 
     @classmethod
     def whole(cls, block: Block, attempts: int = 0) -> "BlockSlice":
-        """All rows of a block."""
+        """Adds a slice of all rows to a block."""
         length = len(block.origins.rows)
-        part = cls(block, np.ones(length, dtype=np.bool_), length, attempts)
-        block.parts.add(part)
-        return part
+        block_slice = cls(block, np.ones(length, dtype=np.bool_), length, attempts)
+        block.slices.add(block_slice)
+        return block_slice
 
     @property
-    def open_rows(self) -> Rows:
-        """Rows of the block's data that are not over."""
-        length = len(self.is_open)
-        return np.arange(length) if self.num_open == length else self.is_open.nonzero()[0]
+    def pending_rows(self) -> Rows:
+        """Rows of the block's data that are not completed."""
+        length = len(self.is_pending)
+        if self.num_pending == length:
+            return np.arange(length)
+        return self.is_pending.nonzero()[0]
 
-    def open_origins(self) -> Origins:
-        """Where the open images are from."""
-        origins = self.block.origins
-        return Origins(origins.shards[self.is_open], origins.rows[self.is_open])
+    @property
+    def pending_origins(self) -> Origins:
+        """Where the pending images come from."""
+        return self.block.origins.take(self.is_pending)
 
-    def close(self, rows: Rows) -> None:
-        """These are over; closing an image twice is a bug."""
+    def complete(self, rows: Rows) -> None:
+        """Marks rows as completed; completing a row twice is a bug."""
         try:
-            num_known = int(np.count_nonzero(self.is_open[rows]))
+            num_marked = int(np.count_nonzero(self.is_pending[rows]))
         except IndexError:
-            num_known = 0
-        assert num_known == len(rows), f"{self}: an image was answered twice, or is none of it"
-        self.is_open[rows] = False
-        left = int(np.count_nonzero(self.is_open))
-        assert left == self.num_open - len(rows), f"{self}: an image was answered twice"
-        self.num_open = left
+            num_marked = 0
+        assert num_marked == len(rows), f"{self}: a row completed twice, or not of this slice"
+        self.is_pending[rows] = False
+        left = int(np.count_nonzero(self.is_pending))
+        assert left == self.num_pending - len(rows), f"{self}: a row completed twice"
+        self.num_pending = left
 
-    def halves(self) -> "tuple[BlockSlice, BlockSlice]":
-        """Two parts with half of the open rows each, in place of this one."""
-        parts = []
-        for rows in np.array_split(self.open_rows, 2):
-            is_open = np.zeros_like(self.is_open)
-            is_open[rows] = True
-            parts.append(BlockSlice(self.block, is_open, len(rows), self.attempts))
-        self.block.parts.discard(self)
-        self.block.parts.update(parts)
-        return parts[0], parts[1]
+    def split(self) -> "tuple[BlockSlice, BlockSlice]":
+        """Replaces this slice by two with half of its pending rows each."""
+        halves = []
+        for rows in np.array_split(self.pending_rows, 2):
+            is_pending = np.zeros_like(self.is_pending)
+            is_pending[rows] = True
+            halves.append(BlockSlice(self.block, is_pending, len(rows), self.attempts))
+        self.block.slices.discard(self)
+        self.block.slices.update(halves)
+        return halves[0], halves[1]
 
     def __str__(self) -> str:
         return f"block {self.block.number}"

@@ -1,14 +1,17 @@
-"""What the scheduler is told: plain data, no behaviour.
+"""Events: what the coordinator reports to the scheduler. Plain data, no behaviour.
 
-Shards, blocks, calls and actors are numbers; decoders are actors of the pool `DECODERS`, and
-share one numbering with all others. Rows are positions in a shard's list of images where a shard
-is named, and positions in a block's data where a block is named.
+Shards, blocks, calls and actors are numbers. Decoders are actors of the pool `DECODERS`; all actors
+share one numbering. `Rows` are positions in a shard's list of images where a shard is named, and in
+a block's data where a block is named.
+
+An image is *pending* until it is *completed*: answered, or failed for good.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pipeline.scheduling.blocks import Rows
 
 __all__ = [
     "ActorAdded",
@@ -21,19 +24,16 @@ __all__ = [
     "Event",
     "Forwarded",
     "ObjectLost",
-    "Rows",
     "ShardArrived",
     "SourceEnded",
 ]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class ShardArrived:
     """Rows of a shard that have no result yet.
 
-    Also for rows whose answers were lost on their way to the table, even after `SourceEnded`.
+    May repeat rows whose answers were lost before their commit, even after `SourceEnded`.
     """
 
     shard: int
@@ -47,10 +47,10 @@ class SourceEnded:
 
 @dataclass(frozen=True, slots=True)
 class ActorAdded:
-    """There is a new actor, with a number that no actor has now; it may not get work yet.
+    """A new actor exists, but cannot take work yet.
 
     Attributes:
-        actor: its number.
+        actor: a number that no other actor has now.
         pool: position of its pool, or `DECODERS`.
     """
 
@@ -60,7 +60,7 @@ class ActorAdded:
 
 @dataclass(frozen=True, slots=True)
 class ActorReady:
-    """An actor is up and empty and may get work: at first, after a loss, or drained in vain.
+    """An actor is up, empty, and may get work: after its start, a loss, or a drain called off.
 
     Attributes:
         actor: its number.
@@ -77,7 +77,7 @@ class ActorLost:
 
     Attributes:
         actor: its number.
-        preempted: it was taken away with its node: no fault of what it held.
+        preempted: it was taken away with its node, so what it held is not to blame.
     """
 
     actor: int
@@ -86,41 +86,41 @@ class ActorLost:
 
 @dataclass(frozen=True, slots=True)
 class ActorDraining:
-    """An actor is to go: its node got notice, or its pool shrinks."""
+    """An actor is to leave: its node got notice, or its pool shrinks."""
 
     actor: int
 
 
 @dataclass(frozen=True, slots=True)
 class ActorRemoved:
-    """An actor is gone for good; what it still held was no fault of it. Its number is free."""
+    """An actor is gone for good, without blame on what it held. Its number is free again."""
 
     actor: int
 
 
 @dataclass(frozen=True, slots=True)
 class BlockDecoded:
-    """A `Decode` is done.
+    """A `Decode` finished.
 
     Attributes:
         call: its number.
-        decoded: positions, in the rows that were to be decoded, of those that have pixels;
-            ascending. They are the block's rows 0, 1, 2, … from now on. All others are over.
-        over: of these new rows, those that are over as well, though they have pixels.
+        decoded: which of the rows to decode have pixels, ascending. From now on these are the
+            block's rows 0, 1, 2, …; all others are completed.
+        completed: which of the new rows are completed although they have pixels.
     """
 
     call: int
     decoded: Rows
-    over: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    completed: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """Images that left an actor behind its last stage, joined into one object.
+    """Images that left an actor after its last stage, joined into one object.
 
     Attributes:
         pieces: (block, rows), in the order of the object's rows.
-        num_bytes: of the object.
+        num_bytes: size of the object.
     """
 
     pieces: tuple[tuple[int, Rows], ...]
@@ -129,28 +129,27 @@ class Forwarded:
 
 @dataclass(frozen=True, slots=True)
 class CallFinished:
-    """A `Run` or `Flush` is done.
+    """A `Run` or `Flush` finished.
 
     Attributes:
         call: its number.
-        answered: block -> rows that are over: answered, or failed for good. Those of earlier
-            calls to the same actor may be among them.
-        forwarded: what goes on to the next pool; None if nothing does.
+        completed: block -> rows; may include rows of earlier calls to the same actor.
+        forwarded: images for the next pool; None if there are none.
     """
 
     call: int
-    answered: dict[int, Rows]
+    completed: dict[int, Rows]
     forwarded: Forwarded | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectLost:
-    """A block's data is gone.
+    """The data of a block is gone.
 
     Attributes:
-        block: its number; one that is over already is nothing to worry about.
-        call: the `Run` that could not get it, which is over: its actor lives and has none of these
-            rows. None if the loss was noticed otherwise; rows that are inside actors stay there.
+        block: its number; a block that was released already is ignored.
+        call: the `Run` that failed for lack of the data. It is over: its actor lives and holds none
+            of its rows. None if the loss was noticed otherwise; rows inside actors stay there.
     """
 
     block: int

@@ -1,11 +1,11 @@
-"""What the scheduler may use: pools, lengths, and bytes by queue."""
+"""The scheduler's configuration: pools, block length, and bytes of each queue."""
 
 from dataclasses import dataclass
 
 __all__ = ["DECODERS", "Limits", "Pool"]
 
 DECODERS = -1
-"""Stands for a pool's number where decoders are meant."""
+"""The position of the decoders, which come before the first pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +15,9 @@ class Pool:
     Attributes:
         first_stage: from 1.
         last_stage: inclusive.
-        bytes_per_image: of what an image brings along when it comes here, at most.
-        queue_bytes: of all that waits for this pool or is held by it; None for an equal share of
-            what the other pools leave of the budget.
+        bytes_per_image: upper bound of an image's data when it enters the pool.
+        queue_bytes: limit for all that waits for the pool or is held by it; None for an equal share
+            of what the other pools leave of the budget.
     """
 
     first_stage: int
@@ -26,8 +26,8 @@ class Pool:
     queue_bytes: int | None = None
 
     def __str__(self) -> str:
-        one = self.first_stage == self.last_stage
-        return str(self.first_stage) if one else f"{self.first_stage}-{self.last_stage}"
+        is_single = self.first_stage == self.last_stage
+        return str(self.first_stage) if is_single else f"{self.first_stage}-{self.last_stage}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class Limits:
 
     Attributes:
         block_length: images decoded together.
-        budget_bytes: of all that is in flight. Every queue has its part of it, so that what comes
-            in at the front can never keep what is hard from going on to the next pool.
+        budget_bytes: limit for all data in flight. Each queue has a fixed part of it, so new
+            images can never block hard ones from moving on.
         pools: in the order of their stages.
-        calls_in_flight: per actor; two keep it busy while the next arrives.
-        max_attempts: after so many losses with an actor, images are run alone.
+        calls_in_flight: per actor; with two, the next input arrives while one is processed.
+        max_attempts: losses of an actor after which the images it held are quarantined.
     """
 
     block_length: int
@@ -53,7 +53,7 @@ class Limits:
         """Checks the pools.
 
         Raises:
-            ValueError: the stages have gaps, or the queues take more than the budget.
+            ValueError: there are no pools, the stages have gaps, or the queues exceed the budget.
         """
         if not self.pools:
             raise ValueError("pools: at least one is needed")
@@ -65,12 +65,13 @@ class Limits:
         fixed = sum(pool.queue_bytes or 0 for pool in self.pools)
         if fixed > self.budget_bytes:
             raise ValueError(
-                f"queue_bytes: {fixed} in all, but budget_bytes is {self.budget_bytes}"
+                f"queue_bytes: must add up to at most budget_bytes={self.budget_bytes} "
+                f"(got {fixed})"
             )
 
     @property
     def queue_bytes(self) -> tuple[int, ...]:
-        """Bytes of each pool's queue."""
+        """Limit of each pool's queue."""
         given = [pool.queue_bytes for pool in self.pools]
         left = self.budget_bytes - sum(size for size in given if size is not None)
         share = left // max(1, given.count(None))

@@ -1,4 +1,4 @@
-"""A line of parts that wait: first come, first served, or the first whose data is on a node."""
+"""A first-in-first-out queue of block slices that also finds the first one on a given node."""
 
 from collections import OrderedDict
 
@@ -8,46 +8,45 @@ __all__ = ["ReadyQueue"]
 
 
 class ReadyQueue:
-    """Every operation takes the same time, however many parts wait."""
+    """Every operation takes constant time."""
 
     def __init__(self) -> None:
-        self._parts: OrderedDict[BlockSlice, None] = OrderedDict()
+        self._slices: OrderedDict[BlockSlice, None] = OrderedDict()
         self._on_node: dict[str, OrderedDict[BlockSlice, None]] = {}
         self.num_images = 0
 
     def __len__(self) -> int:
-        return len(self._parts)
+        return len(self._slices)
 
-    def __contains__(self, part: BlockSlice) -> bool:
-        return part in self._parts
+    def __contains__(self, block_slice: BlockSlice) -> bool:
+        return block_slice in self._slices
 
-    def push(self, part: BlockSlice, first: bool = False) -> None:
-        """Adds a part behind all others, or before them."""
-        lines = [self._parts]
-        if part.block.node is not None:
-            lines.append(self._on_node.setdefault(part.block.node, OrderedDict()))
-        for line in lines:
-            line[part] = None
+    def push(self, block_slice: BlockSlice, first: bool = False) -> None:
+        """Adds a slice at the end, or at the front."""
+        queues = [self._slices]
+        if block_slice.block.node is not None:
+            queues.append(self._on_node.setdefault(block_slice.block.node, OrderedDict()))
+        for queue in queues:
+            queue[block_slice] = None
             if first:
-                line.move_to_end(part, last=False)
-        self.num_images += part.num_open
+                queue.move_to_end(block_slice, last=False)
+        self.num_images += block_slice.num_pending
 
-    def remove(self, part: BlockSlice) -> None:
-        """Takes a part out of the line."""
-        del self._parts[part]
-        node = part.block.node
+    def remove(self, block_slice: BlockSlice) -> None:
+        """Removes a slice, wherever it is."""
+        del self._slices[block_slice]
+        node = block_slice.block.node
         if node is not None:
-            line = self._on_node[node]
-            del line[part]
-            if not line:
+            del self._on_node[node][block_slice]
+            if not self._on_node[node]:
                 del self._on_node[node]
-        self.num_images -= part.num_open
+        self.num_images -= block_slice.num_pending
 
     def first(self) -> BlockSlice:
-        """Who came first."""
-        return next(iter(self._parts))
+        """The slice at the front."""
+        return next(iter(self._slices))
 
     def first_on(self, node: str | None) -> BlockSlice | None:
-        """Who came first of those whose data is on this node."""
-        line = None if node is None else self._on_node.get(node)
-        return None if line is None else next(iter(line))
+        """The first slice whose data is on this node."""
+        queue = None if node is None else self._on_node.get(node)
+        return None if queue is None else next(iter(queue))

@@ -73,18 +73,14 @@ class Invariants:
         num_known, room_behind = 0, True
         for pool in reversed(range(DECODERS, len(queues))):
             load = scheduler.load(pool)
-            num_known += load.images_waiting + load.quarantined_images + load.images_held
-            if (
-                load.images_waiting
-                and world.fleet.idle[pool] > load.num_quarantined
-                and room_behind
-            ):
+            num_known += load.queued_images + load.quarantined_images + load.held_images
+            if load.queued_images and world.fleet.idle[pool] > load.num_isolated and room_behind:
                 return (
-                    f"pool {pool}: {world.fleet.idle[pool]} idle, {load.images_waiting} images wait"
+                    f"pool {pool}: {world.fleet.idle[pool]} idle, {load.queued_images} images wait"
                 )
             if pool == DECODERS:
                 break
-            num_bytes = load.queue_bytes + load.kept_bytes
+            num_bytes = load.queue_bytes + load.reserved_bytes
             peaks[pool] = max(peaks[pool], num_bytes)
             largest = self._largest[pool]
             if num_bytes > max(queues[pool], largest):
@@ -101,7 +97,7 @@ class Invariants:
 
 def _different_images(world: World) -> str | None:
     """The images that the scheduler has, one by one, against those that are open."""
-    has = world.scheduler.open_images()
+    has = world.scheduler.pending_images()
     expected = world.open_images()
     for of, images in (("scheduler", has), ("accounts", expected)):
         if len(np.unique(images)) != len(images):

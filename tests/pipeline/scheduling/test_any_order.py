@@ -117,12 +117,10 @@ class World:
         for number, limit in enumerate(self.limits.queue_bytes):
             load = self.scheduler.load(number)
             one = self.most_given * self.limits.pools[number].bytes_per_image
-            assert load.queue_bytes + load.kept_bytes <= max(limit, one)
+            assert load.queue_bytes + load.reserved_bytes <= max(limit, one)
             given = self.scheduler.load(number)
-            if given.images_waiting and given.num_ready > given.num_quarantined:
-                idle = (
-                    given.num_ready - given.num_quarantined - given.num_calls - len(self.draining)
-                )
+            if given.queued_images and given.num_ready > given.num_isolated:
+                idle = given.num_ready - given.num_isolated - given.num_calls - len(self.draining)
                 is_last = number + 1 == len(self.limits.pools)
                 assert idle <= 0 or not is_last, "an idle actor and work for it"
 
@@ -194,7 +192,7 @@ class World:
         if preempted is None:
             preempted = self.random.random() < 0.3
         self.scheduler.handle(ActorLost(actor, preempted))
-        assert not any(self.scheduler.is_open(call) for call in calls)
+        assert not any(self.scheduler.is_in_flight(call) for call in calls)
         if actor in self.draining and self.random.random() < 0.5:
             self._remove(actor)
         else:

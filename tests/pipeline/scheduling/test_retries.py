@@ -75,7 +75,7 @@ def test_actor_died_its_open_images_run_again_and_late_answers_do_not_count() ->
     run = running(scheduler)
     (again,) = lose(scheduler, FIRST)
     assert isinstance(again, Run)
-    assert not scheduler.is_open(run.call)
+    assert not scheduler.is_in_flight(run.call)
     assert (again.block, again.rows.tolist()) == (run.block, run.rows.tolist())
 
 

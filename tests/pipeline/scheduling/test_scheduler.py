@@ -177,8 +177,8 @@ def test_a_pool_gets_no_new_work_while_the_next_queue_has_no_room_for_what_it_ma
     scheduler.handle(ShardArrived(0, np.arange(40)))
     given = runs(decode_all(scheduler))
     assert len(given) == 2
-    assert scheduler.load(1).kept_bytes == 320
-    assert scheduler.load(0).images_waiting == 24
+    assert scheduler.load(1).reserved_bytes == 320
+    assert scheduler.load(0).queued_images == 24
     scheduler.handle(CallFinished(given[0].call, {given[0].block: np.arange(8)}))
     assert len(runs(scheduler.next_actions())) == 1, "answers make room as well"
 
@@ -188,7 +188,7 @@ def test_a_second_call_to_an_actor_does_not_enter_a_queue_that_the_first_may_fil
     scheduler = started(Limits(8, 1000, (Pool(1, 1, 10), Pool(2, 3, 20, 160))))
     scheduler.handle(ShardArrived(0, np.arange(24)))
     (run,) = runs(decode_all(scheduler))
-    assert scheduler.load(1).kept_bytes == 160
+    assert scheduler.load(1).reserved_bytes == 160
     scheduler.handle(CallFinished(run.call, {run.block: np.arange(8)}))
     assert len(runs(scheduler.next_actions())) == 1
 
@@ -289,7 +289,7 @@ def test_an_image_answered_twice_is_a_bug_that_is_noticed() -> None:
         ((), 10, "at least one"),
         ((Pool(1, 1, 1), Pool(3, 3, 1)), 10, "stage 2 must come next"),
         ((Pool(1, 2, 1), Pool(2, 3, 1)), 10, "stage 3 must come next"),
-        ((Pool(1, 1, 1), Pool(2, 2, 1, 11)), 10, "queue_bytes: 11"),
+        ((Pool(1, 1, 1), Pool(2, 2, 1, 11)), 10, r"at most budget_bytes=10 \(got 11\)"),
     ],
 )
 def test_limits_that_cannot_be_are_refused(

@@ -1,6 +1,6 @@
 """Sizes of pools: worked numbers, and a pool that is simulated second by second."""
 
-from pipeline.scheduling import PoolMetrics, PoolSizer, Size
+from pipeline.scheduling import ActorRange, Autoscaler, PoolMetrics
 
 
 def seen(
@@ -21,53 +21,53 @@ def seen(
 
 def test_a_busy_pool_gets_as_many_actors_as_do_its_backlog_in_half_a_minute() -> None:
     """600 images of 0.1 s are 60 s of work for one actor: two do it in 30 s."""
-    sizer = PoolSizer((Size(1, 8),))
+    sizer = Autoscaler((ActorRange(1, 8),))
     assert sizer.targets([seen(1, 600, busy_s=5.0, done=50)], elapsed_s=5.0) == [2]
 
 
 def test_it_never_more_than_doubles_at_once_and_stays_within_its_limits() -> None:
     busy = [seen(2, 100_000, busy_s=10.0, done=100)]
-    assert PoolSizer((Size(1, 8),)).targets(busy, 5.0) == [4]
-    assert PoolSizer((Size(1, 3),)).targets(busy, 5.0) == [3]
+    assert Autoscaler((ActorRange(1, 8),)).targets(busy, 5.0) == [4]
+    assert Autoscaler((ActorRange(1, 3),)).targets(busy, 5.0) == [3]
 
 
 def test_what_is_on_its_way_counts_with_the_share_that_comes() -> None:
     """1,000 images before pool 1, of which 40 % go on, each 0.5 s there: 200 s, seven actors."""
     first = seen(1, 1000, busy_s=5.0, done=100, forwarded=40)
     second = seen(4, 0, busy_s=20.0, done=40)
-    assert PoolSizer((Size(1, 1), Size(1, 16))).targets([first, second], 5.0) == [1, 7]
+    assert Autoscaler((ActorRange(1, 1), ActorRange(1, 16))).targets([first, second], 5.0) == [1, 7]
 
 
 def test_an_idle_pool_shrinks_to_what_would_be_busy() -> None:
     """Eight actors that work for a quarter of their time are three at three quarters."""
-    assert PoolSizer((Size(1, 8),)).targets([seen(8, 0, busy_s=10.0, done=100)], 5.0) == [3]
-    assert PoolSizer((Size(2, 8),)).targets([seen(8, 0, busy_s=0.0, done=0)], 5.0) == [2]
+    assert Autoscaler((ActorRange(1, 8),)).targets([seen(8, 0, busy_s=10.0, done=100)], 5.0) == [3]
+    assert Autoscaler((ActorRange(2, 8),)).targets([seen(8, 0, busy_s=0.0, done=0)], 5.0) == [2]
 
 
 def test_nothing_changes_while_actors_are_starting() -> None:
     waiting = [seen(4, 100_000, busy_s=10.0, done=100, ready=2, is_starting=True)]
-    assert PoolSizer((Size(1, 8),)).targets(waiting, 5.0) == [4]
+    assert Autoscaler((ActorRange(1, 8),)).targets(waiting, 5.0) == [4]
 
 
 def test_a_busy_pool_with_a_full_queue_doubles_however_short_the_queue_is() -> None:
     """7,000 images of 2 ms are 14 s of work, but behind a full queue lies the whole archive."""
     full = seen(2, 7000, busy_s=10.0, done=5000, is_full=True)
-    assert PoolSizer((Size(1, 8),)).targets([full], 5.0) == [4]
+    assert Autoscaler((ActorRange(1, 8),)).targets([full], 5.0) == [4]
 
 
 def test_a_pool_whose_calls_take_longer_than_a_look_is_not_taken_for_idle() -> None:
-    sizer = PoolSizer((Size(1, 8),))
+    sizer = Autoscaler((ActorRange(1, 8),))
     assert sizer.targets([seen(4, 500, busy_s=0.0, done=0, calls=8)], 5.0) == [4]
 
 
 def test_where_the_cluster_has_no_room_no_more_are_asked_for() -> None:
     late = [seen(4, 100_000, busy_s=15.0, done=100, ready=3)]
-    assert PoolSizer((Size(1, 8),)).targets(late, 5.0) == [4]
+    assert Autoscaler((ActorRange(1, 8),)).targets(late, 5.0) == [4]
 
 
 def test_a_pool_follows_its_backlog_up_and_down_and_comes_to_rest() -> None:
     """Work of 6 actors comes for 200 s, then of 2: sizes settle near both, without swinging."""
-    sizer = PoolSizer((Size(1, 16),))
+    sizer = Autoscaler((ActorRange(1, 16),))
     actors, queue, history = 1, 0.0, []
     for tick in range(80):
         queue += (6.0 if tick < 40 else 2.0) * 5.0 / 0.1  # images of 0.1 s that came in 5 s
