@@ -25,8 +25,7 @@ from pipeline.output.counts import Counts
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
-from pipeline.output.metadata import RunFile, Summary
-from pipeline.output.thresholds_text import thresholds_text
+from pipeline.output.metadata import RunFile, Summary, thresholds_text
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.ray_session import running_ray
@@ -136,19 +135,19 @@ def _tag(
     gmacs = run.model.gmacs_per_exit
     thresholds = model.thresholds(run.thresholds)
     tables = output.tables(_tags_schema(source))
-    is_upgrade = run.satisfied_thresholds is not None
-    ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_upgrade)
+    retag_finished = run.satisfied_thresholds is not None
+    ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, retag_finished)
     work = _work(source, ledger)
     first = next((item for item in work if item is not None and len(item[1])), None)
     seconds = 0.0
     deadline: DeadlineController | None = None
     outcome: DeadlineOutcome | None = None
     if first is not None:
-        output.reopen()
+        output.mark_incomplete()
         work = itertools.chain([first], work)
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
-            used = ThresholdsUsed(output.place, run.run, tables[0].check_epoch)
+            used = ThresholdsUsed(output.store, run.run, tables[0].check_epoch)
             share = run.audit or 0.0
             deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, share)
         started = time.monotonic()
@@ -168,9 +167,9 @@ def _tag(
         raise PipelineError("the run ended with shards that are not finished; run it again")
     totals = ledger.totals
     is_whole = totals.num_left == 0
-    if is_upgrade and retry is None:
-        ledger.forget_unlisted()
-    elif is_upgrade:
+    if retag_finished and retry is None:
+        ledger.reopen_unlisted_shards()
+    elif retag_finished:
         is_whole = False
         logger.warning("stricter thresholds are not reached everywhere; dvt tag goes on with that")
     output.merge_files()
@@ -185,7 +184,7 @@ def _tag(
     )
     of_this_run = {
         "tagged_before": totals.num_tagged_before,
-        "too_early": totals.num_too_early,
+        "retagged": totals.num_retagged,
         "deadline": outcome,
     }
     return now.model_copy(update=of_this_run)

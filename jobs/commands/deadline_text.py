@@ -2,8 +2,7 @@
 
 import logging
 
-from pipeline.output.metadata import Summary
-from pipeline.output.thresholds_text import thresholds_text
+from pipeline.output.metadata import Summary, thresholds_text
 from pipeline.units import duration_text
 
 __all__ = ["deadline_lines"]

@@ -263,9 +263,9 @@ def summary_lines(summary: Summary) -> tuple[str, ...]:
         f"{summary.images:,} images: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
         f"letters, {summary.skipped:,} done before"
     ]
-    if summary.too_early:
+    if summary.retagged:
         lines.append(
-            f"{summary.too_early:,} of {summary.tagged_before:,} rows had stopped too early for "
+            f"{summary.retagged:,} of {summary.tagged_before:,} rows had stopped too early for "
             "the new thresholds; they are done again"
         )
     if summary.gmacs_per_image is not None:

@@ -18,8 +18,8 @@ from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
 from pipeline.deadline.log import UsedFrom, read_thresholds_used
-from pipeline.output.delta_table import open_delta
-from pipeline.output.thresholds_text import thresholds_text
+from pipeline.output.delta_log import open_delta
+from pipeline.output.metadata import thresholds_text
 from pipeline.storage import OutputStore, open_output_store, output_failures
 
 __all__ = ["build_report"]

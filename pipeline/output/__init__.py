@@ -1,1 +1,1 @@
-"""The output directory: Delta tables, ledger, commits, lease, resume, status."""
+"""The output: its tables, who may write them, what is done, and the files beside them."""

@@ -1,7 +1,7 @@
-"""Merging: many small files of a table become few of a sensible size, in order of their keys.
+"""Compaction: merges the small files of a table into larger ones, in key order.
 
-A run commits early and often, and leaves a file for each commit. Readers want fewer and larger
-ones, each with a narrow range of keys. Nothing a reader sees changes.
+A run commits early and often, a file each time. Readers want few files, each with a narrow range of
+keys. Every merge is a commit of its own that changes no row.
 """
 
 import logging
@@ -16,22 +16,19 @@ __all__ = ["merge_small_files"]
 logger = logging.getLogger(__name__)
 
 _TARGET_BYTES = 64 * 2**20
-_TARGET_ROWS = 500_000  # keeps what is in memory below a gigabyte
+_TARGET_ROWS = 500_000  # less than a gigabyte in memory
 _NUM_READERS = 8
 
 
 def merge_small_files(table: OutputTable) -> int:
-    """Merges neighbours among the small files, and returns how many files that took away.
-
-    Each merge is a commit of its own, in which no row changes.
-    """
+    """Merges neighbouring small files, and returns by how many their number fell."""
     files = table.files()
     if files.num_rows < 2:
         return 0
     size_of = dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))
     rows_of = dict(zip(files["path"].to_pylist(), files["num_records"].to_pylist(), strict=True))
     in_order = sorted((low, high, name) for name, low, high in table.bounds())
-    num_gone = num_bytes = num_rows = 0
+    num_merged = num_bytes = num_rows = 0
     pending: list[str] = []
     for _, _, name in in_order:
         if size_of[name] > _TARGET_BYTES // 2 or (rows_of[name] or 0) > _TARGET_ROWS // 2:
@@ -39,10 +36,10 @@ def merge_small_files(table: OutputTable) -> int:
         num_bytes += size_of[name]
         num_rows += rows_of[name] or 0
         if pending and (num_bytes > _TARGET_BYTES or num_rows > _TARGET_ROWS):
-            num_gone += _merge(table, pending)
+            num_merged += _merge(table, pending)
             pending, num_bytes, num_rows = [], size_of[name], rows_of[name] or 0
         pending.append(name)
-    return num_gone + _merge(table, pending)
+    return num_merged + _merge(table, pending)
 
 
 def _merge(table: OutputTable, names: list[str]) -> int:
@@ -52,5 +49,5 @@ def _merge(table: OutputTable, names: list[str]) -> int:
         parts = list(readers.map(table.read, names))
     written = table.writer.write(pa.concat_tables(parts))
     table.replace([written], names)
-    logger.debug("merged %d files of %s into one", len(names), table.place.uri)
+    logger.debug("merged %d files of %s into one", len(names), table.store.uri)
     return len(names) - 1

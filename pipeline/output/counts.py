@@ -1,25 +1,24 @@
-"""Counts of results, and the finished shards of earlier runs in little memory."""
+"""Counts of results: of some images, of a run, of all runs; and an estimate of what is left."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-__all__ = ["Counts", "FinishedShards", "RunCounts"]
+__all__ = ["Counts", "RunCounts"]
 
-_REMEMBERED_SHARDS = 32.0  # of what earlier results have come to in a run
-_STRAYS = 4.0  # results of no image, for each that shows
+_RECENT_SHARDS = 32.0
+_GONE_PER_SURPLUS = 4.0
 
 
 @dataclass(slots=True)
 class Counts:
-    """Results of some images.
+    """Results of some images. E exits.
 
     Attributes:
-        exits: images answered at each exit.
+        exits: images tagged at each exit, [E].
         num_dead_letters: images that failed for good.
-        copies: of the images at each exit, those that share the answer of another and cost nothing.
+        copies: of `exits`, images that share the result of another and cost nothing, [E].
     """
 
     exits: NDArray[np.int64]
@@ -37,7 +36,7 @@ class Counts:
 
     @property
     def num_tagged(self) -> int:
-        """Images answered."""
+        """Tagged images."""
         return int(self.exits.sum())
 
     @property
@@ -46,7 +45,7 @@ class Counts:
         return self.num_tagged + self.num_dead_letters
 
     def gmacs(self, gmacs_per_exit: NDArray[np.float64]) -> float:
-        """What was spent on these images."""
+        """GMACs spent on these images."""
         return float((self.exits - self.copies) @ gmacs_per_exit)
 
     def add(self, other: "Counts") -> None:
@@ -58,17 +57,17 @@ class Counts:
 
 @dataclass(slots=True)
 class RunCounts:
-    """What the archive holds and what is done of it, as far as it has been listed.
+    """The archive and its results, as far as it has been listed.
 
     Attributes:
         this_run: results of this run.
-        all_runs: results of all runs for the images seen.
-        num_images: images seen in the listing.
+        all_runs: results of all runs for the listed images.
+        num_images: listed images.
         num_skipped: of those, done by earlier runs.
         num_left: of those, without a result and not for this run to do.
-        num_tagged_before: of those, with a tag of an earlier run that is of the same content.
-        num_too_early: of the latter, those that had left too early, and are done again.
-        num_results: that earlier runs had committed, of images seen and unseen.
+        num_tagged_before: of those, with a tag of an earlier run for the same content.
+        num_retagged: of the latter, below this run's thresholds and done again.
+        num_results: committed by earlier runs, for listed and unlisted images.
     """
 
     this_run: Counts
@@ -77,99 +76,48 @@ class RunCounts:
     num_skipped: int = 0
     num_left: int = 0
     num_tagged_before: int = 0
-    num_too_early: int = 0
+    num_retagged: int = 0
     num_results: int = 0
-    _num_met: int = 0
-    # Fading sums: results met, and those of them that count.
-    _met: float = 0.0
-    _counted: float = 0.0
+    _num_found: int = 0  # of `num_results`, those of listed images
+    _recent_found: float = 0.0
+    _recent_skipped: float = 0.0
 
-    def meet(self, num_counted: int, num_redone: int) -> None:
-        """A shard was seen that had results, of which some count and the others are done again."""
-        met = num_counted + num_redone
-        if not met:
+    def add_shard(
+        self, num_images: int, num_skipped: int, num_replaced: int, num_left: int = 0
+    ) -> None:
+        """Adds a listed shard.
+
+        Args:
+            num_images: in the shard.
+            num_skipped: with a result of an earlier run that counts.
+            num_replaced: with a result of an earlier run that is done again.
+            num_left: without a result and not for this run to do.
+        """
+        self.num_images += num_images
+        self.num_skipped += num_skipped
+        self.num_left += num_left
+        num_found = num_skipped + num_replaced
+        if not num_found:
             return
-        self._num_met += met
-        self._met += met - self._met / _REMEMBERED_SHARDS
-        self._counted += num_counted - self._counted / _REMEMBERED_SHARDS
+        self._num_found += num_found
+        self._recent_found += num_found - self._recent_found / _RECENT_SHARDS
+        self._recent_skipped += num_skipped - self._recent_skipped / _RECENT_SHARDS
 
     def num_to_do(self, num_images: int) -> int:
-        """Images that are for this run to do, also those it has done; of what is unseen, a guess.
+        """Images for this run to do, those it has done included; an estimate until all are listed.
 
-        Results not met yet are taken for those of images not seen yet, and for as good as the ones
-        met lately. If there are more of them than images, some are of images that are gone; then
-        those met so far say how many there may be.
+        The results not found yet are attributed to unlisted images, and the share of them that
+        counts is that of the results found recently. If there are more results than images, some
+        belong to images that are gone; the density of results so far is then the lower bound.
 
         Args:
             num_images: in the archive.
         """
-        seen = self.num_images - self.num_skipped - self.num_left
-        unseen = max(0, num_images - self.num_images)
-        unmet = max(0, self.num_results - self._num_met)
-        likely = unseen * self._num_met / max(1, self.num_images)
-        results = min(unmet, max(unseen - _STRAYS * max(0, unmet - unseen), likely))
-        good = self._counted / self._met if self._met else 1.0
-        return seen + round(unseen - good * min(results, unseen))
-
-
-class FinishedShards:
-    """Rows of the `shards` table by name: about 75 bytes a shard, 75 MB for a billion images.
-
-    It also knows which of them were asked for.
-
-    Args:
-        rows: with `shard`, `exits`, `num_dead_letters`, `copies`.
-        num_stages: of the cascade.
-    """
-
-    def __init__(self, rows: pa.Table, num_stages: int) -> None:
-        names = np.array(rows["shard"].to_numpy(zero_copy_only=False), dtype=np.bytes_)
-        order = np.argsort(names, kind="stable")
-        self._names = names[order]
-        self._exits = _matrix(rows["exits"], num_stages)[order]
-        self._copies = _matrix(rows["copies"], num_stages)[order]
-        self._num_dead_letters = rows["num_dead_letters"].to_numpy()[order]
-        self._is_asked_for = np.zeros(len(names), dtype=np.bool_)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def place(self, name: str) -> int | None:
-        """Number of a finished shard among all of them; None if it is not finished."""
-        place = int(np.searchsorted(self._names, name.encode()))
-        is_finished = place < len(self._names) and self._names[place] == name.encode()
-        return place if is_finished else None
-
-    def places(self, names: pa.ChunkedArray) -> NDArray[np.int64]:
-        """The same for many names; -1 for what is not finished."""
-        if not len(self._names):
-            return np.full(len(names), -1)
-        wanted = np.array(names.to_numpy(zero_copy_only=False), dtype=np.bytes_)
-        places = np.minimum(np.searchsorted(self._names, wanted), len(self._names) - 1)
-        return np.where(self._names[places] == wanted, places, -1)
-
-    def num_tagged(self, place: int) -> int:
-        """Images of a shard that were answered; see `place`."""
-        return int(self._exits[place].sum())
-
-    def get(self, name: str) -> Counts | None:
-        """The results of a finished shard; None if it is not finished."""
-        place = self.place(name)
-        if place is None:
-            return None
-        self._is_asked_for[place] = True
-        return Counts(
-            self._exits[place].copy(),
-            int(self._num_dead_letters[place]),
-            self._copies[place].copy(),
-        )
-
-    def not_asked_for(self) -> list[str]:
-        """Names of the shards that `get` was never asked for."""
-        return [name.decode() for name in self._names[~self._is_asked_for].tolist()]
-
-
-def _matrix(lists: pa.ChunkedArray, length: int) -> NDArray[np.int64]:
-    """Lists of one length as rows."""
-    values = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.int64).reshape(len(lists), length)
+        listed_to_do = self.num_images - self.num_skipped - self.num_left
+        unlisted = max(0, num_images - self.num_images)
+        remaining = max(0, self.num_results - self._num_found)
+        surplus = max(0, remaining - unlisted)
+        expected = unlisted * self._num_found / max(1, self.num_images)
+        results = min(remaining, max(unlisted - _GONE_PER_SURPLUS * surplus, expected), unlisted)
+        share = self._recent_skipped / self._recent_found if self._recent_found else 1.0
+        return listed_to_do + round(unlisted - share * results)

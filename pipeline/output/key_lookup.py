@@ -1,14 +1,13 @@
-"""What is committed of given keys, for a listing that comes along about in order of its keys.
+"""The committed rows of given keys, by a merge join of the listing with the table.
 
-Each file of a table is sorted by key, so some rows of each file that overlaps the current keys are
-enough: listing and table are joined like two sorted streams, each file is read once, and memory
-does not grow with the table. Where the listing goes back, as it does inside of a tar, reading
+Each file of a table is sorted by key, and a listing mostly is too. So the keys of one shard after
+another are joined with the files like sorted streams: each file is read once, a few rows at a time,
+and memory does not grow with the table. Where the listing goes back, as inside a tar, reading
 starts again from there.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,49 +17,47 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.parquet_files import epoch_of
 from pipeline.storage import output_failures
 
-__all__ = ["CommittedRows"]
+__all__ = ["KeyLookup"]
 
 _BATCH_ROWS = 4096
 _WINDOW_ROWS = 262_144
 
 
 @dataclass(slots=True)
-class _Stream:
-    """A file that is being read: the batch at hand, and what follows it."""
+class _FileStream:
+    """A file that is being read: the rest of the current batch, and the batches after it."""
 
     rows: pa.Table
-    following: Iterator[pa.Table]
+    batches: Iterator[pa.Table]
 
 
-class CommittedRows:
+class KeyLookup:
     """Rows of a table as it is when this is made.
+
+    The rows between the least and the greatest key of the last lookup are kept as the *window*, for
+    shards whose keys interleave.
 
     Args:
         table: with a column `key`.
-        columns: further columns to read.
+        columns: to read besides it.
     """
 
     def __init__(self, table: OutputTable, columns: Sequence[str]) -> None:
-        self._uri = table.place.uri
+        self._uri = table.store.uri
         self._columns = ["key", *columns]
         self._schema = pa.schema([table.schema.field(name) for name in self._columns])
-        self._filesystem = table.place.arrow()
+        self._filesystem = table.store.arrow()
         self._files = sorted((low, high, name) for name, low, high in table.bounds())
         self._window = self._schema.empty_table()
         self._window_from, self._window_to = "", ""
         self._restart()
 
-    def of(self, keys: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-        """The other columns of those keys that have a row.
+    def rows(self, keys: Sequence[str]) -> pa.Table:
+        """The rows of those keys that have one, in any order.
 
         Args:
-            keys: at least one, in any order, near each other.
+            keys: at least one, in any order; near each other, or memory holds what lies between.
         """
-        key_column, *others = (column.to_pylist() for column in self.rows_of(keys).columns)
-        return dict(zip(key_column, zip(*others, strict=True), strict=True))
-
-    def rows_of(self, keys: Sequence[str]) -> pa.Table:
-        """The rows of those keys that have one, in no particular order; see `of`."""
         if not self._files:
             return self._schema.empty_table()
         first, last = min(keys), max(keys)
@@ -71,12 +68,12 @@ class CommittedRows:
         return self._window.filter(pc.is_in(self._window["key"], value_set=wanted))
 
     def _restart(self) -> None:
-        self._reached: str | None = None
+        self._read_up_to: str | None = None
         self._next_file = 0
-        self._streams: list[_Stream] = []
+        self._streams: list[_FileStream] = []
 
     def _move_window(self, first: str, last: str, wanted: pa.Array) -> None:
-        if self._reached is not None and first <= self._reached:
+        if self._read_up_to is not None and first <= self._read_up_to:
             self._restart()
         pieces = [self._schema.empty_table()]
         num_rows = 0
@@ -84,13 +81,13 @@ class CommittedRows:
         for piece in self._rows_between(first, last):
             pieces.append(piece)
             num_rows += piece.num_rows
-            if num_rows > _WINDOW_ROWS:  # a wide range of keys: keep only what was asked for
-                together = pa.concat_tables(pieces)
-                pieces = [together.filter(pc.is_in(together["key"], value_set=wanted))]
+            if num_rows > _WINDOW_ROWS:  # a wide range of keys: keep only the wanted rows
+                merged = pa.concat_tables(pieces)
+                pieces = [merged.filter(pc.is_in(merged["key"], value_set=wanted))]
                 num_rows, is_whole = pieces[0].num_rows, False
         self._window = pa.concat_tables(pieces)
         self._window_from, self._window_to = (first, last) if is_whole else ("", "")
-        self._reached = last
+        self._read_up_to = last
 
     def _rows_between(self, first: str, last: str) -> Iterator[pa.Table]:
         while self._next_file < len(self._files) and self._files[self._next_file][0] <= last:
@@ -98,28 +95,28 @@ class CommittedRows:
             self._next_file += 1
             if high >= first:
                 batches = self._batches(name, first)
-                self._streams.append(_Stream(self._schema.empty_table(), batches))
-        still_open = []
+                self._streams.append(_FileStream(self._schema.empty_table(), batches))
+        unread = []
         for stream in self._streams:
             while True:
-                below = _num_below(stream.rows, first, including=False)
-                until = _num_below(stream.rows, last, including=True)
-                if until > below:
-                    yield stream.rows.slice(below, until - below)
-                stream.rows = stream.rows.slice(until)
+                start = _num_below(stream.rows, first, including=False)
+                end = _num_below(stream.rows, last, including=True)
+                if end > start:
+                    yield stream.rows.slice(start, end - start)
+                stream.rows = stream.rows.slice(end)
                 if stream.rows.num_rows:
-                    still_open.append(stream)
+                    unread.append(stream)
                     break
-                following = next(stream.following, None)
-                if following is None:
+                batch = next(stream.batches, None)
+                if batch is None:
                     break
-                stream.rows = following
-        self._streams = still_open
+                stream.rows = batch
+        self._streams = unread
 
     def _batches(self, name: str, first: str) -> Iterator[pa.Table]:
-        """Batches of a file in order of keys, from about `first` on."""
+        """Batches of a file in key order, from about `first` on."""
         with pq.ParquetFile(name, filesystem=self._filesystem, pre_buffer=False) as file:
-            if epoch_of(name) is None:  # not ours, so it need not be sorted
+            if epoch_of(name) is None:  # written by another program, so maybe not sorted
                 rows = file.read(columns=self._columns).select(self._columns).cast(self._schema)
                 rows = rows.sort_by("key")
                 yield from (

@@ -1,11 +1,10 @@
-"""Who may write to an output: one run at a time, each with an epoch that no other run has.
+"""The lease: one run at a time may write to an output, and each run has an epoch of its own.
 
-OUT/.runs/00000007.json   the run of epoch 7, rewritten every few seconds while it lives
+    OUT/.runs/00000007.json   the run of epoch 7, rewritten every few seconds as its heartbeat
 
-An epoch is taken by creating a file that nobody else can create as well, which works on local
-disks, on network file systems without locks, and on S3. The highest one holds the output. This
-keeps a second run from starting beside a living one; what makes it safe is not here but in
-`table.py`, where the tables refuse commits of an earlier epoch.
+A run takes an epoch by creating its file, which only one process can do. That works on local disks,
+on network file systems without locks, and on S3. The lease only keeps a second run from starting
+while one is running. What makes commits safe is the epoch in the tables' logs (`delta_log.py`).
 """
 
 import logging
@@ -33,11 +32,11 @@ class Owner(BaseModel):
     """The run of an epoch.
 
     Attributes:
-        machine: boot and process namespace, in which `pid` means something; None if not known.
-        pid: its process.
-        pid_started: when that started, since process numbers are used again.
-        beat: counts up while it lives.
-        ended: it let go of the output.
+        machine: boot and process namespace that `pid` belongs to; None if unknown.
+        pid: of its process.
+        pid_started: start time of the process, because pids are reused.
+        beat: number of its last heartbeat.
+        ended: it has released the output.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,37 +51,29 @@ class Owner(BaseModel):
 
     @property
     def is_gone(self) -> bool:
-        """It ended, or its process is known to be no more."""
+        """It has ended, or its process was on this machine and does not exist any more."""
         if self.ended:
             return True
         if self.machine is None or self.machine != _machine():
             return False
         return self.pid_started is not None and _started(self.pid) != self.pid_started
 
-    def is_alive(self, place: OutputStore) -> bool:
-        """It gave a sign of life within the time of a lease.
-
-        Args:
-            place: of the output.
-        """
-        age_s = place.child(FOLDER).age_s(_name(self.epoch))
+    def is_alive(self, store: OutputStore) -> bool:
+        """It sent a heartbeat within the lease time, by the clock of the output's storage."""
+        age_s = store.child(FOLDER).age_s(_name(self.epoch))
         return not self.is_gone and age_s is not None and age_s <= _LEASE_S
 
 
-def newest_owner(place: OutputStore) -> Owner | None:
-    """The last run that took the output.
-
-    Args:
-        place: of the output.
-    """
-    folder = place.child(FOLDER)
+def newest_owner(store: OutputStore) -> Owner | None:
+    """The last run of an output; None if there was none."""
+    folder = store.child(FOLDER)
     for name in sorted(_epoch_files(folder), reverse=True):
         content = folder.read(name)
         if content is None:
             continue
         try:
             return Owner.model_validate_json(content)
-        except ValidationError:  # killed in the middle of its first sign of life
+        except ValidationError:  # cut off: killed while it wrote its first heartbeat
             return Owner(
                 epoch=int(name[:-5]), run="", host="?", machine=None, pid=0, pid_started=None
             )
@@ -90,22 +81,22 @@ def newest_owner(place: OutputStore) -> Owner | None:
 
 
 class Lease:
-    """This run's hold on an output.
+    """The lease of this run, renewed by a thread until `release`.
 
     Args:
-        place: of the output; made if need be.
-        run: its name.
+        store: of the output; created if missing.
+        run: name of this run.
 
     Raises:
-        UsageError: another run is at work.
+        UsageError: another run is writing to the output.
     """
 
-    def __init__(self, place: OutputStore, run: str) -> None:
-        self._place = place.child(FOLDER)
-        self._place.prepare()
-        earlier = newest_owner(place)
+    def __init__(self, store: OutputStore, run: str) -> None:
+        self._store = store.child(FOLDER)
+        self._store.prepare()
+        earlier = newest_owner(store)
         if earlier is not None:
-            _wait_for_end(place, earlier)
+            _wait_for_end(store, earlier)
         self._owner = Owner(
             epoch=1 if earlier is None else earlier.epoch + 1,
             run=run,
@@ -114,59 +105,63 @@ class Lease:
             pid=os.getpid(),
             pid_started=_started(os.getpid()),
         )
-        if not self._place.create(_name(self.epoch), _content(self._owner)):
-            raise UsageError(f"out: another run has just begun to write to {place.uri}")
-        self._place.delete(name for name in _epoch_files(self._place) if name < _name(self.epoch))
+        if not self._store.create(_name(self.epoch), _content(self._owner)):
+            raise UsageError(f"out: another run has just started on {store.uri}")
+        self._store.delete(name for name in _epoch_files(self._store) if name < _name(self.epoch))
         self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True, name="lease")
-        self._heart.start()
+        self._heartbeat = threading.Thread(target=self._beat, daemon=True, name="lease")
+        self._heartbeat.start()
 
     @property
     def epoch(self) -> int:
-        """Counts the runs of an output; no two have the same."""
+        """Number of this run on the output; no other run has it."""
         return self._owner.epoch
 
     def release(self) -> None:
-        """Lets the next run in at once."""
+        """Ends the lease, so that the next run can start at once."""
         self._ended.set()
-        self._heart.join()
-        self._sign(ended=True)
+        self._heartbeat.join()
+        self._write_heartbeat(ended=True)
 
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_S):
-            self._sign(beat=self._owner.beat + 1)
+            self._write_heartbeat(beat=self._owner.beat + 1)
 
-    def _sign(self, **changes: int) -> None:
+    def _write_heartbeat(self, **changes: int) -> None:
         self._owner = self._owner.model_copy(update=changes)
         try:
-            self._place.write(_name(self.epoch), _content(self._owner))
-        except OutputFailedError as error:  # commits will tell, and another run waits the longer
-            logger.warning("cannot give a sign of life: %s", error)
+            self._store.write(_name(self.epoch), _content(self._owner))
+        except OutputFailedError as error:  # if it persists, the next commit fails
+            logger.warning("cannot write the heartbeat: %s", error)
 
 
-def _wait_for_end(place: OutputStore, owner: Owner) -> None:
-    """Comes back when a run has ended or given no sign of life for the time of a lease."""
+def _wait_for_end(store: OutputStore, owner: Owner) -> None:
+    """Returns when a run has ended or has missed its heartbeats for the lease time.
+
+    Raises:
+        UsageError: it is running.
+    """
     busy = UsageError(
-        f"out: another run is writing to {place.uri} (process {owner.pid} on {owner.host}); wait "
-        "for its end, or choose another --out"
+        f"out: another run is writing to {store.uri} (process {owner.pid} on {owner.host}); wait "
+        "until it ends, or choose another --out"
     )
     if owner.is_gone:
         return
-    if owner.machine == _machine() and owner.is_alive(place):
+    if owner.machine == _machine() and owner.is_alive(store):
         raise busy
-    told = False
-    while owner.is_alive(place):
-        if not told:
+    is_announced = False
+    while owner.is_alive(store):
+        if not is_announced:
             logger.info(
-                "the last run, process %d on %s, has not said that it ended; waiting up to %.0f s "
-                "for a sign of life",
+                "the last run, process %d on %s, has not released the output; waiting up to %.0f s "
+                "for its heartbeat",
                 owner.pid,
                 owner.host,
                 _LEASE_S,
             )
-            told = True
+            is_announced = True
         time.sleep(min(1.0, _BEAT_S))
-        now = newest_owner(place)
+        now = newest_owner(store)
         if now is None or now.ended:
             return
         if now != owner:
@@ -177,8 +172,8 @@ def _name(epoch: int) -> str:
     return f"{epoch:08d}.json"
 
 
-def _epoch_files(place: OutputStore) -> list[str]:
-    return [name for name in place.names() if name[:-5].isdigit() and name.endswith(".json")]
+def _epoch_files(store: OutputStore) -> list[str]:
+    return [name for name in store.names() if name[:-5].isdigit() and name.endswith(".json")]
 
 
 def _content(owner: Owner) -> bytes:
@@ -186,7 +181,7 @@ def _content(owner: Owner) -> bytes:
 
 
 def _machine() -> str | None:
-    """This boot of this machine and this container; None where Linux's /proc is missing."""
+    """Identifies this boot and pid namespace of this machine; None without Linux's /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -195,11 +190,11 @@ def _machine() -> str | None:
 
 
 def _started(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; None if there is no such process."""
+    """Start time of a process in clock ticks; None if it does not exist or is a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The command's name, in brackets, may hold anything. A zombie has ended.
+    # The command name, in parentheses, may hold spaces and parentheses.
     state, *fields = status.rpartition(")")[2].split()
     return None if state in "ZX" else fields[18]

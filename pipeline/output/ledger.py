@@ -1,14 +1,13 @@
-"""The ledger: which images have a result, shard by shard, read from the output alone.
+"""The ledger: accounts for every image of the archive, from the output's tables alone.
 
-A shard is finished when each of its images is a tag or a dead letter *in a committed table*.
-Finished shards are rows of the `shards` table and are skipped by their name; inside an unfinished
-one, keys that are committed already are skipped, unless their rows are out of date
-(`earlier_results.py`). A finished shard with rows to do again becomes an unfinished one first.
+A shard is finished when each of its images has a tag or a dead letter *in a committed table*; it
+then gets a row in `shards`. What a run has to do in a shard is decided in `resume.py`. If that is
+something in a finished shard, its row leaves `shards` before the first new result is committed.
 
-An image has one row in one of the two tables. Where a new result takes the place of an old one,
-the old row goes in the same commit if it is of the same table, and in the next one if it is of the
-other: first the new row, then the removal. What a crash leaves in both is found by the next run,
-since a shard is not finished before its last row is in order.
+An image has one row in one of two tables. A commit goes in this order: tags, dead letters, removal
+of replaced rows, finished shards. A new row that replaces one of the same table does so in one
+transaction; one that replaces a row of the other table is committed before that row is removed. A
+crash in between leaves both rows and an unfinished shard, in which the next run finds them.
 """
 
 import time
@@ -21,21 +20,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputFailedError, Reason
-from pipeline.output.counts import Counts, FinishedShards, RunCounts
+from pipeline.output.counts import Counts, RunCounts
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
 from pipeline.output.resume import EarlierResults, ShardResume
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
 from pipeline.sources.sharding import Shard
 
-__all__ = ["Counts", "Ledger"]
+__all__ = ["Ledger"]
 
 _MAX_UNRECORDED = 256
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _OpenShard:
-    """A shard that is being worked on; what was found grows by the results of this run."""
+    """A shard with images to do; `found.done` grows by the results of this run."""
 
     shard: Shard
     found: ShardResume
@@ -46,17 +45,15 @@ class _OpenShard:
 
 
 class Ledger:
-    """Accounts for every image of an archive.
+    """Opens shards and commits their results.
 
     Args:
         tags, dead_letters, shards: the output's tables.
         gmacs_per_exit: cumulative cost of each exit.
         run: name of this run.
-        retry: do again the dead letters of these reasons, and nothing else; None for an ordinary
-            run, which does what has no result.
-        thresholds: that every tag has to satisfy, one for each exit but the last; None if it may
-            have left by any.
-        is_upgrade: tags of finished shards may not satisfy them yet.
+        retry: reasons of the dead letters to do again and nothing else; None for an ordinary run.
+        thresholds: that every tag must meet, one for each exit but the last; None for any tag.
+        retag_finished: finished shards may hold tags below the thresholds.
     """
 
     def __init__(
@@ -68,7 +65,7 @@ class Ledger:
         run: str,
         retry: Collection[Reason] | None = None,
         thresholds: Sequence[float] | None = None,
-        is_upgrade: bool = False,
+        retag_finished: bool = False,
     ) -> None:
         self._tags, self._dead_letters, self._shards = tags, dead_letters, shards
         self._gmacs = np.array(gmacs_per_exit)
@@ -77,25 +74,23 @@ class Ledger:
         self._open: dict[int, _OpenShard] = {}
         self._num_opened = 0
         num_stages = len(gmacs_per_exit)
-        self._finished = FinishedShards(
-            shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
-        )
         self._earlier = EarlierResults(
-            tags, dead_letters, num_stages, retry, thresholds, is_upgrade, self._finished
+            tags, dead_letters, shards, num_stages, retry, thresholds, retag_finished
         )
-        # Rows that this run found to be out of date, and shards whose row must go before others.
-        self._late_tags: set[str] = set()
-        self._late_letters: set[str] = set()
+        # For the next commit: rows to remove, shards to reopen, shards that are finished.
+        self._leftover_tags: set[str] = set()
+        self._leftover_letters: set[str] = set()
         self._reopened: list[str] = []
         self._unrecorded: list[dict[str, Any]] = []
-        num_results = tags.num_rows + dead_letters.num_rows
         self.totals = RunCounts(
-            Counts.zero(num_stages), Counts.zero(num_stages), num_results=num_results
+            Counts.zero(num_stages),
+            Counts.zero(num_stages),
+            num_results=tags.num_rows + dead_letters.num_rows,
         )
 
     @property
     def num_to_retry(self) -> int:
-        """Dead letters that are to be done again."""
+        """Dead letters to do again."""
         return self._earlier.num_to_retry
 
     @property
@@ -104,52 +99,42 @@ class Ledger:
         return self._tags.writer
 
     def open(self, shard: Shard) -> tuple[int, NDArray[np.int64]]:
-        """Takes a shard up: its number, and the rows that this run has to do.
-
-        No rows means that there is nothing to do for it.
-        """
+        """Opens a shard: its number, and the rows that this run has to do, maybe none."""
         number = self._num_opened
         self._num_opened += 1
-        num_images = len(shard.images)
-        self.totals.num_images += num_images
-        finished = self._finished.get(shard.name)
-        again = None if finished is None else self._earlier.of_finished(shard, finished)
-        if finished is not None and again is None:
-            found = ShardResume(finished, np.empty(0, dtype=np.int64))
-        else:
-            if finished is not None:
+        found = self._earlier.resume(shard)
+        entry = _OpenShard(shard, found)
+        if len(found.rows):
+            self._open[number] = entry
+            if found.is_recorded:
                 self._reopened.append(shard.name)
-            found = again or self._earlier.of(shard)
-            self._late_tags |= found.late_tags
-            self._late_letters |= found.late_letters
-            entry = _OpenShard(shard, found)
-            if len(found.rows):
-                self._open[number] = entry
-            elif not found.num_left:
-                self._unrecorded.append(self._row(entry))
-        num_skipped = num_images - len(found.rows) - found.num_left
-        self.totals.num_skipped += num_skipped
-        self.totals.meet(num_skipped, len(found.old_tags | found.old_letters))
-        self.totals.num_left += found.num_left
-        self.totals.num_too_early += found.num_too_early
-        self.totals.num_tagged_before += found.done.num_tagged + found.num_too_early
-        self.totals.all_runs.add(found.done)
+        elif not (found.is_recorded or found.num_left):
+            self._unrecorded.append(self._row(entry))
+        self._leftover_tags |= found.leftover_tags
+        self._leftover_letters |= found.leftover_letters
+        self._count(shard, found)
         if len(self._unrecorded) >= _MAX_UNRECORDED:
             self.commit(None, [], {})
         return number, found.rows
+
+    def _count(self, shard: Shard, found: ShardResume) -> None:
+        num_replaced = len(found.replaced_tags | found.replaced_letters)
+        self.totals.add_shard(len(shard.images), found.done.num_done, num_replaced, found.num_left)
+        self.totals.num_retagged += found.num_retagged
+        self.totals.num_tagged_before += found.done.num_tagged + found.num_retagged
+        self.totals.all_runs.add(found.done)
 
     def shard(self, number: int) -> Shard:
         """An open shard."""
         return self._open[number].shard
 
-    def forget_unlisted(self) -> None:
-        """Counts finished shards that were not in the listing as unfinished.
+    def reopen_unlisted_shards(self) -> None:
+        """Removes finished shards that were not listed from `shards`, at the end of a retag run.
 
-        Nobody has compared their tags with the thresholds of this run; whoever lists them again
-        will.
+        Their tags were not compared with the thresholds. A run that lists them again will do so.
         """
         elapsed_s = time.monotonic() - self._started
-        self._shards.commit([], elapsed_s, without=self._finished.not_asked_for())
+        self._shards.commit([], elapsed_s, without=self._earlier.unlisted_shards())
 
     def commit(
         self,
@@ -157,48 +142,45 @@ class Ledger:
         letters: list[DeadLetter],
         counts: dict[int, Counts],
     ) -> None:
-        """Makes results permanent: tags, then dead letters, then the shards they finish.
-
-        Whatever of this a crash leaves undone, the next run finds out from the tables.
+        """Commits results, in the order that the module describes.
 
         Args:
             file: tags, already written; None if there are none.
             letters: dead letters.
-            counts: per open shard, of the tags in the file and these dead letters.
+            counts: of the tags and dead letters, by number of their open shard.
 
         Raises:
-            StaleEpochError: a later run has taken the output over.
-            OutputFailedError: the storage does not take it.
+            StaleEpochError: a later run has taken over the output.
+            OutputFailedError: the storage keeps failing.
         """
         if isinstance(file, UnwrittenFile):
             raise OutputFailedError(file.problem)
         elapsed_s = time.monotonic() - self._started
         entries = [self._open[number] for number in counts]
+        old_tags = set[str]().union(*(entry.found.replaced_tags for entry in entries))
+        old_letters = set[str]().union(*(entry.found.replaced_letters for entry in entries))
         dead = {letter.key for letter in letters}
-        tagged = self._replacing_keys(file, entries)
-        if self._reopened:
-            self._shards.commit([], elapsed_s, without=self._reopened)
-            self._reopened = []
-        if file is not None:
-            self._tags.commit([file], elapsed_s, without=_of(entries, "old_tags") & tagged)
-        etags = _etags(entries, dead)
-        files = [self._dead_letters.writer.write(dead_letter_table(letters, etags))] if dead else []
-        gone_letters = _of(entries, "old_letters") & (tagged | dead) | self._late_letters
-        self._dead_letters.commit(files, elapsed_s, without=gone_letters)
-        gone_tags = _of(entries, "old_tags") & dead | self._late_tags
-        self._tags.commit([], elapsed_s, without=gone_tags)
-        self._late_letters, self._late_tags = set(), set()
+        tagged = set[str]()
+        if file is not None and (old_tags or old_letters):
+            tagged.update(self._tags.read(file.name)["key"].to_pylist())
+        self._shards.commit([], elapsed_s, without=self._reopened)
+        self._tags.commit([file] if file else [], elapsed_s, without=old_tags & tagged)
+        letter_files = [self._write_letters(letters, entries)] if letters else []
+        gone_letters = old_letters & (tagged | dead) | self._leftover_letters
+        self._dead_letters.commit(letter_files, elapsed_s, without=gone_letters)
+        self._tags.commit([], elapsed_s, without=old_tags & dead | self._leftover_tags)
+        self._reopened, self._leftover_letters, self._leftover_tags = [], set(), set()
         for number, added in counts.items():
             self._open[number].found.done.add(added)
             self.totals.this_run.add(added)
             self.totals.all_runs.add(added)
         self._commit_finished(counts, elapsed_s)
 
-    def _replacing_keys(self, file: WrittenFile | None, entries: list[_OpenShard]) -> set[str]:
-        """Keys in a file of tags, if any of them may take the place of an old row."""
-        if file is None or not any(e.found.old_tags or e.found.old_letters for e in entries):
-            return set()
-        return set(self._tags.read(file.name)["key"].to_pylist())
+    def _write_letters(self, letters: list[DeadLetter], entries: list[_OpenShard]) -> WrittenFile:
+        images = (image for entry in entries for image in entry.shard.images)
+        dead = {letter.key for letter in letters}
+        etags = {image.key: image.etag for image in images if image.key in dead}
+        return self._dead_letters.writer.write(dead_letter_table(letters, etags))
 
     def _commit_finished(self, numbers: Collection[int], elapsed_s: float) -> None:
         entries = [self._open.pop(n) for n in numbers if self._open[n].is_finished]
@@ -226,7 +208,7 @@ class Ledger:
 
     @property
     def is_complete(self) -> bool:
-        """Every shard that was opened is finished and recorded, or not this run's to finish."""
+        """Every opened shard is recorded as finished, or its rest is not for this run to do."""
         return not (self._open or self._unrecorded)
 
     @property
@@ -235,15 +217,3 @@ class Ledger:
         tags = self._tags.elapsed_s_of_all_runs()
         letters = self._dead_letters.elapsed_s_of_all_runs()
         return sum(max(tags.get(epoch, 0.0), letters.get(epoch, 0.0)) for epoch in tags | letters)
-
-
-def _of(entries: list[_OpenShard], name: str) -> set[str]:
-    keys: set[str] = set()
-    return keys.union(*(getattr(entry.found, name) for entry in entries))
-
-
-def _etags(entries: list[_OpenShard], keys: set[str]) -> dict[str, str | None]:
-    if not keys:
-        return {}
-    images = (image for entry in entries for image in entry.shard.images)
-    return {image.key: image.etag for image in images if image.key in keys}

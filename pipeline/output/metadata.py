@@ -1,21 +1,30 @@
-"""What the small files beside the tables hold: `run.json`, and the totals of `summary.json`.
+"""The small files beside the tables: the fields of `run.json` and `summary.json`; reading both."""
 
-Knows their fields; nothing of where or when they are written.
-"""
-
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dvt.config import first_problem
 from pipeline.audit.summary import AuditSummary
 from pipeline.deadline.log import DeadlineOutcome
+from pipeline.errors import UsageError
+from pipeline.storage import OutputStore
 
-__all__ = ["Hardware", "ModelIdentity", "RunFile", "Summary"]
+__all__ = [
+    "Hardware",
+    "ModelIdentity",
+    "RunFile",
+    "Summary",
+    "read_run_file",
+    "read_summary",
+    "thresholds_text",
+]
 
 
 class ModelIdentity(BaseModel):
-    """Which model it was."""
+    """The model of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -26,7 +35,7 @@ class ModelIdentity(BaseModel):
 
 
 class Hardware(BaseModel):
-    """What a run ran on."""
+    """The machine that a run was started on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     cpu: str
@@ -35,14 +44,14 @@ class Hardware(BaseModel):
 
 
 class RunFile(BaseModel):
-    """`run.json`: what makes a run continue an earlier one, and under which circumstances.
+    """`run.json`: what the last run was, so that the next one can continue it.
 
     Attributes:
-        thresholds: of this run, never looser than those of earlier ones.
-        satisfied_thresholds: while stricter ones are on their way into the output, those that every tag
-            satisfies already; None if these are `thresholds`.
-        audit: share of the images that went to full depth beside their early answer.
-        settings: what was asked for, for `dvt retry`; no credentials are among it.
+        thresholds: of this run; never looser than those of earlier runs.
+        satisfied_thresholds: while a run with stricter thresholds is unfinished, those that every
+            tag meets already; None if these are `thresholds`.
+        audit: share of the images that also run at full depth; None for none.
+        settings: of the job, for `dvt retry`; without credentials.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,15 +85,15 @@ class Summary(BaseModel):
     """The JSON line of `dvt tag`; in `summary.json` over all runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    images: Annotated[int, Field(description="images the archive holds")]
+    images: Annotated[int, Field(description="images in the archive")]
     tagged: int
     dead_letters: int
-    skipped: Annotated[int, Field(description="images that earlier runs had done")]
+    skipped: Annotated[int, Field(description="images done by earlier runs")]
     tagged_before: Annotated[
         int, Field(description="images with a tag of an earlier run; 0 over all runs")
     ] = 0
-    too_early: Annotated[
-        int, Field(description="of those, left too early for these thresholds and done again")
+    retagged: Annotated[
+        int, Field(description="of those, below the thresholds of this run and done again")
     ] = 0
     exits: tuple[int, ...]
     gmacs_per_image: float | None
@@ -93,8 +102,51 @@ class Summary(BaseModel):
     images_per_second: float | None
     out: str
     audit: Annotated[
-        AuditSummary | None, Field(description="always over all runs; None if nothing is audited")
+        AuditSummary | None, Field(description="over all runs; null if nothing is audited")
     ] = None
     deadline: Annotated[
         DeadlineOutcome | None, Field(description="of this run; null without one")
     ] = None
+
+
+_Record = TypeVar("_Record", RunFile, Summary)
+
+
+def read_run_file(store: OutputStore) -> RunFile | None:
+    """Reads `run.json` of an output; None if there is none.
+
+    Raises:
+        UsageError: the file is damaged or of another version.
+        OutputFailedError: the storage cannot be read.
+    """
+    return _read(store, "run.json", RunFile)
+
+
+def read_summary(store: OutputStore) -> Summary | None:
+    """Reads `summary.json` of an output; None unless `_SUCCESS` marks it as complete.
+
+    Raises:
+        UsageError: the file is damaged or of another version.
+        OutputFailedError: the storage cannot be read.
+    """
+    return None if store.read("_SUCCESS") is None else _read(store, "summary.json", Summary)
+
+
+def _read(store: OutputStore, name: str, record: type[_Record]) -> _Record | None:
+    content = store.read(name)
+    if content is None:
+        return None
+    try:
+        return record.model_validate_json(content)
+    except ValidationError as error:
+        raise UsageError(
+            f"out: {name} in {store.uri} is damaged or of another version of dvt "
+            f"({first_problem(error)}); dvt tag --overwrite starts over"
+        ) from error
+
+
+def thresholds_text(thresholds: Sequence[float]) -> str:
+    """Thresholds for people: one number for each exit but the last, "none" for an unused exit."""
+    if thresholds and min(thresholds) > 1:
+        return "full depth"
+    return " / ".join("none" if value > 1 else f"{value:.4g}" for value in thresholds)

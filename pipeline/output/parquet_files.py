@@ -1,8 +1,8 @@
-"""Parquet files of the output's tables: written anywhere, invisible until they are committed.
+"""The Parquet files of the output's tables: written by any process, invisible until committed.
 
-A `WrittenFile` travels from the actor that wrote it to the coordinator that adds it to the log. Its
-name carries the epoch of the run that wrote it, so that what a killed run left can be told from
-what a living one is about to commit.
+A `WrittenFile` travels from the actor that wrote it to the coordinator, which adds it to the log.
+Its name has the epoch of its run, which tells leftovers of a killed run from files that a running
+one is about to commit.
 """
 
 import json
@@ -19,7 +19,7 @@ from pipeline.storage import OutputStore
 
 __all__ = ["FileWriter", "UnwrittenFile", "WrittenFile", "epoch_of"]
 
-# Small enough that a reader who wants few keys reads little.
+# Small, so that a lookup of few keys reads little.
 _ROW_GROUP_ROWS = 65_536
 _BOUND_CHARS = 32
 _NAME = re.compile(r"part-(\d{8})-[0-9a-f]{32}\.parquet")
@@ -27,13 +27,13 @@ _NAME = re.compile(r"part-(\d{8})-[0-9a-f]{32}\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A Parquet file of a table's folder.
+    """A Parquet file in a table's folder.
 
     Attributes:
         name: in the folder.
         size_bytes: of the file.
         num_rows: at least one.
-        stats: bounds of its columns as the log has them, so that readers can skip it.
+        stats: column bounds in the log's JSON format, by which readers skip files.
     """
 
     name: str
@@ -44,7 +44,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class UnwrittenFile:
-    """Why a file could not be written, in one line; an actor's answer, since it must not raise."""
+    """What an actor returns instead of raising: one line on why a file could not be written."""
 
     problem: str
 
@@ -54,38 +54,38 @@ class FileWriter:
     """Writes files of one table; travels to the write actor.
 
     Attributes:
-        place: the table's folder.
+        store: the table's folder.
         epoch: of the run.
         sort_by: column to sort each file by.
     """
 
-    place: OutputStore
+    store: OutputStore
     epoch: int
     sort_by: str
 
     def write(self, rows: pa.Table) -> WrittenFile:
-        """Writes rows as one new file, durable but not yet committed.
+        """Writes rows as one new file: durable, not yet committed.
 
         Args:
             rows: at least one.
 
         Raises:
-            OutputFailedError: the storage does not take it.
+            OutputFailedError: the storage keeps failing.
         """
-        assert rows.num_rows, "an empty file has no place in a table"
+        assert rows.num_rows, "a table has no empty files"
         rows = rows.sort_by(self.sort_by)
         name = f"part-{self.epoch:08d}-{uuid.uuid4().hex}.parquet"
         content = pa.BufferOutputStream()
         pq.write_table(rows, content, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
         buffer = content.getvalue()
-        self.place.write(name, memoryview(buffer))
+        self.store.write(name, memoryview(buffer))
         return WrittenFile(name, buffer.size, rows.num_rows, _stats(rows, self.sort_by))
 
 
 def _stats(rows: pa.Table, sort_by: str) -> str:
-    """Bounds of every column that has an order.
+    """Bounds of every column with an order.
 
-    Of all of them, because deltalake takes a bound that is missing for one that no row meets.
+    None may be missing: deltalake's pyarrow reader takes a missing bound to exclude every row.
     """
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
@@ -99,7 +99,7 @@ def _stats(rows: pa.Table, sort_by: str) -> str:
         if bounds["min"] is None or bounds["min"] != bounds["min"]:
             continue
         low[field.name], high[field.name] = bounds["min"], bounds["max"]
-        if pa.types.is_string(field.type) and field.name != sort_by:  # the log stays small
+        if pa.types.is_string(field.type) and field.name != sort_by:  # keeps the log small
             low[field.name] = bounds["min"][:_BOUND_CHARS]
             if len(bounds["max"]) > _BOUND_CHARS:
                 high[field.name] = bounds["max"][:_BOUND_CHARS] + "\U0010ffff"
@@ -109,6 +109,6 @@ def _stats(rows: pa.Table, sort_by: str) -> str:
 
 
 def epoch_of(name: str) -> int | None:
-    """The epoch in a file's name; None if no run of ours wrote it."""
+    """The epoch in a file's name; None if another program wrote it."""
     match = _NAME.fullmatch(name)
     return None if match is None else int(match[1])

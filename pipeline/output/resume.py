@@ -1,15 +1,28 @@
-"""What earlier runs left for the images of a shard, and what of it this run does again.
+"""What each shard resumes from: which of its images are done, and which this run has to do.
 
-A result counts unless the storage says that the image's content has changed since (another etag),
-or the image had left too early for the thresholds of this run (`upgrades.py`). A retry does again
-the dead letters of the reasons that it is for, and nothing else.
+A shard is looked up in two steps:
 
-Reads the committed rows beside the listing; changes nothing.
+1. By name in `shards`. A name digests keys, sizes and etags, so a shard with a row there is
+   finished and unchanged: all its images are done. Two kinds of run look closer. A retry does again
+   the dead letters of the chosen reasons. A retag run does again the tags below its thresholds
+   (`retag.py`).
+2. Otherwise by key in `tags` and `dead_letters` (`key_lookup.py`). Each image then is
+
+   - *done*: it has a tag or a dead letter that counts. A row counts if the source reports the same
+     etag, and a tag only if its exit is not below the run's thresholds;
+   - *to do*: it has no row that counts. Rows it does have are replaced by the new result;
+   - *left*: it has no row, and the run is a retry, which does nothing but dead letters.
+
+A crash between the commits to both tables leaves some images with a row in each. The row that
+counts stays and the other is a *leftover* for the ledger to remove; where neither can be told to be
+the newer one, the image is done again. Rows of images that are gone from the archive stay in the
+tables and are never looked up.
+
+Reads the tables as they were when the run began; changes nothing.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +30,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import Reason
-from pipeline.output.counts import Counts, FinishedShards
+from pipeline.output.counts import Counts
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.key_lookup import CommittedRows
-from pipeline.output.retag import TAG_COLUMNS, exits_below_threshold
-from pipeline.output.too_early import ExitsBelowThreshold
+from pipeline.output.finished_shards import FinishedShards
+from pipeline.output.key_lookup import KeyLookup
+from pipeline.output.retag import TAG_COLUMNS, RetagIndex, exits_below_threshold
 from pipeline.sources.sharding import Shard
 
 __all__ = ["EarlierResults", "ShardResume"]
@@ -29,59 +42,75 @@ __all__ = ["EarlierResults", "ShardResume"]
 
 @dataclass(slots=True)
 class ShardResume:
-    """A shard that is not finished, as earlier runs left it.
+    """What a run resumes from in one shard; each image is in `done`, `rows` or `num_left`.
 
     Attributes:
         done: results that count.
-        rows: of the shard that this run has to do.
-        num_left: images that have no result and get none in this run.
-        num_too_early: of those to do, the ones that had left too early.
-        old_tags, old_letters: keys to do whose rows give way to the new result.
-        late_tags, late_letters: keys whose rows a crash has left beside newer ones.
+        rows: images of the shard to do, [n].
+        is_recorded: the shard has a row in `shards`.
+        num_left: images without a result that a retry does not do.
+        num_retagged: of `rows`, those with a tag below the thresholds.
+        replaced_tags, replaced_letters: keys of `rows` whose old row the new result replaces.
+        leftover_tags, leftover_letters: keys whose row a crash left beside the one that counts.
     """
 
     done: Counts
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    is_recorded: bool = False
     num_left: int = 0
-    num_too_early: int = 0
-    old_tags: set[str] = field(default_factory=set)
-    old_letters: set[str] = field(default_factory=set)
-    late_tags: set[str] = field(default_factory=set)
-    late_letters: set[str] = field(default_factory=set)
+    num_retagged: int = 0
+    replaced_tags: set[str] = field(default_factory=set)
+    replaced_letters: set[str] = field(default_factory=set)
+    leftover_tags: set[str] = field(default_factory=set)
+    leftover_letters: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tag:
+    exit_stage: int
+    etag: str | None
+    is_copy: bool
+    is_below: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    reason: str
+    etag: str | None
 
 
 class EarlierResults:
-    """The tables as they are when a run begins.
+    """The results of earlier runs.
 
     Args:
-        tags, dead_letters: the tables.
+        tags, dead_letters, shards: the tables.
         num_stages: of the cascade.
-        retry: reasons of the dead letters to do again; None for an ordinary run.
-        thresholds: that each tag has to satisfy, one for each exit but the last; None if tags
-            count whatever they left by.
-        is_upgrade: shards that were finished may hold tags that do not.
-        finished: these shards.
+        retry: reasons of the dead letters to do again; None unless the run is a retry.
+        thresholds: that every tag must meet, one for each exit but the last; None for any tag.
+        retag_finished: finished shards may hold tags below the thresholds.
     """
 
     def __init__(
         self,
         tags: OutputTable,
         dead_letters: OutputTable,
+        shards: OutputTable,
         num_stages: int,
         retry: Collection[Reason] | None,
         thresholds: Sequence[float] | None,
-        is_upgrade: bool,
-        finished: FinishedShards,
+        retag_finished: bool,
     ) -> None:
         self._num_stages = num_stages
         self._retry = None if retry is None else {reason.value for reason in retry}
-        # A retry leaves tags alone, those that are too early as well.
         self._thresholds = thresholds if retry is None else None
-        self._too_early_rows: ExitsBelowThreshold | None = None
-        if is_upgrade and self._thresholds is not None:
-            self._too_early_rows = ExitsBelowThreshold(tags, finished, self._thresholds)
-        self._tag_rows = CommittedRows(tags, ["etag", "gmacs", *TAG_COLUMNS])
-        self._letter_rows = CommittedRows(dead_letters, ["reason", "etag"])
+        self._finished = FinishedShards(
+            shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
+        )
+        self._retag_index: RetagIndex | None = None
+        if retag_finished and self._thresholds is not None:
+            self._retag_index = RetagIndex(tags, self._finished, self._thresholds)
+        self._tags = KeyLookup(tags, ["etag", "gmacs", *TAG_COLUMNS])
+        self._letters = KeyLookup(dead_letters, ["reason", "etag"])
         self._letters_to_retry = self._keys_to_retry(dead_letters)
 
     def _keys_to_retry(self, dead_letters: OutputTable) -> NDArray[np.object_]:
@@ -93,101 +122,94 @@ class EarlierResults:
 
     @property
     def num_to_retry(self) -> int:
-        """Dead letters that are to be done again."""
+        """Dead letters to do again."""
         return len(self._letters_to_retry)
 
-    def of_finished(self, shard: Shard, done: Counts) -> ShardResume | None:
-        """What this run does again of a shard that was finished; None if it stays as it is.
+    def unlisted_shards(self) -> list[str]:
+        """Finished shards that `resume` was not asked for."""
+        return self._finished.unlisted()
 
-        Args:
-            shard: the shard.
-            done: its results; changed if some of them are to be done again.
-        """
-        if self._too_early_rows is None:
-            return self.of(shard) if self._has_letters_to_retry(shard) else None
-        early = self._too_early_rows.of(shard)
-        if early is None:
-            found = self.of(shard)
-            return found if len(found.rows) else None
-        if not len(early.rows):
-            return None
-        np.subtract.at(done.exits, early.exit_stages - 1, 1)
-        np.subtract.at(done.copies, early.exit_stages - 1, early.are_copies)
-        keys = {shard.images[row].key for row in early.rows}
-        return ShardResume(done, early.rows, num_too_early=len(keys), old_tags=keys)
+    def resume(self, shard: Shard) -> ShardResume:
+        """What the run resumes from in a listed shard."""
+        finished = self._finished.take_listed(shard.name)
+        if finished is None:
+            return self._look_up(shard)
+        as_finished = ShardResume(finished, is_recorded=True)
+        if self._retag_index is not None:
+            retag = self._retag_index.find(shard)
+            if retag is not None:
+                np.subtract.at(finished.exits, retag.exit_stages - 1, 1)
+                np.subtract.at(finished.copies, retag.exit_stages - 1, retag.are_copies)
+                as_finished.rows, as_finished.num_retagged = retag.rows, len(retag.rows)
+                as_finished.replaced_tags = {shard.images[row].key for row in retag.rows}
+                return as_finished
+        elif not self._may_have_letters_to_retry(shard):
+            return as_finished
+        found = self._look_up(shard, is_recorded=True)
+        return found if len(found.rows) else as_finished
 
-    def _has_letters_to_retry(self, shard: Shard) -> bool:
-        keys = self._letters_to_retry
-        if not len(keys):
-            return False
-        place = int(np.searchsorted(keys, shard.first_key))
-        return place < len(keys) and keys[place] <= shard.last_key
+    def _may_have_letters_to_retry(self, shard: Shard) -> bool:
+        index = int(np.searchsorted(self._letters_to_retry, shard.first_key))
+        return index < self.num_to_retry and self._letters_to_retry[index] <= shard.last_key
 
-    def of(self, shard: Shard) -> ShardResume:
-        """Compares an unfinished shard with the committed rows of its keys."""
-        images = shard.images
-        keys = [image.key for image in images]
-        tags, letters = self._tags_of(keys), self._letter_rows.of(keys)
-        done = Counts.zero(self._num_stages)
+    def _look_up(self, shard: Shard, is_recorded: bool = False) -> ShardResume:
+        """Compares a shard with the committed rows of its keys."""
+        keys = [image.key for image in shard.images]
+        tags, letters = self._tags_of(keys), self._letters_of(keys)
+        found = ShardResume(Counts.zero(self._num_stages), is_recorded=is_recorded)
         if not tags and not letters and self._retry is None:
-            return ShardResume(done, np.arange(len(images)))
-        found = ShardResume(done, np.empty(0, dtype=np.int64))
+            found.rows = np.arange(len(keys))
+            return found
         rows = []
-        for row, image in enumerate(images):
+        for row, image in enumerate(shard.images):
             key = image.key
             tag, letter = tags.get(key), letters.get(key)
-            is_same = tag is not None and self._is_current(tag.etag, image.etag)
-            # Beside a dead letter, which of the two is the newer one cannot be told: done again.
-            is_too_early = is_same and tag is not None and tag.is_too_early
-            if tag is not None and is_same and not is_too_early:
-                done.exits[tag.exit_stage - 1] += 1
-                done.copies[tag.exit_stage - 1] += tag.is_copy
+            is_current = tag is not None and self._is_current(tag.etag, image.etag)
+            if tag is not None and is_current and not tag.is_below:
+                found.done.exits[tag.exit_stage - 1] += 1
+                found.done.copies[tag.exit_stage - 1] += tag.is_copy
                 if letter is not None:
-                    found.late_letters.add(key)
-            elif not is_too_early and letter is not None and self._stays_dead(letter, image.etag):
-                done.num_dead_letters += 1
+                    found.leftover_letters.add(key)
+            # Of a tag below the thresholds and a dead letter, either may be the newer one.
+            elif letter is not None and not is_current and self._stays_dead(letter, image.etag):
+                found.done.num_dead_letters += 1
                 if tag is not None:
-                    found.late_tags.add(key)
+                    found.leftover_tags.add(key)
             elif letter is None and self._retry is not None:
                 found.num_left += 1
             else:
                 rows.append(row)
-                found.num_too_early += is_too_early
+                found.num_retagged += is_current
                 if tag is not None:
-                    found.old_tags.add(key)
+                    found.replaced_tags.add(key)
                 if letter is not None:
-                    found.old_letters.add(key)
+                    found.replaced_letters.add(key)
         found.rows = np.array(rows, dtype=np.int64)
         return found
 
-    def _tags_of(self, keys: list[str]) -> "dict[str, _Tag]":
-        rows = self._tag_rows.rows_of(keys)
+    def _tags_of(self, keys: list[str]) -> dict[str, _Tag]:
+        rows = self._tags.rows(keys)
         columns = (rows[name].to_pylist() for name in ("key", "exit_stage", "etag", "gmacs"))
-        together = zip(*columns, self._too_early(rows).tolist(), strict=True)
         return {
-            key: _Tag(stage, etag, gmacs == 0, early) for key, stage, etag, gmacs, early in together
+            key: _Tag(exit_stage, etag, gmacs == 0, is_below)
+            for key, exit_stage, etag, gmacs, is_below in zip(
+                *columns, self._are_below(rows).tolist(), strict=True
+            )
         }
 
-    def _too_early(self, rows: pa.Table) -> NDArray[np.bool_]:
+    def _letters_of(self, keys: list[str]) -> dict[str, _Letter]:
+        columns = (column.to_pylist() for column in self._letters.rows(keys).columns)
+        return {key: _Letter(reason, etag) for key, reason, etag in zip(*columns, strict=True)}
+
+    def _are_below(self, tags: pa.Table) -> NDArray[np.bool_]:
         if self._thresholds is None:
-            return np.zeros(rows.num_rows, dtype=np.bool_)
-        return exits_below_threshold(rows, self._thresholds)
+            return np.zeros(tags.num_rows, dtype=np.bool_)
+        return exits_below_threshold(tags, self._thresholds)
 
     def _is_current(self, before: str | None, now: str | None) -> bool:
-        """The content is the same, as far as the source can tell."""
+        """The content is unchanged, as far as etags show; a retry does not ask."""
         return self._retry is not None or before is None or now is None or before == now
 
-    def _stays_dead(self, letter: tuple[Any, ...], etag: str | None) -> bool:
-        reason, before = letter
-        is_chosen = self._retry is not None and reason in self._retry
-        return not is_chosen and self._is_current(before, etag)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    """What decides about a tag."""
-
-    exit_stage: int
-    etag: str | None
-    is_copy: bool
-    is_too_early: bool
+    def _stays_dead(self, letter: _Letter, etag: str | None) -> bool:
+        is_chosen = self._retry is not None and letter.reason in self._retry
+        return not is_chosen and self._is_current(letter.etag, etag)

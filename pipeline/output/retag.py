@@ -1,14 +1,16 @@
-"""Stricter thresholds on an output that has tags: what may be asked, and which tags it concerns.
+"""Retagging: a run with stricter thresholds computes again the tags whose exits are below them.
 
-A tag holds the confidence of every exit that its image came by. So whether the image would have
-left there by other thresholds too is known without looking at it: only those that would have gone
-on are done again. Pure: knows thresholds and rows of tags; no files, no runs.
+A tag holds the confidence at every exit that its image reached, so whether the image would still
+have exited there is decided from the tag alone. The comparison is the runner's
+(`dvt.exits.exit_mask`): a float32 confidence against a float32 threshold. Each tag is judged by its
+own confidences, whatever thresholds it was made with.
 
-The comparison is that of the runner (`dvt.exits.exit_mask`): a float32 confidence against the
-threshold as a float32. Each row is judged by its own confidences, whatever thresholds it left by.
+Finished shards are compared in one pass over the tags, in any order (`RetagIndex`). Looking up each
+shard's keys instead would read the table once a shard wherever the listing is not in key order.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,30 +18,33 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dvt.exits import FULL_DEPTH
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.finished_shards import FinishedShards
+from pipeline.sources.sharding import Shard
 
-__all__ = ["TAG_COLUMNS", "exits_below_threshold", "looser_exit"]
+__all__ = ["TAG_COLUMNS", "RetagIndex", "RetagRows", "exits_below_threshold", "looser_exit"]
 
 TAG_COLUMNS = ("exit_stage", "exit_confidences")
 
 
 def looser_exit(before: Sequence[float], now: Sequence[float]) -> int | None:
-    """The first exit, from 1, that lets more images leave than before; None if none does.
+    """The first exit, from 1, whose threshold is lower than before; None if there is none.
 
     Args:
         before: one threshold for each exit but the last.
-        now: as many.
+        now: the same for another run.
     """
-    looser = _as_compared(now) < _as_compared(before)
+    looser = _comparable(now) < _comparable(before)
     return int(looser.argmax()) + 1 if looser.any() else None
 
 
 def exits_below_threshold(rows: pa.Table, thresholds: Sequence[float]) -> NDArray[np.bool_]:
-    """True for tags whose image would not have left where it did.
+    """True for tags that exited with a confidence below the threshold of their exit, [n].
 
-    Rows that do not have the confidence of their exit count as such; rows of the last exit never.
+    A tag without a confidence for its exit counts as below. The last exit has no threshold.
 
     Args:
-        rows: with `TAG_COLUMNS`.
+        rows: tags with `TAG_COLUMNS`, n of them.
         thresholds: one for each exit but the last.
     """
     exit_stages = rows["exit_stage"].to_numpy().astype(np.int64)
@@ -50,13 +55,82 @@ def exits_below_threshold(rows: pa.Table, thresholds: Sequence[float]) -> NDArra
     of_its_exit = (np.cumsum(lengths) - lengths + exit_stages - 1)[is_known]
     confidences = np.full(rows.num_rows, np.nan, dtype=np.float32)
     confidences[is_known] = values[of_its_exit]
-    num_exits = len(thresholds) + 1
-    threshold_of_exit = np.append(_as_compared(thresholds), np.float32(0))
-    leaves: NDArray[np.bool_] = confidences >= threshold_of_exit[exit_stages - 1]
-    too_early: NDArray[np.bool_] = ~leaves & (exit_stages < num_exits)
-    return too_early
+    threshold_of_exit = np.append(_comparable(thresholds), np.float32(0))
+    exits: NDArray[np.bool_] = confidences >= threshold_of_exit[exit_stages - 1]
+    is_below: NDArray[np.bool_] = ~exits & (exit_stages <= len(thresholds))
+    return is_below
 
 
-def _as_compared(thresholds: Sequence[float]) -> NDArray[np.float32]:
-    """As the runner compares with them; those that nothing reaches, or everything, are alike."""
+def _comparable(thresholds: Sequence[float]) -> NDArray[np.float32]:
+    """As float32, clipped: thresholds above 1 are all equivalent, and so are those below 0."""
     return np.clip(np.array(thresholds, dtype=np.float64), 0.0, FULL_DEPTH).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class RetagRows:
+    """Images of one shard to retag.
+
+    Attributes:
+        rows: of the shard, [n].
+        exit_stages: of their tags, from 1, [n].
+        are_copies: which of them share the result of another image, [n].
+    """
+
+    rows: NDArray[np.int64]
+    exit_stages: NDArray[np.int64]
+    are_copies: NDArray[np.bool_]
+
+
+class RetagIndex:
+    """Images of finished shards whose tags are below the thresholds; 13 bytes for each.
+
+    A tag's `shard` column assigns it to its shard. Where the archive changed while it was tagged,
+    tags may name shards of an earlier listing; those shards have too few tags here and are
+    reported as unknown.
+
+    Args:
+        tags: the table, read once.
+        finished: the finished shards.
+        thresholds: one for each exit but the last.
+    """
+
+    def __init__(
+        self, tags: OutputTable, finished: FinishedShards, thresholds: Sequence[float]
+    ) -> None:
+        self._finished = finished
+        self._num_tags = np.zeros(len(finished), dtype=np.int64)
+        shards = [np.empty(0, np.int32)]
+        hashes = [np.empty(0, np.int64)]
+        exits = [np.empty(0, np.int8)]  # negative for copies
+        for batch in tags.batches(["key", "shard", "gmacs", *TAG_COLUMNS]):
+            table = pa.Table.from_batches([batch])
+            shard_of_row = finished.indices(table["shard"])
+            is_finished = shard_of_row >= 0
+            self._num_tags += np.bincount(shard_of_row[is_finished], minlength=len(finished))
+            is_below = exits_below_threshold(table, thresholds) & is_finished
+            below = table.filter(pa.array(is_below))
+            stages = below["exit_stage"].to_numpy().astype(np.int8)
+            shards.append(shard_of_row[is_below].astype(np.int32))
+            hashes.append(_hashes(below["key"].to_pylist()))
+            exits.append(np.where(below["gmacs"].to_numpy() == 0, -stages, stages))
+        self._shards, self._hashes = np.concatenate(shards), np.concatenate(hashes)
+        order = np.lexsort((self._hashes, self._shards))
+        self._shards, self._hashes = self._shards[order], self._hashes[order]
+        self._exits = np.concatenate(exits)[order]
+
+    def find(self, shard: Shard) -> RetagRows | None:
+        """Images of a finished shard to retag; None if its tags have to be looked up by key."""
+        index = self._finished.index(shard.name)
+        if index is None or self._num_tags[index] != self._finished.num_tagged(index):
+            return None
+        first, end = np.searchsorted(self._shards, np.array([index, index + 1], np.int32))
+        known, exits = self._hashes[first:end], self._exits[first:end]
+        hashes = _hashes([image.key for image in shard.images])
+        rows = np.flatnonzero(np.isin(hashes, known))
+        found = exits[np.searchsorted(known, hashes[rows])].astype(np.int64)
+        return RetagRows(rows, np.abs(found), found < 0)
+
+
+def _hashes(keys: list[str]) -> NDArray[np.int64]:
+    """64-bit hashes, stable only within this process."""
+    return np.fromiter(map(hash, keys), np.int64, len(keys))

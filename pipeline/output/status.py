@@ -1,4 +1,4 @@
-"""How far an output is, read while a run may be at work on it."""
+"""The progress of an output, read from its files while a run may be writing to it."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import UsageError
-from pipeline.output.delta_table import open_delta
+from pipeline.output.delta_log import open_delta
 from pipeline.output.lease import newest_owner
 from pipeline.storage import open_output_store, output_failures
 
@@ -17,15 +17,15 @@ __all__ = ["OutputStatus", "read_status"]
 
 
 class OutputStatus(BaseModel):
-    """A look at an output."""
+    """The progress of an output at one moment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     out: str
-    running: Annotated[bool, Field(description="a run gave a sign of life within a minute")]
+    running: Annotated[bool, Field(description="a run sent a heartbeat within the last minute")]
     finished: Annotated[bool, Field(description="every image of the archive has a result")]
     tagged: int
     dead_letters: int
-    shards: Annotated[int, Field(description="finished shards, also of an earlier listing")]
+    shards: Annotated[int, Field(description="finished shards, of earlier listings too")]
     last_commit_age_s: float | None
     epoch: Annotated[int, Field(description="runs so far, retries included")]
     host: Annotated[str | None, Field(description="of the last run")]
@@ -33,39 +33,39 @@ class OutputStatus(BaseModel):
 
 
 def read_status(location: str | Path) -> OutputStatus:
-    """Reads it; the tables' logs are enough, no row is.
+    """Reads the progress from the tables' logs, without reading rows.
 
     Args:
         location: a folder, or `s3://bucket/prefix`.
 
     Raises:
         UsageError: it is no output of dvt.
-        OutputFailedError: it cannot be read.
+        OutputFailedError: the storage cannot be read.
     """
-    place = open_output_store(location)
-    if place.read("run.json") is None:
-        raise UsageError(f"out: {place.uri} is no output of dvt (it has no run.json)")
-    counts, commits_ms = [], []
+    store = open_output_store(location)
+    if store.read("run.json") is None:
+        raise UsageError(f"out: {store.uri} is no output of dvt (it has no run.json)")
+    num_rows, commits_ms = [], []
     for name in ("tags", "dead_letters", "shards"):
-        delta = open_delta(place.child(name))
+        delta = open_delta(store.child(name))
         if delta is None:
-            counts.append(0)
+            num_rows.append(0)
             continue
-        with output_failures(place.uri):
+        with output_failures(store.uri):
             files = pa.table(delta.get_add_actions(flatten=True))
             last = next(iter(delta.history(1)), {})
-        counts.append(pc.sum(files["num_records"]).as_py() or 0)
+        num_rows.append(pc.sum(files["num_records"]).as_py() or 0)
         if files.num_rows and "timestamp" in last:
             commits_ms.append(last["timestamp"])
-    owner = newest_owner(place)
+    owner = newest_owner(store)
     age_s = max(0.0, time.time() - max(commits_ms) / 1000) if commits_ms else None
     return OutputStatus(
-        out=place.uri,
-        running=owner is not None and owner.is_alive(place),
-        finished=place.read("_SUCCESS") is not None,
-        tagged=counts[0],
-        dead_letters=counts[1],
-        shards=counts[2],
+        out=store.uri,
+        running=owner is not None and owner.is_alive(store),
+        finished=store.read("_SUCCESS") is not None,
+        tagged=num_rows[0],
+        dead_letters=num_rows[1],
+        shards=num_rows[2],
         last_commit_age_s=None if age_s is None else round(age_s, 1),
         epoch=0 if owner is None else owner.epoch,
         host=None if owner is None else owner.host,

@@ -102,7 +102,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
     assert unmarked(out) == to_do
     num_left = len(to_do - done)
     assert (second.json["tagged"], second.json["skipped"]) == (num_left, 5000 - num_left)
-    assert (second.json["too_early"], second.json["tagged_before"]) == (num_left, 5000)
+    assert (second.json["retagged"], second.json["tagged_before"]) == (num_left, 5000)
     assert f"{num_left:,} of 5,000 rows had stopped too early" in second.err
     assert read_status(out).finished
 

@@ -82,9 +82,7 @@ def test_an_archive_that_is_nearly_done_is_done_at_full_depth(
     deadline = made(tmp_path, clock, seconds=400.0)
     totals = RunCounts(Counts.zero(3), Counts.zero(3), num_results=950_000)
     for call in range(100):
-        totals.num_images += 10_000
-        totals.num_skipped += 9500
-        totals.meet(9500, 0)
+        totals.add_shard(10_000, num_skipped=9500, num_replaced=0)
         assert deadline.thresholds(call) == (2.0, 2.0, -INF)
         clock.now_s += 2
         work = batches(0.0005, 500)

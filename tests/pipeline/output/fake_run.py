@@ -75,7 +75,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
     try:
         ledger = Ledger(*output.tables(), GMACS, "run")
         commits = CommitQueue(len(GMACS))
-        output.reopen()
+        output.mark_incomplete()
         print("started", flush=True)
         for shard in cut_shards(listing(num_images), mean_length=100):
             number, rows = ledger.open(shard)

@@ -90,12 +90,12 @@ def tag(
     output = Output(folder)
     claimed = output.claim(run_file(thresholds=(threshold,)), overwrite=False)
     try:
-        is_upgrade = claimed.satisfied_thresholds is not None
-        ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), is_upgrade)
+        retag_finished = claimed.satisfied_thresholds is not None
+        ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), retag_finished)
         done = work_off(ledger, shards_of(keys), threshold, run, dead)
         assert ledger.is_complete
-        if is_upgrade and retry is None:
-            ledger.forget_unlisted()
+        if retag_finished and retry is None:
+            ledger.reopen_unlisted_shards()
         output.merge_files()
         all_runs = ledger.totals.all_runs
         summary = Summary(
@@ -110,7 +110,7 @@ def tag(
             images_per_second=None,
             out=str(folder),
         )
-        output.complete(summary, is_whole=retry is None or not is_upgrade)
+        output.complete(summary, is_whole=retry is None or not retag_finished)
     finally:
         output.release()
     return done, ledger

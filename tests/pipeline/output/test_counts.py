@@ -21,9 +21,7 @@ def guesses(num_results: int, shards: list[tuple[int, int]]) -> Iterator[tuple[i
     totals = RunCounts(Counts.zero(2), Counts.zero(2), num_results=num_results)
     truth = sum(LENGTH - counted for counted, _ in shards)
     for counted, redone in shards:
-        totals.num_images += LENGTH
-        totals.num_skipped += counted
-        totals.meet(counted, redone)
+        totals.add_shard(LENGTH, counted, redone)
         yield totals.num_to_do(LENGTH * len(shards)), truth
 
 
@@ -46,13 +44,13 @@ def test_a_run_that_was_killed_has_the_rest_to_do() -> None:
 
 
 @pytest.mark.parametrize("share_redone", [0.1, 0.5, 1.0])
-def test_an_upgrade_has_as_much_to_do_everywhere_as_where_it_has_been(share_redone: float) -> None:
+def test_a_retag_run_has_as_much_to_do_everywhere_as_where_it_has_been(share_redone: float) -> None:
     redone = round(LENGTH * share_redone)
     shards = [(LENGTH - redone, redone)] * SHARDS
     assert all(guess == truth for guess, truth in guesses(IMAGES, shards))
 
 
-def test_an_upgrade_that_was_killed_soon_sees_what_is_left() -> None:
+def test_a_retag_run_that_was_killed_soon_sees_what_is_left() -> None:
     shards = [(1000, 0)] * 100 + [(300, 700)] * 100
     told = [guess for guess, _ in guesses(IMAGES, shards)]
     assert told[150] == pytest.approx(70_000, rel=0.15)

@@ -10,7 +10,8 @@ from deltalake import DeltaTable
 
 from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
 from pipeline.output.compaction import merge_small_files
-from pipeline.output.delta_table import OutputTable, open_delta
+from pipeline.output.delta_log import open_delta
+from pipeline.output.delta_table import OutputTable
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import open_output_store
@@ -24,12 +25,12 @@ def table_in(location: str, epoch: int, schema: pa.Schema = SCHEMA) -> OutputTab
 
 
 def written(table: OutputTable, keys: Sequence[str]) -> WrittenFile:
-    rows = {"key": list(keys), "run": [table.epoch] * len(keys)}
+    rows = {"key": list(keys), "run": [table.writer.epoch] * len(keys)}
     return table.writer.write(pa.table(rows, schema=SCHEMA))
 
 
 def delta_of(table: OutputTable, version: int | None = None) -> DeltaTable:
-    return DeltaTable(table.place.uri, version=version, storage_options=table.place.delta_options)
+    return DeltaTable(table.store.uri, version=version, storage_options=table.store.delta_options)
 
 
 def rows_of(table: OutputTable, version: int | None = None) -> dict[str, int]:
@@ -46,14 +47,14 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
     on_its_way = written(first, "cd")
     second = table_in(location, 2)
     with pytest.raises(
-        StaleEpochError, match=r"a later run has taken .* over \(epoch 2, this one is 1"
+        StaleEpochError, match=r"a later run has taken over .* \(epoch 2, this run has 1"
     ):
         first.commit([on_its_way], 2.0)
     second.commit([written(second, "cd")], 1.0)
     with pytest.raises(StaleEpochError):
         first.commit([on_its_way], 3.0)
     with pytest.raises(StaleEpochError):
-        first.replace([], first.file_names())
+        first.replace([], first.files()["path"].to_pylist())
     with pytest.raises(StaleEpochError):
         table_in(location, 1)
     assert rows_of(second) == {"a": 1, "b": 1, "c": 2, "d": 2}
@@ -62,9 +63,9 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.output.delta_table._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("pipeline.output.delta_log._FIRST_PAUSE_S", 0.01)
     table = table_in(location, 1)
-    delta = table._delta
+    delta = table._log._delta
 
     class Deaf:
         """Loses the answers of the first commits."""
@@ -80,7 +81,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(
         def __getattr__(self, name: str) -> object:
             return getattr(delta, name)
 
-    monkeypatch.setattr(table, "_delta", Deaf())
+    monkeypatch.setattr(table._log, "_delta", Deaf())
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
     table.commit([written(table, "c")], 3.0)
@@ -148,9 +149,9 @@ def test_files_that_a_killed_run_left_are_removed_and_no_others(location: str) -
     second = table_in(location, 2)
     living = written(second, "uv")
     foreign = "part-00000-of-somebody-else.parquet"
-    second.place.write(foreign, b"1")
+    second.store.write(foreign, b"1")
     assert second.remove_leftovers() == 1
-    names = set(second.place.names())
+    names = set(second.store.names())
     assert orphan.name not in names
     assert {living.name, foreign} < names
     # The two merged files stay for a while: somebody may be reading them.
@@ -164,7 +165,7 @@ def test_erasing_empties_the_table_and_keeps_the_fence(location: str) -> None:
     second = table_in(location, 2)
     second.erase()
     assert rows_of(second) == {}
-    assert [name for name in second.place.names() if name.endswith(".parquet")] == []
+    assert [name for name in second.store.names() if name.endswith(".parquet")] == []
     with pytest.raises(StaleEpochError):
         first.commit([written(first, "c")], 6.0)
     second.commit([written(second, "z")], 3.0)
@@ -194,7 +195,7 @@ def test_a_file_that_somebody_else_has_rewritten_is_not_replaced(location: str) 
     table = table_in(location, 1)
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
-    names = table.file_names()
+    names = table.files()["path"].to_pylist()
     delta_of(table).optimize.compact()
     with pytest.raises(OutputFailedError, match="another program has rewritten part-00000001"):
         table.replace([], names)

@@ -138,7 +138,7 @@ def test_expired_credentials_stop_the_run_in_one_line_and_it_can_be_continued(
 def test_a_store_that_is_down_for_longer_stops_the_run_and_loses_nothing(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.output.delta_table._PATIENCE_S", 0.0)
+    monkeypatch.setattr("pipeline.output.delta_log._PATIENCE_S", 0.0)
     num_commits = 0
 
     def fault(method: str, path: str) -> Fault:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.key_lookup import CommittedRows
+from pipeline.output.key_lookup import KeyLookup
 from pipeline.records import TAGS_SCHEMA
 from tests.pipeline.output.tables import tables_in
 
@@ -19,6 +19,12 @@ from tests.pipeline.output.tables import tables_in
 def commit(table: OutputTable, keys: list[str]) -> None:
     rows = [{"key": key, "exit_stage": 1 + len(key) % 3, "etag": f"e{key}"} for key in keys]
     table.commit([table.writer.write(pa.Table.from_pylist(rows, schema=TAGS_SCHEMA))], 0.0)
+
+
+def found(lookup: KeyLookup, keys: list[str]) -> dict[str, tuple[int, str]]:
+    rows = lookup.rows(keys)
+    values = zip(rows["exit_stage"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+    return dict(zip(rows["key"].to_pylist(), values, strict=True))
 
 
 def expected(committed: set[str], asked: list[str]) -> dict[str, tuple[int, str]]:
@@ -43,11 +49,11 @@ def test_in_any_order_it_finds_what_is_committed(
         patch.setattr(
             "pipeline.output.key_lookup._WINDOW_ROWS", data.draw(st.sampled_from([2, 99]))
         )
-        rows = CommittedRows(tags, ["exit_stage", "etag"])
+        lookup = KeyLookup(tags, ["exit_stage", "etag"])
         for asked in data.draw(
             st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=20)
         ):
-            assert rows.of(list(asked)) == expected(committed, list(asked))
+            assert found(lookup, list(asked)) == expected(committed, list(asked))
 
 
 def test_a_listing_in_order_reads_each_file_once(
@@ -58,16 +64,16 @@ def test_a_listing_in_order_reads_each_file_once(
     for part in range(8):
         commit(tags, keys[part::8])  # each file spans all keys
     opened: list[str] = []
-    batches = CommittedRows._batches
+    batches = KeyLookup._batches
 
-    def counted(self: CommittedRows, name: str, first: str) -> Iterator[pa.Table]:
+    def counted(self: KeyLookup, name: str, first: str) -> Iterator[pa.Table]:
         opened.append(name)
         return batches(self, name, first)
 
-    monkeypatch.setattr(CommittedRows, "_batches", counted)
-    rows = CommittedRows(tags, ["exit_stage", "etag"])
+    monkeypatch.setattr(KeyLookup, "_batches", counted)
+    lookup = KeyLookup(tags, ["exit_stage", "etag"])
     for start in range(0, 4000, 100):
-        assert len(rows.of(keys[start : start + 100])) == 100
+        assert lookup.rows(keys[start : start + 100]).num_rows == 100
     assert len(opened) == 8
 
 
@@ -76,12 +82,12 @@ def test_files_of_somebody_else_need_not_be_sorted(tmp_path: Path) -> None:
     keys = [f"{n:03d}" for n in np.random.default_rng(3).permutation(300)]
     for part in range(3):
         commit(tags, keys[part::3])
-    DeltaTable(tags.place.uri).optimize.compact()
+    DeltaTable(tags.store.uri).optimize.compact()
     tags, _, _ = tables_in(tmp_path, 2)
-    rows = CommittedRows(tags, ["exit_stage", "etag"])
+    lookup = KeyLookup(tags, ["exit_stage", "etag"])
     for start in range(0, 300, 50):
         asked = [f"{n:03d}" for n in range(start, start + 50)]
-        assert rows.of(asked) == expected(set(keys), asked)
+        assert found(lookup, asked) == expected(set(keys), asked)
 
 
 def test_files_that_another_program_wrote_anew_are_read_as_well(tmp_path: Path) -> None:
@@ -89,6 +95,5 @@ def test_files_that_another_program_wrote_anew_are_read_as_well(tmp_path: Path) 
     commit(tags, ["b", "a"])
     DeltaTable(tmp_path / "tags").update({"uri": "'elsewhere'"})
     tags, _, _ = tables_in(tmp_path, 2)
-    assert CommittedRows(tags, ["exit_stage", "etag"]).of(["a", "b"]) == expected(
-        {"a", "b"}, ["a", "b"]
-    )
+    lookup = KeyLookup(tags, ["exit_stage", "etag"])
+    assert found(lookup, ["a", "b"]) == expected({"a", "b"}, ["a", "b"])

@@ -75,8 +75,8 @@ def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
 def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None:
     code = (
         "import os, signal, sys; from pipeline.output.lease import Lease; "
-        "from pipeline.storage import open_output_store; Lease(open_output_store(sys.argv[1]), 'a'); "
-        "os.kill(os.getpid(), signal.SIGKILL)"
+        "from pipeline.storage import open_output_store; "
+        "Lease(open_output_store(sys.argv[1]), 'a'); os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", code, location], check=False)
     assert killed.returncode == -9

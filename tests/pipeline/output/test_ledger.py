@@ -10,8 +10,9 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import Reason
-from pipeline.output.delta_table import OutputTable
-from pipeline.output.ledger import Counts, Ledger
+from pipeline.output.counts import Counts
+from pipeline.output.delta_log import DeltaLog
+from pipeline.output.ledger import Ledger
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
 from pipeline.sources.sharding import Shard, cut_shards
 from tests.command_line import rows as rows_by_duckdb
@@ -295,14 +296,14 @@ def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
         else [image("a", "2"), image("b", "2"), *BEFORE[2:4], image("e", "3"), BEFORE[5]]
     )
     reasons = (Reason.FETCH_FAILED,) if retrying else None
-    transact = OutputTable._transact
+    transact = DeltaLog._commit
     for allowed in range(100):
         folder = tmp_path / f"{allowed}"
         work_off(ledger_in(folder, 1), cut(*BEFORE), {"b", "c", "f"})
         ledger = ledger_in(folder, 2, reasons)
         num_made = 0
 
-        def counted(self: OutputTable, *arguments: Any, _allowed: int = allowed) -> None:
+        def counted(self: DeltaLog, *arguments: Any, _allowed: int = allowed) -> None:
             nonlocal num_made
             if num_made == _allowed:
                 raise Killed
@@ -310,7 +311,7 @@ def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
             transact(self, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(OutputTable, "_transact", counted)
+            patch.setattr(DeltaLog, "_commit", counted)
             try:
                 work_off(ledger, cut(*now), {"a"})
                 survived = True

@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
-from pipeline.output.delta_table import open_delta
+from pipeline.output.delta_log import open_delta
 from pipeline.storage import open_output_store
 from tests.pipeline.output.fake_run import exit_of, is_dead, listing, work
 
@@ -130,7 +130,7 @@ def test_a_paused_run_that_was_replaced_stops_when_it_wakes_up(
     code, lines = finish(first)
     assert code == 1
     assert len(lines) == 1
-    assert "a later run has taken" in lines[0]
+    assert "a later run has taken over" in lines[0]
     check_is_whole(location)
 
 

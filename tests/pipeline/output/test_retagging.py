@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts
+from pipeline.output.delta_log import DeltaLog
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.key_lookup import CommittedRows
+from pipeline.output.key_lookup import KeyLookup
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.records import TAGS_SCHEMA
@@ -45,7 +46,7 @@ def test_exactly_the_images_that_left_too_early_are_done_again(tmp_path: Path) -
     tag(tmp_path, 0.2, "first")
     done, ledger = tag(tmp_path, 0.6, "second")
     assert done == ["c5", "g3"]
-    assert (ledger.totals.num_too_early, ledger.totals.num_tagged_before) == (2, 7)
+    assert (ledger.totals.num_retagged, ledger.totals.num_tagged_before) == (2, 7)
     assert (ledger.totals.num_skipped, ledger.totals.this_run.num_tagged) == (7, 2)
     untouched = {"a1": 2, "b9": 1, "e9": 1, "f9": 1, "i9": 1}
     assert tags_in(tmp_path) == {
@@ -97,7 +98,7 @@ def test_an_unfinished_run_is_continued_by_stricter_thresholds(tmp_path: Path) -
     output.release()
     done, totals = tag(tmp_path, 0.6, "second")
     assert done == ["c5", "f9", "g3", "h5", "i9"]
-    assert totals.totals.num_too_early == 2
+    assert totals.totals.num_retagged == 2
     check_is_whole(tmp_path, 0.6)
 
 
@@ -113,7 +114,7 @@ def test_a_copy_that_left_too_early_is_done_again_too(tmp_path: Path) -> None:
     ledger.commit(file, [], {number: Counts(np.array([3, 0]), copies=np.array([1, 0]))})
     output.release()
     output.claim(run_file(thresholds=(0.6,)), overwrite=False)
-    ledger = Ledger(*output.tables(), GMACS, "second", None, (0.6,), is_upgrade=True)
+    ledger = Ledger(*output.tables(), GMACS, "second", None, (0.6,), retag_finished=True)
     number, todo = ledger.open(shard)
     assert todo.tolist() == [0, 1]
     rows = tag_table(list(shard.images[:2]), shard.name, 0.6, "second").to_pylist()
@@ -143,7 +144,7 @@ def test_keys_in_no_order_cost_one_reading_of_the_tags(
         monkeypatch.setattr(kind, name, count)
 
     counted(OutputTable, "batches")
-    counted(CommittedRows, "_batches")
+    counted(KeyLookup, "_batches")
     done, ledger = tag(tmp_path, 0.6, "second", keys, dead=set())
     too_early = {key for key in keys if 0.2 <= confidence_of(key) < 0.6 and key != keys[3]}
     assert sorted(done) == sorted(too_early)
@@ -206,7 +207,7 @@ def test_a_kill_between_any_two_steps_is_made_good_by_the_same_or_a_stricter_com
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every write of the upgrade, to a table or beside them, is once the last before a kill."""
-    transact, write = OutputTable._transact, Output._write_run
+    transact, write = DeltaLog._commit, Output._write_run
     dead = DEAD | {"g3"}  # of the two that are done again, one cannot be read any more
     tag(tmp_path / "before", 0.2, "first")
     for allowed in range(100):
@@ -220,7 +221,7 @@ def test_a_kill_between_any_two_steps_is_made_good_by_the_same_or_a_stricter_com
                 raise Killed
             num_made += 1
 
-        def counted_transact(self: OutputTable, *arguments: Any, _allow: Any = allow) -> None:
+        def counted_transact(self: DeltaLog, *arguments: Any, _allow: Any = allow) -> None:
             _allow()
             transact(self, *arguments)
 
@@ -229,7 +230,7 @@ def test_a_kill_between_any_two_steps_is_made_good_by_the_same_or_a_stricter_com
             write(self, *arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(OutputTable, "_transact", counted_transact)
+            patch.setattr(DeltaLog, "_commit", counted_transact)
             patch.setattr(Output, "_write_run", counted_write)
             try:
                 tag(folder, 0.6, "second", dead=dead)

@@ -1,0 +1,235 @@
+"""The transaction log of one output table: only the newest run commits, and each commit once.
+
+Commits are compare-and-swap on the table's version: with `max_commit_retries=0`, deltalake never
+rebases one onto another. A run opens a table by committing its epoch. Any later commit of an
+earlier run, even one in flight, finds its version taken, reloads the log, sees the newer epoch and
+raises `StaleEpochError`.
+
+Each commit carries a number, kept as an application transaction of the run's epoch. It identifies a
+commit whose acknowledgement was lost, which is then not repeated. The number is the milliseconds
+since the start of the run, so the log also records how long each run worked.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
+from pipeline.output.parquet_files import WrittenFile
+from pipeline.storage import OutputStore, output_failures
+from pipeline.storage.errors import is_passing
+
+__all__ = ["DeltaLog", "TableMovedError", "check_columns", "open_delta"]
+
+logger = logging.getLogger(__name__)
+
+_EPOCH = "dvt.epoch"
+_FIRST_EPOCH = "dvt.first_epoch"
+_PATIENCE_S = 120.0
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.2, 10.0
+
+
+class TableMovedError(OutputFailedError):
+    """A file to remove is not in the table: another program has rewritten it."""
+
+
+def open_delta(store: OutputStore) -> DeltaTable | None:
+    """Opens the table in a folder for reading; None if there is none."""
+    with output_failures(store.uri):
+        try:
+            return DeltaTable(store.uri, storage_options=store.delta_options)
+        except TableNotFoundError:
+            return None
+
+
+def check_columns(delta: DeltaTable, schema: pa.Schema) -> None:
+    """Checks that a table takes rows of a schema; an empty table is recreated and takes any.
+
+    Raises:
+        UsageError: the table has rows with other columns.
+    """
+    if _has_rows(delta) and delta.schema() != Schema.from_arrow(schema):
+        raise UsageError(
+            f"out: {delta.table_uri} has other columns than this job writes; choose another "
+            "--out, or --overwrite to start over"
+        )
+
+
+class DeltaLog:
+    """The log of one table, opened for one run; creates the table if there is none.
+
+    Args:
+        store: the table's folder.
+        schema: of the rows.
+        epoch: of the run.
+
+    Raises:
+        StaleEpochError: a later run has opened the table.
+        UsageError: the table has rows with other columns.
+    """
+
+    def __init__(self, store: OutputStore, schema: pa.Schema, epoch: int) -> None:
+        self._store, self._schema, self._epoch = store, schema, epoch
+        store.prepare()
+        self._delta = open_delta(store) or self._create("ignore")
+        self._must_reload = False
+        self._last_ms = self._delta.transaction_version(_elapsed(epoch)) or 0
+        self._commit([], [], True, [Transaction(_EPOCH, epoch)])
+        check_columns(self._delta, schema)
+        if self._delta.schema() != Schema.from_arrow(schema):
+            self._delta = self._create("overwrite")
+
+    def _create(self, mode: Literal["ignore", "overwrite"]) -> DeltaTable:
+        with output_failures(self._store.uri):
+            return DeltaTable.create(
+                self._store.uri,
+                schema=self._schema,
+                mode=mode,
+                storage_options=self._store.delta_options,
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+
+    @property
+    def delta(self) -> DeltaTable:
+        """The table as of the last commit or `reload`."""
+        return self._delta
+
+    def files(self) -> pa.Table:
+        """Committed files: `path`, `size_bytes`, `num_records`, `min.COLUMN`, `max.COLUMN`."""
+        return pa.table(self._delta.get_add_actions(flatten=True))
+
+    def file_names(self) -> list[str]:
+        """Names of the committed files."""
+        return [str(name) for name in self.files()["path"].to_pylist()]
+
+    def reload(self) -> None:
+        """Reads commits of other programs.
+
+        Raises:
+            StaleEpochError: a later run has opened the table.
+        """
+        with output_failures(self._store.uri):
+            self._delta.update_incremental()
+        self._check_epoch()
+
+    def commit(
+        self,
+        added: Sequence[WrittenFile],
+        removed: Collection[str],
+        elapsed_s: float = 0.0,
+        *,
+        data_change: bool = True,
+    ) -> None:
+        """Adds and removes files in one transaction.
+
+        Args:
+            added: files to add.
+            removed: names of committed files.
+            elapsed_s: since the run started.
+            data_change: False if the rows stay the same.
+
+        Raises:
+            StaleEpochError: a later run has opened the table; nothing was committed.
+            TableMovedError: some of `removed` are not committed any more; nothing was committed.
+            OutputFailedError: the storage keeps failing.
+        """
+        self._commit(added, removed, data_change, [self._next_number(elapsed_s)])
+
+    def erase(self) -> None:
+        """Removes all rows and keeps the log, so that replaced runs still find the newer epoch."""
+        first = Transaction(_FIRST_EPOCH, self._epoch)
+        self._commit([], self.file_names(), True, [first, self._next_number(0.0)])
+
+    def elapsed_s_of_all_runs(self) -> dict[int, float]:
+        """Seconds until the last commit of each run, by epoch."""
+        version = self._delta.transaction_version
+        epochs = range(version(_FIRST_EPOCH) or 1, self._epoch + 1)
+        found = {epoch: version(_elapsed(epoch)) for epoch in epochs}
+        return {epoch: ms / 1000 for epoch, ms in found.items() if ms is not None}
+
+    def _next_number(self, elapsed_s: float) -> Transaction:
+        self._last_ms = max(self._last_ms + 1, round(1000 * elapsed_s))
+        return Transaction(_elapsed(self._epoch), self._last_ms)
+
+    def _commit(
+        self,
+        added: Sequence[WrittenFile],
+        removed: Collection[str],
+        data_change: bool,
+        transactions: list[Transaction],
+    ) -> None:
+        """Commits under the number of the last of the transactions."""
+        now_ms = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [
+            AddAction(file.name, file.size_bytes, {}, now_ms, data_change, file.stats)
+            for file in added
+        ]
+        actions += [RemoveAction(name, data_change, now_ms) for name in removed]
+        properties = CommitProperties(max_commit_retries=0, app_transactions=transactions)
+        number = transactions[-1]
+
+        def attempt() -> None:
+            refused_at = None
+            while True:
+                if self._must_reload:
+                    self._delta.update_incremental()
+                    self._must_reload = False
+                self._check_epoch()
+                if self._delta.transaction_version(number.app_id) == number.version:
+                    return  # an earlier attempt was committed
+                if gone := set(removed) - set(self.file_names() if removed else ()):
+                    raise TableMovedError(
+                        f"out: another program has rewritten {min(gone)} of {self._store.uri}; "
+                        "the same command continues"
+                    )
+                self._must_reload = True  # a commit that raises may have been made
+                try:
+                    self._delta.create_write_transaction(
+                        actions, mode="append", schema=self._schema, commit_properties=properties
+                    )
+                except CommitFailedError:  # a conflict only if the table has a new version
+                    if refused_at == self._delta.version():
+                        raise
+                    refused_at = self._delta.version()
+
+        _patiently(self._store.uri, attempt)
+
+    def _check_epoch(self) -> None:
+        newest = self._delta.transaction_version(_EPOCH)
+        if newest is not None and newest > self._epoch:
+            raise StaleEpochError(
+                f"out: a later run has taken over {self._store.uri} (epoch {newest}, this run has "
+                f"{self._epoch}); this run stops, its commits stay"
+            )
+
+
+def _has_rows(delta: DeltaTable) -> bool:
+    return bool(pa.table(delta.get_add_actions(flatten=True)).num_rows)
+
+
+def _elapsed(epoch: int) -> str:
+    return f"dvt.elapsed_ms.{epoch}"
+
+
+def _patiently(uri: str, attempt: Callable[[], None]) -> None:
+    """Tries again, for a while, what failed for a reason that may pass."""
+    give_up_s = time.monotonic() + _PATIENCE_S
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        try:
+            with output_failures(uri):
+                return attempt()
+        except OutputFailedError as error:
+            cause = error.__cause__
+            if cause is None or not is_passing(cause) or time.monotonic() + pause_s > give_up_s:
+                raise
+            logger.warning("%s; trying again", error)
+        time.sleep(pause_s * random.uniform(0.5, 1.0))
+        pause_s = min(_LAST_PAUSE_S, 2 * pause_s)
