@@ -1,17 +1,17 @@
-"""Dynamic Vision Transformers: a cascade that stops at the first confident answer.
+"""Dynamic Vision Transformers: cascades that exit early on confident predictions.
 
-Usable alone: knows torch and numpy, nothing of Ray, storage or the command line.
+The model alone, on torch and numpy; no Ray, storage or command line.
 
-    model = dvt.load_model("shapes")            # shipped name, folder, published file
-    logits = model(images)                      # every exit, full depth
-    answer = model.predict(images, thresholds)  # early exits, really dropped
+    model = dvt.load_model("shapes")              # shipped name, folder or published file
+    logits = model(images)                        # of every exit, at full depth
+    prediction = model.predict(images, thresholds)  # with early exits
 """
 
 from dvt.cascade import Calibration, Cascade, Prediction
 from dvt.config import CascadeConfig, Preprocess, TokenGrid
 from dvt.cost import gmacs_per_exit
 from dvt.errors import CheckpointError, ConfigError, ModelError
-from dvt.loading.checkpoint import create_model, load_model, save_model
+from dvt.loading import create_model, load_model, save_model
 from dvt.reuse import StageState
 from dvt.stage import Stage, StageOutput
 

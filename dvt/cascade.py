@@ -1,14 +1,18 @@
 """The cascade: all stages in one module, at full depth or with early exits.
 
-`Cascade(images)` runs every stage and is what training differentiates; `Cascade.predict` runs
-the exit rule inside one process and really drops the images that left. The distributed engine
-does neither: it runs the stages one by one.
+`Cascade(images)` runs every stage; training differentiates it. `Cascade.predict` applies the exit
+rule in one process and removes images that exited from the batch. The distributed engine uses
+neither and runs the stages one by one.
+
+Shapes: B images, S pixels a side.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from dvt.config import CascadeConfig
@@ -17,37 +21,37 @@ from dvt.exits import TAKES_ALL, confidence, exit_mask, exit_thresholds
 from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage
 from dvt.tokenizers import ConvTokenizer
+from dvt.validation import FrozenModel
 
-__all__ = ["Adopted", "Calibration", "Cascade", "Prediction"]
+__all__ = ["Calibration", "Cascade", "Prediction", "ThresholdProvenance"]
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Answers of a batch: labels [B] int64, confidences [B] float32, exit_stages [B] from 1."""
+    """Predictions of a batch: labels [B] int64, confidences [B] float32, exit_stages [B] from 1."""
 
     labels: Tensor
     confidences: Tensor
     exit_stages: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """What the thresholds of a model were chosen for, where `dvt calibrate --adopt` set them.
+class ThresholdProvenance(FrozenModel):
+    """The target that `dvt calibrate --adopt` chose a model's default thresholds for.
 
     Attributes:
-        of: what is not to be lost, "accuracy" or "agreement" with full depth.
-        data: what they were chosen on.
-        dtype: precision of the answers that they were chosen by.
-        gmacs: mean cost of an image to expect.
-        budget_gmacs: asked for, or None.
-        max_drop: asked for, or None.
-        exit_mix: asked for, or None.
-        delta: probability that the bound of `max_drop` may fail.
+        risk: what may be lost, "accuracy" or "agreement" with full depth.
+        data: the data set that the thresholds were chosen on.
+        dtype: precision of the predictions on it.
+        gmacs: expected mean cost of an image.
+        budget_gmacs: requested cost, or None.
+        max_drop: requested bound of the loss, or None.
+        exit_mix: requested shares of the exits, or None.
+        delta: probability that the bound of `max_drop` fails.
         p_value: of the test against a larger loss.
         certified: whether the bound is proved for these thresholds.
     """
 
-    of: str
+    risk: str
     data: str
     dtype: str
     gmacs: float
@@ -59,32 +63,31 @@ class Adopted:
     certified: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What is known about a trained cascade: thresholds, and the figures behind them.
+class Calibration(FrozenModel):
+    """Default thresholds of a trained cascade, and the figures behind them.
 
     Attributes:
         thresholds: one for each exit but the last; the default of `predict`.
-        accuracy_per_exit: top-1 of each exit if all images left there, as fractions.
-        curve: (GMACs, accuracy) pairs of the threshold sweep.
+        accuracy_per_exit: top-1 of each exit at full depth, as fractions.
+        curve: (GMACs, accuracy) of each point of the threshold sweep.
         threshold_sweep: the thresholds at each of those points.
-        data: what they were measured on.
-        adopted: what the thresholds were chosen for; None for those of the training.
+        data: what the figures were measured on.
+        provenance: target of the thresholds; None where training chose them.
     """
 
     thresholds: tuple[float, ...] | None = None
-    accuracy_per_exit: tuple[float, ...] = ()
+    accuracy_per_exit: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     curve: tuple[tuple[float, float], ...] = ()
     threshold_sweep: tuple[tuple[float, ...], ...] = ()
     data: str = ""
-    adopted: Adopted | None = None
+    provenance: ThresholdProvenance | None = None
 
 
 class Cascade(nn.Module):
     """A Dynamic Vision Transformer.
 
     Attributes:
-        config: what it is made of.
+        config: its shapes.
         labels: class names in order of their ids, or None.
         calibration: thresholds and measured figures; empty for an untrained model.
     """
@@ -103,7 +106,7 @@ class Cascade(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images_B3SS: Tensor) -> list[Tensor]:
-        """Logits [B, num_classes] of every exit, all images at full depth."""
+        """Logits [B, num_classes] of every exit at full depth."""
         state: StageState | None = None
         logits: list[Tensor] = []
         for stage in self.stages:
@@ -119,16 +122,16 @@ class Cascade(nn.Module):
         thresholds: Sequence[float] | None = None,
         batch_size: int = 64,
     ) -> Prediction:
-        """Answers with early exits; images that left are not computed any further.
+        """Predicts with early exits; later stages run only on images that have not exited.
 
         Args:
-            images_B3SS: normalised images [B, 3, S, S], any number of them.
-            thresholds: one for each exit but the last; the model's own where None.
-            batch_size: images per forward pass; shorter passes are padded to it, so that the
-                answers equal those of the engine at the same batch size.
+            images_B3SS: any number of normalised images.
+            thresholds: one for each exit but the last; None for the model's defaults.
+            batch_size: images per forward pass. Shorter batches are padded to it, so predictions
+                equal those of the engine at the same batch size.
 
         Raises:
-            ValueError: thresholds missing or of the wrong length, or images of the wrong shape.
+            ModelError: thresholds missing or of the wrong length, or images of the wrong shape.
         """
         size = self.config.image_size
         if images_B3SS.ndim != 4 or tuple(images_B3SS.shape[1:]) != (3, size, size):
@@ -137,60 +140,60 @@ class Cascade(nn.Module):
             )
         if batch_size < 1:
             raise ModelError(f"batch_size: must be at least 1 (got {batch_size})")
-        limits = self.thresholds(thresholds)
-        total = len(images_B3SS)
-        labels = torch.empty(total, dtype=torch.int64)
-        confidences = torch.empty(total, dtype=torch.float32)
-        exit_stages = torch.empty(total, dtype=torch.int64)
-        rows = torch.arange(total)
+        num_images = len(images_B3SS)
+        labels = torch.empty(num_images, dtype=torch.int64)
+        confidences = torch.empty(num_images, dtype=torch.float32)
+        exit_stages = torch.empty(num_images, dtype=torch.int64)
+        rows = torch.arange(num_images)
         state: StageState | None = None
-        for number, (stage, limit) in enumerate(zip(self.stages, limits, strict=True), start=1):
-            staying_rows: list[Tensor] = []
-            staying_states: list[StageState] = []
+        for index, threshold in enumerate(self.thresholds(thresholds)):
+            remaining_rows: list[Tensor] = []
+            remaining_states: list[StageState] = []
             for start in range(0, len(rows), batch_size):
                 batch = rows[start : start + batch_size]
-                upstream = None if state is None else state[start : start + batch_size]
-                if upstream is not None:
-                    upstream = upstream.padded(batch_size)
-                output = stage(pad_images(images_B3SS[batch], batch_size), upstream)[: len(batch)]
-                confident, answers = (part.cpu() for part in confidence(output.logits))
-                leaving = exit_mask(confident, limit)
-                labels[batch[leaving]] = answers[leaving]
-                confidences[batch[leaving]] = confident[leaving]
-                exit_stages[batch[leaving]] = number
-                staying_rows.append(batch[~leaving])
+                upstream = None
+                if state is not None:
+                    upstream = state[start : start + batch_size].padded(batch_size)
+                images = pad_images(images_B3SS[batch], batch_size)
+                output = self.stages[index](images, upstream)[: len(batch)]
+                confidence_n, label_n = (part.cpu() for part in confidence(output.logits))
+                exits_n = exit_mask(confidence_n, threshold)
+                labels[batch[exits_n]] = label_n[exits_n]
+                confidences[batch[exits_n]] = confidence_n[exits_n]
+                exit_stages[batch[exits_n]] = index + 1
+                remaining_rows.append(batch[~exits_n])
                 if output.state is not None:
-                    staying_states.append(output.state[(~leaving).nonzero().squeeze(1)])
+                    remaining_states.append(output.state[(~exits_n).nonzero().squeeze(1)])
             # Survivors of several batches are joined, so that deeper stages run full batches.
-            rows = torch.cat([rows[:0], *staying_rows])
-            state = StageState.join(staying_states) if staying_states else None
+            rows = torch.cat([rows[:0], *remaining_rows])
+            state = StageState.join(remaining_states) if remaining_states else None
         return Prediction(labels, confidences, exit_stages)
 
     def thresholds(self, thresholds: Sequence[float] | None = None) -> tuple[float, ...]:
-        """Thresholds of all exits, the last one taking everything.
+        """Thresholds of all exits: those given or the model's defaults, and that of the last exit.
 
         Raises:
-            ValueError: none are given and the model has none, or there are too many or few.
+            ModelError: none are given and the model has none, or the number is wrong.
         """
         chosen = self.calibration.thresholds if thresholds is None else thresholds
         if chosen is None:
             raise ModelError(
-                f"thresholds: {self.config.name} has none of its own; "
+                f"thresholds: {self.config.name} has no default thresholds; "
                 f"give {self.config.num_stages - 1} values"
             )
         return (*exit_thresholds(chosen, self.config.num_stages), TAKES_ALL)
 
 
 def _initialise(module: nn.Module) -> None:
-    """DeiT's initialisation: truncated normal weights of deviation 0.02, zero biases.
+    """Initialises as DeiT: truncated normal weights of deviation 0.02, zero biases.
 
-    Stems have He's, which keeps the scale of what passes through.
+    Stems follow He et al. (2015), which preserves the scale of activations.
     """
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, ConvTokenizer):  # comes after its convolutions
+    elif isinstance(module, ConvTokenizer):  # visited after its convolutions
         for name, weight in module.stem.named_parameters():
             if name.endswith("weight"):
                 nn.init.kaiming_normal_(weight)

@@ -1,15 +1,12 @@
-"""What a cascade is made of: frozen configurations, validated where they are made.
+"""Configuration of a cascade: frozen models, validated field by field and across fields.
 
-A `CascadeConfig` determines every shape of the model and every figure of its cost; it is what
-`config.json` beside a checkpoint holds. It knows nothing of weights, devices or thresholds.
+A `CascadeConfig` determines every tensor shape of the model and its cost in MACs. `config.json`
+in a checkpoint folder holds one. It contains no weights, device or thresholds.
 """
 
-import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -18,47 +15,24 @@ from pydantic import (
 )
 
 from dvt.errors import ConfigError
+from dvt.validation import FrozenModel, first_problem
 
-__all__ = [
-    "CascadeConfig",
-    "Preprocess",
-    "StemConv",
-    "TokenGrid",
-    "first_problem",
-    "patch_grid",
-    "t2t_grid",
-]
+__all__ = ["T2T_LATER_SPLIT", "CascadeConfig", "Preprocess", "StemConv", "TokenGrid", "num_windows"]
 
-# The second and third soft split of the T2T tokenizer, whatever the grid (T2T-ViT, section 3.1).
+# Kernel, stride and padding of the second and third soft split (T2T-ViT, section 3.1).
 T2T_LATER_SPLIT = (3, 2, 1)
 
 
-def first_problem(error: ValidationError) -> str:
-    """One line for a pydantic error: field, what is allowed, and the value received."""
-    problem = error.errors()[0]
-    field = ".".join(str(part) for part in problem["loc"]) or "configuration"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error" and not problem["loc"]:
-        return message
-    if problem["type"] == "missing":  # its input is everything around the field
-        return f"{field}: {message}"
-    if message.endswith(")") and "(got " in message:  # it says so itself
-        return f"{field}: {message}"
-    received = repr(problem["input"])
-    if len(received) > 100:
-        received = received[:100] + "…"
-    return f"{field}: {message} (got {received})"
+def num_windows(side: int, kernel: int, stride: int, padding: int) -> int:
+    """Window positions along one side; 0 if the window does not fit."""
+    return max(0, (side + 2 * padding - kernel) // stride + 1)
 
 
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TokenGrid(Frozen):
+class TokenGrid(FrozenModel):
     """The window that turns an image into `size` x `size` tokens.
 
-    For the `patch` tokenizer it is the convolution; for `t2t` the first of three soft splits; for
-    `conv` the convolution behind the stem, over the stem's map.
+    It is the convolution of a `patch` tokenizer, the first of three soft splits of a `t2t`
+    tokenizer, or the convolution after the stem of a `conv` tokenizer.
     """
 
     size: Annotated[int, Field(ge=1, description="tokens per side")]
@@ -67,13 +41,13 @@ class TokenGrid(Frozen):
     padding: Annotated[int, Field(ge=0, description="zeros on each side, pixels")]
 
 
-class StemConv(Frozen):
-    """One convolution of a `conv` tokenizer's stem, padded by (kernel - 1) // 2, then GELU."""
+class StemConv(FrozenModel):
+    """One convolution of a `conv` tokenizer's stem, followed by GELU."""
 
-    channels: Annotated[int, Field(ge=1, description="channels it gives")]
+    channels: Annotated[int, Field(ge=1, description="output channels")]
     kernel: Annotated[int, Field(ge=1, description="window side")] = 3
     stride: Annotated[int, Field(ge=1, description="step between windows")] = 1
-    residual: Annotated[bool, Field(description="its input is added to what it gives")] = False
+    residual: Annotated[bool, Field(description="add the input to the output")] = False
 
     @property
     def padding(self) -> int:
@@ -81,8 +55,8 @@ class StemConv(Frozen):
         return (self.kernel - 1) // 2
 
 
-class Preprocess(Frozen):
-    """From a picture to the model's input: resize the short side, centre crop, normalise."""
+class Preprocess(FrozenModel):
+    """From an image to the model's input: resize the short side, centre crop, normalise."""
 
     resize: Annotated[int, Field(ge=1, description="short side after resizing, pixels")] = 256
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -90,8 +64,8 @@ class Preprocess(Frozen):
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-class CascadeConfig(Frozen):
-    """A cascade of `len(grids)` Transformers of one width and depth, coarsest grid first."""
+class CascadeConfig(FrozenModel):
+    """A cascade of `len(grids)` Transformers of the same width and depth, coarsest grid first."""
 
     name: str
     tokenizer: Literal["patch", "t2t", "conv"]
@@ -111,7 +85,7 @@ class CascadeConfig(Frozen):
     feature_reuse_width: Annotated[int, Field(ge=1)] = 48
     relation_reuse_ratio: Annotated[int, Field(ge=1)] = 3
     token_width: Annotated[int, Field(ge=1, description="channels inside the T2T tokenizer")] = 64
-    random_features: Annotated[int, Field(ge=1, description="m of the token performer")] = 32
+    random_features: Annotated[int, Field(ge=1, description="M of the token performer")] = 32
     stems: Annotated[
         tuple[tuple[StemConv, ...], ...], Field(description="of the `conv` tokenizer, one a stage")
     ] = ()
@@ -119,17 +93,17 @@ class CascadeConfig(Frozen):
 
     @model_serializer(mode="wrap")
     def _without_empty_stems(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Models without stems are written, and have the digest, that they had before stems."""
+        """Omits empty `stems`: the digests of shipped models cover this text."""
         fields: dict[str, Any] = serialise(self)
         if not self.stems:
             fields.pop("stems", None)
         return fields
 
     def with_changes(self, **changes: Any) -> Self:
-        """The same with other values of some fields, validated like any other.
+        """A copy with other values of some fields, validated.
 
         Raises:
-            ConfigError: a value is out of range or contradicts another.
+            ConfigError: a value is out of range or contradicts another field.
         """
         try:
             return self.model_validate(self.model_dump() | changes)
@@ -156,11 +130,11 @@ class CascadeConfig(Frozen):
         return self.grids[stage].size ** 2 + 1
 
     def reuses_features(self, stage: int) -> bool:
-        """Whether this stage (from 0) reads features of the one before it."""
+        """Whether this stage (from 0) reads features of the previous one."""
         return self.feature_reuse and stage > 0
 
     def reuses_relations(self, stage: int) -> bool:
-        """Whether this stage (from 0) reads attention logits of the one before it."""
+        """Whether this stage (from 0) reads attention logits of the previous one."""
         return self.relation_reuse and stage > 0
 
     def split_sides(self, stage: int) -> list[int]:
@@ -174,11 +148,11 @@ class CascadeConfig(Frozen):
             windows = stem + windows
         sides = [self.image_size]
         for window in windows:
-            sides.append(_windows(sides[-1], *window))
+            sides.append(num_windows(sides[-1], *window))
         return sides[1:]
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
+    def _check_across_fields(self) -> Self:
         if self.width % self.num_heads:
             raise ValueError(
                 f"width: must be a multiple of num_heads={self.num_heads} (got {self.width})"
@@ -204,73 +178,25 @@ class CascadeConfig(Frozen):
                 raise ValueError(
                     f"grids.{stage}: kernel {grid.kernel}, stride {grid.stride}, padding "
                     f"{grid.padding} give {side}x{side} tokens from {self.image_size} px"
-                    f"{' behind its stem' if self.stems else ''}, not size={grid.size}"
+                    f"{' after the stem' if self.stems else ''}, not size={grid.size}"
                 )
         return self
 
     def _check_stems(self) -> None:
-        wanted = self.num_stages if self.tokenizer == "conv" else 0
-        if len(self.stems) != wanted:
+        required = self.num_stages if self.tokenizer == "conv" else 0
+        if len(self.stems) != required:
             raise ValueError(
-                f"stems: must be {wanted} for {self.num_stages} stages with the {self.tokenizer} "
-                f"tokenizer (got {len(self.stems)})"
+                f"stems: must be {required} for {self.num_stages} stages with the "
+                f"{self.tokenizer} tokenizer (got {len(self.stems)})"
             )
         for stage, stem in enumerate(self.stems):
             channels = 3
             for number, conv in enumerate(stem):
-                if conv.residual and (conv.stride, conv.kernel % 2, conv.channels) != (
-                    1,
-                    1,
-                    channels,
-                ):
+                keeps_shape = conv.stride == 1 and conv.kernel % 2 and conv.channels == channels
+                if conv.residual and not keeps_shape:
                     raise ValueError(
                         f"stems.{stage}.{number}: residual needs stride 1, an odd kernel and "
-                        f"channels={channels} as before it (got {conv.stride}, {conv.kernel}, "
+                        f"channels={channels} as in its input (got {conv.stride}, {conv.kernel}, "
                         f"{conv.channels})"
                     )
                 channels = conv.channels
-
-
-def _windows(side: int, kernel: int, stride: int, padding: int) -> int:
-    """Number of window positions along one side; 0 if the window does not fit."""
-    return max(0, (side + 2 * padding - kernel) // stride + 1)
-
-
-def patch_grid(image_size: int, size: int) -> TokenGrid:
-    """The convolution that gives `size` x `size` tokens from touching patches, as in DeiT.
-
-    32/32/0, 23/23/3 and 16/16/0 at 224 px for 7, 10 and 14 tokens (DVT, appendix A).
-
-    Raises:
-        ConfigError: `size` exceeds `image_size`.
-    """
-    if not 1 <= size <= image_size:
-        raise ConfigError(f"grid size: must be between 1 and image_size={image_size} (got {size})")
-    stride = math.ceil(image_size / size)
-    padding = math.ceil((stride * size - image_size) / 2)
-    return TokenGrid(size=size, kernel=stride, stride=stride, padding=padding)
-
-
-def t2t_grid(image_size: int, size: int) -> TokenGrid:
-    """The first soft split of the T2T tokenizer that ends in `size` x `size` tokens.
-
-    The published cascades have 14/8/3, 11/6/5 and 7/4/2 at 224 px for 7, 10 and 14 tokens; other
-    grids get a stride near image_size / (4 size) and the smallest padding that fits.
-
-    Raises:
-        ConfigError: no stride and padding reach that grid.
-    """
-    published = {(224, 7): (14, 8, 3), (224, 10): (11, 6, 5), (224, 14): (7, 4, 2)}
-    if (image_size, size) in published:
-        kernel, stride, padding = published[image_size, size]
-        return TokenGrid(size=size, kernel=kernel, stride=stride, padding=padding)
-    wanted = image_size / (4 * size)
-    for stride in sorted(range(1, math.ceil(wanted) + 2), key=lambda step: abs(step - wanted)):
-        kernel = max(3, 2 * stride - 1)
-        for padding in range(kernel // 2 + 1):
-            side = _windows(image_size, kernel, stride, padding)
-            for _ in range(2):
-                side = _windows(side, *T2T_LATER_SPLIT)
-            if side == size:
-                return TokenGrid(size=size, kernel=kernel, stride=stride, padding=padding)
-    raise ConfigError(f"grid size: no soft split turns {image_size} px into {size}x{size} tokens")

@@ -1,4 +1,4 @@
-"""Which device and precision this machine computes best in."""
+"""The device and precision in which this machine computes fastest."""
 
 import torch
 
@@ -6,29 +6,26 @@ __all__ = ["autocast_dtype", "best_device", "inference_dtype"]
 
 
 def best_device() -> torch.device:
-    """A CUDA device where there is one, else the processor."""
+    """The CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def inference_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively, else float32.
 
-    Processors without AVX512-BF16 or AMX emulate bfloat16 many times slower than float32.
+    CPUs without AVX512-BF16 or AMX emulate bfloat16 many times slower than float32.
     """
     if device.type == "cuda":
-        return (
-            torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float32
-        )
-    native = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        is_native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if is_native else torch.float32
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """The type for `torch.autocast` in training; None where float32 is the fastest.
 
-    float16, on GPUs without bfloat16, needs its loss scaled (`torch.amp.GradScaler`).
+    float16, on GPUs without bfloat16, needs a scaled loss (`torch.amp.GradScaler`).
     """
     dtype = inference_dtype(device)
     if dtype == torch.float32:

@@ -1,11 +1,11 @@
 """The errors of the model package.
 
     ValueError
-    └── ModelError          anything a caller did wrong with a model
-        ├── ConfigError     a configuration that describes no possible cascade
-        └── CheckpointError a file that is no usable checkpoint, or not of this model
+    └── ModelError          a model was used incorrectly
+        ├── ConfigError     a configuration that describes no valid cascade
+        └── CheckpointError a file that is not a usable checkpoint
 
-All of them carry one line that names the field, the value and what is allowed.
+Each message is one line that names the field, the value and what is allowed.
 """
 
 __all__ = ["CheckpointError", "ConfigError", "ModelError"]
@@ -16,8 +16,8 @@ class ModelError(ValueError):
 
 
 class ConfigError(ModelError):
-    """A configuration whose fields contradict each other or are out of range."""
+    """A configuration with contradictory fields or values out of range."""
 
 
 class CheckpointError(ModelError):
-    """A checkpoint that is missing, damaged, hostile, or not of the expected model."""
+    """A checkpoint that is missing, damaged, hostile, or of an unsupported model."""

@@ -1,7 +1,7 @@
-"""The exit rule: an image leaves at the first exit that is confident enough.
+"""The exit rule: an image takes the first exit whose confidence reaches the threshold.
 
-Confidence is the largest softmax probability (DVT, section 3.1). It is always computed in
-float32, so that the precision of the matrix products does not decide about exits twice.
+Confidence is the largest softmax probability (DVT, section 3.1), always computed in float32, so
+that reduced precision affects the logits only. Shapes: B images, C classes.
 """
 
 import math
@@ -13,15 +13,15 @@ from dvt.errors import ModelError
 
 __all__ = ["FULL_DEPTH", "TAKES_ALL", "confidence", "exit_mask", "exit_thresholds", "scores"]
 
-# A threshold that no probability reaches: everything goes on to the next stage.
+# No probability reaches this threshold: every image continues to the next stage.
 FULL_DEPTH = 2.0
 
-# The threshold of the last exit: whatever is left leaves.
+# The threshold of the last exit: every remaining image takes it.
 TAKES_ALL = float("-inf")
 
 
 def scores(logits_BC: Tensor) -> Tensor:
-    """Softmax probabilities [B, num_classes] in float32."""
+    """Softmax probabilities [B, C] in float32."""
     return logits_BC.float().softmax(dim=-1)
 
 
@@ -32,7 +32,7 @@ def confidence(logits_BC: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float, ...]:
-    """Thresholds as the engine uses them: one for every exit but the last, which takes all.
+    """Validates thresholds, one for every exit but the last.
 
     Args:
         thresholds: one value for each exit but the last, or one for each exit, the last of which
@@ -40,7 +40,7 @@ def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float
         num_stages: exits of the cascade.
 
     Raises:
-        ModelError: another number of values, or a value that is not a number.
+        ModelError: wrong number of values, or a value is not finite.
     """
     values = tuple(float(value) for value in thresholds)
     if len(values) not in (num_stages - 1, num_stages):
@@ -57,13 +57,12 @@ def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float
     return kept
 
 
-def exit_mask(confidences: Tensor, threshold: float) -> Tensor:
+def exit_mask(confidences_B: Tensor, threshold: float) -> Tensor:
     """True for the images [B] whose confidence reaches the threshold.
 
     Raises:
-        ModelError: a confidence is not a number; such an image would never leave, not even at
-            the last exit.
+        ModelError: a confidence is NaN; such an image would take no exit, not even the last.
     """
-    if confidences.isnan().any():
+    if confidences_B.isnan().any():
         raise ModelError("confidence: is not a number; the weights or an image overflow")
-    return confidences >= threshold
+    return confidences_B >= threshold

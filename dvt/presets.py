@@ -1,24 +1,24 @@
-"""The cascades of the paper and their static relatives, as functions that return configurations.
+"""Presets: the paper's cascades, their static relatives, and two small cascades.
 
-A static model is a cascade of one stage: it has one exit, and nothing to reuse.
-Widths, depths and ratios: DVT (arXiv 2105.15075), table of appendix A; T2T-ViT (arXiv 2101.11986),
-table 2; DeiT (arXiv 2012.12877), table 1; ViT (arXiv 2010.11929), table 1; and their published
-code, which also has the preprocessing of each.
+A static model is a cascade of one stage, with one exit and nothing to reuse. Sources of widths,
+depths and ratios: DVT (arXiv 2105.15075), appendix A; T2T-ViT (arXiv 2101.11986), table 2; DeiT
+(arXiv 2012.12877), table 1; ViT (arXiv 2010.11929), table 1. Preprocessing follows their code.
 """
 
 from collections.abc import Callable, Sequence
 
-from dvt.config import CascadeConfig, Preprocess, StemConv, TokenGrid, patch_grid, t2t_grid
+from dvt.config import CascadeConfig, Preprocess, StemConv, TokenGrid
 from dvt.errors import ConfigError
+from dvt.token_grids import patch_grid, t2t_grid
 
 __all__ = ["PAPER_GRIDS", "PRESETS", "VIT_PREPROCESS", "preset", "static_relative"]
 
 PAPER_GRIDS = (7, 10, 14)
 
-# T2T-ViT and timm crop 0.9 of the short side: 224 of int(224 / 0.9) pixels. The code of DeiT and
-# DVT crops 0.875 of it, the default of `Preprocess`.
+# T2T-ViT and timm crop 0.9 of the short side: 224 of int(224 / 0.9) pixels. DeiT and DVT crop
+# 0.875 of it, the default of `Preprocess`.
 T2T_PREPROCESS = Preprocess(resize=248)
-# timm's ViTs ("augreg") are trained on pixels from -1 to 1.
+# timm's "augreg" ViTs were trained on pixels from -1 to 1.
 VIT_PREPROCESS = Preprocess(resize=248, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
@@ -27,15 +27,13 @@ def _patch(
     width: int,
     num_heads: int,
     grids: Sequence[int],
-    image_size: int = 224,
     preprocess: Preprocess | None = None,
 ) -> CascadeConfig:
-    """Twelve blocks on touching patches: ViT, DeiT, and cascades of them."""
+    """Twelve blocks on adjacent patches: ViT, DeiT, and cascades of them."""
     return CascadeConfig(
         name=name,
         tokenizer="patch",
-        image_size=image_size,
-        grids=tuple(patch_grid(image_size, size) for size in grids),
+        grids=tuple(patch_grid(224, size) for size in grids),
         width=width,
         depth=12,
         num_heads=num_heads,
@@ -54,7 +52,7 @@ def _t2t(
     mlp_ratio: float,
     grids: Sequence[int] = (14,),
 ) -> CascadeConfig:
-    """T2T-ViT with performers in its tokenizer, and cascades of it."""
+    """T2T-ViT with token performers, and cascades of it."""
     return CascadeConfig(
         name=name,
         tokenizer="t2t",
@@ -72,9 +70,9 @@ def _t2t(
     )
 
 
-def dvt_deit_small(grids: Sequence[int] = PAPER_GRIDS, image_size: int = 224) -> CascadeConfig:
+def dvt_deit_small() -> CascadeConfig:
     """DVT on DeiT-small: 1.14 / 3.64 / 8.80 GMACs, 70.4 M parameters."""
-    return _patch("dvt_deit_small", 384, 6, grids, image_size)
+    return _patch("dvt_deit_small", 384, 6, PAPER_GRIDS)
 
 
 def dvt_deit_small_2() -> CascadeConfig:
@@ -85,7 +83,7 @@ def dvt_deit_small_2() -> CascadeConfig:
 def dvt_vit_base() -> CascadeConfig:
     """DVT on ViT-B with two stages, ViT-B/32 then ViT-B/16: 4.41 / 22.69 GMACs.
 
-    The paper has no such cascade; its parts are ViT's, its reuse is that of `dvt_deit_small_2`.
+    Not in the paper: ViT's blocks with the reuse of `dvt_deit_small_2`.
     """
     return _patch("dvt_vit_base", 768, 12, (7, 14))
 
@@ -141,7 +139,7 @@ def deit_small() -> CascadeConfig:
 
 
 def deit_base() -> CascadeConfig:
-    """DeiT-base: 17.58 GMACs, 86.6 M parameters; ViT-B/16 with another preprocessing."""
+    """DeiT-base: 17.58 GMACs, 86.6 M parameters; ViT-B/16 with other preprocessing."""
     return _patch("deit_base", 768, 12, (14,))
 
 
@@ -156,7 +154,7 @@ def vit_base_32() -> CascadeConfig:
 
 
 def dvt_tiny_48() -> CascadeConfig:
-    """A small cascade for 48-pixel inputs, light enough to train on two CPU cores in minutes."""
+    """A small cascade for 48-pixel inputs that trains on two CPU cores in minutes."""
     return CascadeConfig(
         name="dvt_tiny_48",
         tokenizer="patch",
@@ -173,9 +171,9 @@ def dvt_tiny_48() -> CascadeConfig:
 def dvt_conv_32() -> CascadeConfig:
     """A cascade with convolutional stems for 32-pixel inputs: 7 / 37 / 115 MMACs, 1.7 M parameters.
 
-    Stems learn a data set of this size in a tenth of the epochs that touching patches take. The
-    coarse stages halve the side at once, with windows that overlap, so that they stay cheap; the
-    finest looks at every pixel first.
+    On data sets of this size, stems learn in a tenth of the epochs that adjacent patches need. The
+    coarse stages stay cheap by halving the side first, with overlapping windows; the finest stage
+    starts at full resolution.
     """
     return CascadeConfig(
         name="dvt_conv_32",
@@ -216,7 +214,7 @@ def dvt_conv_32() -> CascadeConfig:
         mlp_ratio=2.0,
         num_classes=10,
         feature_reuse_hidden=64,
-        # Mean and deviation of the pixels of CIFAR-10's training pictures.
+        # Pixel mean and deviation of CIFAR-10's training images.
         preprocess=Preprocess(
             resize=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
         ),
@@ -249,10 +247,10 @@ PRESETS: dict[str, Callable[[], CascadeConfig]] = {
 
 
 def preset(name: str) -> CascadeConfig:
-    """The configuration of that name.
+    """The configuration of a preset.
 
     Raises:
-        ConfigError: no preset has that name.
+        ConfigError: unknown name.
     """
     if name not in PRESETS:
         raise ConfigError(f"model: no preset {name!r}; known: {', '.join(PRESETS)}")
@@ -260,7 +258,7 @@ def preset(name: str) -> CascadeConfig:
 
 
 def static_relative(config: CascadeConfig, stage: int) -> CascadeConfig:
-    """The static model that a stage (from 1) of a cascade would be on its own.
+    """The static model equal to one stage (from 1) of a cascade without reuse.
 
     Raises:
         ConfigError: the cascade has no such stage.

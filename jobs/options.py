@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from dvt.config import first_problem
+from dvt.validation import first_problem
 
 __all__ = ["Job", "JobResult", "job_command"]
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 import dvt
-from dvt.config import first_problem
 from dvt.exits import FULL_DEPTH
+from dvt.validation import first_problem
 from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
 from pipeline.deadline.controller import DeadlineController
 from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed

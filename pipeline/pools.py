@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from dvt.config import first_problem
+from dvt.validation import first_problem
 
 __all__ = ["PoolSettings", "parse_pools", "parse_stages"]
 

@@ -15,9 +15,8 @@ from benchmarks.evidence.picture_sets import PictureSets
 from benchmarks.evidence.records import DataFacts, Exits, ModelFacts, Record, file_of
 from benchmarks.evidence.results import publish
 from dvt.device import best_device
-from dvt.inference import StageExecutor, make_executor
+from dvt.inference import StageExecutor, exit_scores, make_executor
 from dvt.loading.checkpoint import model_digest
-from dvt.training import evaluate_exits
 from jobs.datasets import LabelledPictures
 from pipeline.errors import UsageError
 
@@ -69,7 +68,7 @@ def _recorded(name: str, folder: Path, given: Namespace, pictures: PictureSets) 
 
 
 def _exits(executor: StageExecutor, pictures: LabelledPictures) -> Exits:
-    scores = evaluate_exits(executor, pictures.pixels, _BATCH_SIZE)
+    scores = exit_scores(executor, pictures.pixels, _BATCH_SIZE)
     return Exits.of_scores(scores, pictures.labels, pictures.keys)
 
 

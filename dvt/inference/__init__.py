@@ -1,11 +1,13 @@
-"""How stages are run for inference, by device: the same weights, the same results.
+"""Stages as they run in inference, by device: same weights, same results, different launch.
 
-`make_executor` chooses. Who runs stages hands pixels in with `upload` and stages with `run`;
-what a device needs for speed (graphs, pinned copies, the allocator) is this package's business.
+`make_executor` chooses the executor. `StageExecutor.upload` takes pixels, `StageExecutor.run` runs
+a stage; graphs, pinned copies and allocator settings stay inside this package.
 """
 
 from dvt.inference.determinism import deterministic_matmul
-from dvt.inference.executor import StageExecutor, make_executor
+from dvt.inference.evaluation import exit_scores
+from dvt.inference.executor import StageExecutor
+from dvt.inference.factory import make_executor
 from dvt.inference.state_codec import (
     EncodedState,
     StateFormat,
@@ -21,6 +23,7 @@ __all__ = [
     "decode_state",
     "deterministic_matmul",
     "encode_state",
+    "exit_scores",
     "make_executor",
     "state_bytes",
 ]

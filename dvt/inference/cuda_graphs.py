@@ -1,8 +1,8 @@
-"""Stages as CUDA graphs, and pixels on their way while others are computed.
+"""Stages as CUDA graphs, with pixels copied to the GPU while it computes.
 
-A stage is some hundreds of small kernels; launched one by one they would leave the GPU waiting
-for the processor. A graph replays them all with one launch, always on the same memory. Shapes as
-in `executor`.
+A stage consists of some hundreds of small kernels. Launched one by one they leave the GPU waiting
+for the CPU; a graph replays them with one launch, always on the same memory. Shapes as in
+`executor`.
 """
 
 import logging
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dvt.cascade import Cascade
 from dvt.inference.executor import StageExecutor
-from dvt.inference.state_codec import tensor_over
+from dvt.inference.state_codec import tensor_view
 from dvt.reuse import StageState
 from dvt.stage import StageOutput
 
@@ -28,7 +28,7 @@ _WARM_UPS = 3  # cuBLAS and the allocator settle before a capture
 
 
 @dataclass(frozen=True, slots=True)
-class _Captured:
+class _CapturedStage:
     """A graph with the memory that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
@@ -37,98 +37,98 @@ class _Captured:
 
 
 class _PinnedBuffer:
-    """Page-locked memory that pixels pass through; free again when its last copy is done."""
+    """A page-locked buffer for uploads; free again when its last copy has finished."""
 
     def __init__(self) -> None:
         self._memory = torch.empty(0, dtype=torch.uint8, pin_memory=True)
         self._copied = torch.cuda.Event()
 
     def send(self, pixels: Tensor, stream: torch.cuda.Stream) -> tuple[Tensor, torch.cuda.Event]:
-        """Starts the copy to the device; it is there when the event has happened."""
+        """Starts the copy to the device; the event marks its end."""
         self._copied.synchronize()
         if self._memory.numel() < pixels.numel():
             self._memory = torch.empty(pixels.numel(), dtype=torch.uint8, pin_memory=True)
         staged = self._memory[: pixels.numel()].view(pixels.shape)
         staged.copy_(pixels)
         with torch.cuda.stream(stream):
-            arriving = staged.to(stream.device, non_blocking=True)
+            on_device = staged.to(stream.device, non_blocking=True)
             self._copied = stream.record_event()
-        return arriving, self._copied
+        return on_device, self._copied
 
 
 class CudaGraphExecutor(StageExecutor):
-    """One graph a stage, captured when it is first needed, and again for another batch size."""
+    """One graph a stage, captured at its first use and again when the batch size changes."""
 
     def __init__(self, model: Cascade, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(model, device, dtype)
         if dtype == torch.float32:
             # Convolutions would round to 10 bits of mantissa by default.
             torch.backends.cudnn.allow_tf32 = False
-        self._captured: dict[int, _Captured] = {}
+        self._captured: dict[int, _CapturedStage] = {}
         self._batch_size = 0
-        self._captures = True
-        # What one stage wrote may be overwritten by the next run, so they all share their memory.
+        self._use_graphs = True
+        # A run may overwrite the output of the previous one, so all graphs share one pool.
         self._pool = torch.cuda.graph_pool_handle()
-        self._aside = torch.cuda.Stream(device)
-        self._copies = torch.cuda.Stream(device)
+        self._capture_stream = torch.cuda.Stream(device)
+        self._copy_stream = torch.cuda.Stream(device)
         # Two, so that one is filled while the other is sent.
         self._buffers = [_PinnedBuffer(), _PinnedBuffer()]
 
     def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        """Starts the copy; it runs beside whatever is computed until the pixels are asked for."""
+        """Starts the copy; it overlaps with computation until the pixels are requested."""
         self._buffers.reverse()
-        pixels, arrived = self._buffers[0].send(tensor_over(pixels_nSS3), self._copies)
+        pixels, copied = self._buffers[0].send(tensor_view(pixels_nSS3), self._copy_stream)
 
-        def arrive() -> Tensor:
+        def wait() -> Tensor:
             current = torch.cuda.current_stream(self.device)
-            current.wait_event(arrived)
+            current.wait_event(copied)
             pixels.record_stream(current)
             return pixels
 
-        return arrive
+        return wait
 
     def _forward(self, stage: int, pixels_BSS3: Tensor, upstream: StageState | None) -> StageOutput:
         if self._batch_size != len(pixels_BSS3):
             # Graphs of another size hold their memory as long as they live.
             self._captured.clear()
             self._batch_size = len(pixels_BSS3)
-        if stage not in self._captured and self._captures:
+        if stage not in self._captured and self._use_graphs:
             self._capture(stage, pixels_BSS3, upstream)
         if stage not in self._captured:
             return super()._forward(stage, pixels_BSS3, upstream)
         captured = self._captured[stage]
-        given = _inputs(pixels_BSS3, upstream)
-        if [part.shape for part in given] != [part.shape for part in captured.inputs]:
-            raise ValueError(f"stage {stage + 1}: upstream state of another shape than before")
-        for place, part in zip(captured.inputs, given, strict=True):
-            place.copy_(part)
+        inputs = _inputs(pixels_BSS3, upstream)
+        if [part.shape for part in inputs] != [part.shape for part in captured.inputs]:
+            raise ValueError(f"stage {stage + 1}: upstream state of another shape than captured")
+        for memory, part in zip(captured.inputs, inputs, strict=True):
+            memory.copy_(part)
         captured.graph.replay()
         return captured.output
 
     def _capture(self, stage: int, pixels: Tensor, upstream: StageState | None) -> None:
-        """Captures the stage; where that fails for another reason than memory, does without."""
+        """Captures the stage; falls back to single launches if CUDA cannot capture it."""
         pixels = pixels.clone()
         if upstream is not None:  # joining makes a copy, which the graph may keep
             upstream = StageState.join([upstream.to(self.device, self.dtype)])
         current = torch.cuda.current_stream(self.device)
-        self._aside.wait_stream(current)
-        with torch.cuda.stream(self._aside):
+        self._capture_stream.wait_stream(current)
+        with torch.cuda.stream(self._capture_stream):
             for _ in range(_WARM_UPS):
                 super()._forward(stage, pixels, upstream)
-        current.wait_stream(self._aside)
+        current.wait_stream(self._capture_stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._aside):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._capture_stream):
                 output = super()._forward(stage, pixels, upstream)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             # A failed capture may leave its stream behind as the current one.
             torch.cuda.set_stream(current)
-            logger.warning("no CUDA graphs, kernels are launched one by one: %s", error)
-            self._captures = False
+            logger.warning("CUDA graphs are off, kernels are launched one by one: %s", error)
+            self._use_graphs = False
             return
-        self._captured[stage] = _Captured(graph, _inputs(pixels, upstream), output)
+        self._captured[stage] = _CapturedStage(graph, _inputs(pixels, upstream), output)
 
 
 def _inputs(pixels: Tensor, upstream: StageState | None) -> list[Tensor]:

@@ -1,9 +1,9 @@
-"""The same sums wherever an image lies in its batch.
+"""Bitwise reproducible matrix products, independent of an image's row in its batch.
 
-MKL adds up a row's products in an order that depends on where the row lies and on how threads share
-the matrix, so that an image's confidence would depend on its company by the last bit. Its strict
-mode does not; on two AVX2 cores it cost nothing that could be measured. It is read once, before the
-first product of a process.
+MKL sums a row's products in an order that depends on the row's alignment and on how threads split
+the matrix, so the last bit of a confidence would depend on the other images in the batch. Its
+strict mode fixes the order; on two AVX2 cores it had no measurable cost. MKL reads the setting
+once, before the first product of a process.
 """
 
 import os
@@ -14,7 +14,7 @@ __all__ = ["deterministic_matmul"]
 
 
 def deterministic_matmul() -> None:
-    """Asks MKL for strict reproducibility; to be called before anything is computed."""
+    """Selects MKL's strict reproducibility; call it before anything is computed."""
     capability = torch.backends.cpu.get_cpu_capability()
     mode = "AVX512" if capability.startswith("AVX512") else "AVX2"
     if capability.startswith("AVX"):

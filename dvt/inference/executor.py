@@ -1,4 +1,4 @@
-"""Runs single stages on batches of uint8 pixels: what an actor, a profiler or a benchmark calls.
+"""Runs single stages on batches of uint8 pixels.
 
 Shapes: n images, B = batch_size, S pixels a side.
 """
@@ -11,21 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt.cascade import Cascade
-from dvt.inference.memory import keep_freed_memory
-from dvt.inference.state_codec import tensor_over
+from dvt.inference.state_codec import tensor_view
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState, pad_images
 from dvt.stage import StageOutput
 
-__all__ = ["StageExecutor", "make_executor"]
+__all__ = ["StageExecutor"]
 
 
 class StageExecutor:
-    """A cascade on its device and in its precision, its modules called as they are.
+    """A cascade on its device and in its precision; each stage is one call of its module.
 
     Attributes:
         config: of the cascade.
-        device: where it computes.
+        device: of weights and activations.
         dtype: of weights and activations.
     """
 
@@ -34,27 +33,27 @@ class StageExecutor:
         self._stages = list(model.to(device=device, dtype=dtype).eval().stages)
 
     def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
-        """Starts to bring pixels [n, S, S, 3] to the device.
+        """Starts the copy of pixels [n, S, S, 3] to the device.
 
         Returns:
-            What gives them there, once they are needed.
+            A function that waits for the copy and returns the pixels on the device.
         """
-        pixels = tensor_over(pixels_nSS3).to(self.device)
+        pixels = tensor_view(pixels_nSS3).to(self.device)
         return lambda: pixels
 
     @torch.inference_mode()
     def run(
         self, stage: int, pixels_nSS3: Tensor, upstream: StageState | None, batch_size: int
     ) -> StageOutput:
-        """One stage (from 0) on up to `batch_size` images.
+        """Runs one stage on up to `batch_size` images.
 
-        A shorter batch is padded. Kernels choose another order of summation for other batch sizes,
-        and with reduced precision that moves confidences visibly.
+        A shorter batch is padded: kernels sum in another order for another batch size, and with
+        reduced precision that changes confidences visibly.
 
         Args:
             stage: from 0.
             pixels_nSS3: uploaded pixels.
-            upstream: the state of the stage before, for the same images; None for the first.
+            upstream: the previous stage's state for the same images; None for the first stage.
             batch_size: images per forward pass.
 
         Returns:
@@ -70,23 +69,3 @@ class StageExecutor:
         images = normalise(pixels_to_unit(pixels_BSS3), self.config.preprocess).to(self.dtype)
         output: StageOutput = self._stages[stage](images, upstream)
         return output
-
-
-def make_executor(
-    model: Cascade, device: torch.device | None = None, dtype: torch.dtype | None = None
-) -> StageExecutor:
-    """The fastest way to run this model.
-
-    Args:
-        model: is moved and cast itself.
-        device: None for where the model is.
-        dtype: None for the precision that the model has.
-    """
-    weight = next(model.parameters())
-    device, dtype = device or weight.device, dtype or weight.dtype
-    if device.type == "cuda":
-        from dvt.inference.cuda_graphs import CudaGraphExecutor
-
-        return CudaGraphExecutor(model, device, dtype)
-    keep_freed_memory()
-    return StageExecutor(model, device, dtype)

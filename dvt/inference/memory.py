@@ -1,8 +1,8 @@
 """Keeps freed memory in the process, so that the next batch does not fault it in again.
 
-glibc gives every freed block of more than 32 MiB (at first 128 KiB) back to the kernel, and the
-kernel clears its pages when the next batch asks for the same sizes again. A forward pass on the
-processor spends up to half of its element-wise time on that.
+glibc returns every freed block of more than 32 MiB (initially 128 KiB) to the kernel, which clears
+its pages when the next batch allocates the same sizes. On a CPU, a forward pass spends up to half
+of its element-wise time on that.
 """
 
 import ctypes
@@ -16,10 +16,10 @@ _NEVER = -1
 
 
 def keep_freed_memory() -> bool:
-    """Lets the process keep what it frees; its size then stays at its peak.
+    """Makes the process keep the memory that it frees; its size then stays at its peak.
 
     Returns:
-        Whether the C library knows this; only glibc does.
+        Whether the C library supports it; only glibc does.
     """
     return _mallopt(_M_MMAP_MAX, 0) and _mallopt(_M_TRIM_THRESHOLD, _NEVER)
 

@@ -23,7 +23,7 @@ __all__ = [
     "decode_state",
     "encode_state",
     "state_bytes",
-    "tensor_over",
+    "tensor_view",
 ]
 
 StateFormat = Literal["float32", "bfloat16", "int8"]
@@ -127,7 +127,7 @@ def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype
         relations = _floats(encoded.relations)
     elif encoded.relations is not None and encoded.scales is not None:
         # Small on the wire, and therefore widened only on the device.
-        steps = tensor_over(encoded.relations).to(device).to(dtype)
+        steps = tensor_view(encoded.relations).to(device).to(dtype)
         relations = steps * _floats(encoded.scales).to(device, dtype)
     return StageState(features, relations).to(device, dtype)
 
@@ -141,11 +141,11 @@ def _array(values: Tensor) -> NDArray[Any]:
 
 
 def _floats(array: NDArray[Any]) -> Tensor:
-    tensor = tensor_over(array)
+    tensor = tensor_view(array)
     return tensor.view(torch.bfloat16) if tensor.dtype == torch.int16 else tensor
 
 
-def tensor_over(array: NDArray[Any]) -> Tensor:
+def tensor_view(array: NDArray[Any]) -> Tensor:
     """A tensor over the array's memory, which the object store hands out read-only."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")

@@ -1,7 +1,7 @@
-"""ImageNet's 1,000 classes, which every published checkpoint answers with.
+"""ImageNet's 1,000 classes, the classes of every published checkpoint.
 
-The order is that of their WordNet ids; a class's id is its place in it. Two names occur twice
-(crane, maillot), so what identifies a class is its WordNet id.
+Class ids follow the order of WordNet ids. Two names occur twice (crane, maillot), so a class is
+identified by its WordNet id.
 """
 
 from functools import cache

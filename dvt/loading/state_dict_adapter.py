@@ -1,9 +1,9 @@
-"""What the keys and shapes of a published state dict tell: the own names, and the configuration.
+"""Maps published state dicts to this package's names, and derives their configuration.
 
-Three families share most of their names: DVT (one prefix a stage), T2T-ViT, and the ViTs of DeiT
-and timm (both without a prefix: one stage). Sources: blackfeather-wang/Dynamic-Vision-Transformer,
+Three families share most of their names: DVT (one prefix per stage), T2T-ViT, and the ViTs of DeiT
+and timm (one stage, no prefix). Sources: blackfeather-wang/Dynamic-Vision-Transformer,
 yitu-opensource/T2T-ViT (`models/`), facebookresearch/deit (`models.py`), timm
-(`vision_transformer.py`). Knows nothing of files.
+(`vision_transformer.py`). Reads no files.
 """
 
 import math
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dvt.config import CascadeConfig, TokenGrid, patch_grid, t2t_grid
+from dvt.config import CascadeConfig, TokenGrid
 from dvt.errors import CheckpointError, ConfigError
 from dvt.presets import PAPER_GRIDS, PRESETS
+from dvt.token_grids import patch_grid, t2t_grid
 
 __all__ = ["config_from_state_dict", "to_own_names"]
 
-# Stages of a cascade in their order.
+# Key prefixes of a cascade's stages, in order.
 PREFIXES = ("less_less_token", "less_token", "normal_token")
 
-# Published name -> own name, for what differs inside one stage.
+# Published name -> own name inside one stage, where they differ.
 RENAMED = (
     (r"^cls_token$", "class_token"),
     (r"^pos_embed$", "positions"),
@@ -38,11 +39,11 @@ RENAMED = (
     (r"^blocks\.(\d+)\.mlp\.", r"blocks.\1."),
 )
 
-# Relatives that share the names but compute something else: a key that gives them away.
+# Models with the same names that compute something else, and a key that identifies them.
 REFUSED = (
     (
         r"^(dist_token|head_dist\.)",
-        "this is a distilled DeiT, which has a second head; only the plain ones are supported",
+        "this is a distilled DeiT, which has a second head; only plain ones are supported",
     ),
     (
         r"tokens_to_token\.attention1\.attn\.",
@@ -54,15 +55,15 @@ REFUSED = (
     ),
 )
 
-# A head has one row a class. ImageNet-21k has 21,843; a row may take no space in a hostile file.
+# Rows of a head. ImageNet-21k has 21,843; in a hostile file any number of rows takes no space.
 MAX_CLASSES = 100_000
 
-# Inputs of the first layer -> the grid it makes: three channels of a window of 224 px.
+# Inputs of the first layer (three channels of a window) -> the token grid at 224 px.
 _GRIDS = {
     tokenizer: {3 * grid.kernel**2: grid for grid in (make(224, size) for size in PAPER_GRIDS)}
     for tokenizer, make in (("patch", patch_grid), ("t2t", t2t_grid))
 }
-# Name and number of dimensions of that layer's weight.
+# Name of that layer's weight, and its number of dimensions.
 _FIRST_LAYERS = {
     "patch": ("patch_embed.proj.weight", 4),
     "t2t": ("tokens_to_token.attention1.kqv.weight", 2),
@@ -78,10 +79,10 @@ def _own_name(published: str) -> str:
 
 
 def to_own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published state dict under this package's names.
+    """Renames a published state dict to this package's names.
 
     Raises:
-        CheckpointError: a key belongs to no known stage.
+        CheckpointError: a key belongs to no known stage, or two keys name the same weight.
     """
     present = _present_prefixes(state_dict)
     renamed = {}
@@ -91,7 +92,7 @@ def to_own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             prefix, _, rest = key.partition(".")
             if prefix not in present or not rest:
                 raise CheckpointError(
-                    f"key {key!r}: not of a published cascade; "
+                    f"key {key!r}: not of a published cascade, whose "
                     f"keys start with {', '.join(PREFIXES)}"
                 )
             stage = present.index(prefix)
@@ -103,21 +104,21 @@ def to_own_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _present_prefixes(state_dict: Mapping[str, object]) -> list[str]:
-    """Prefixes of the stages that a cascade's keys have; none for a static model."""
+    """Stage prefixes among a cascade's keys; empty for a static model."""
     found = {key.partition(".")[0] for key in state_dict}
     return [prefix for prefix in PREFIXES if prefix in found]
 
 
 def config_from_state_dict(state_dict: Mapping[str, Tensor], prefer: str = "deit") -> CascadeConfig:
-    """The configuration that a published state dict belongs to.
+    """The configuration of a published state dict.
 
     Args:
         state_dict: under its published names.
-        prefer: how the preset's name starts where two have these shapes. DeiT-base and ViT-B/16
-            differ in nothing but the preprocessing.
+        prefer: start of the preset's name where two presets have these shapes: DeiT-base and
+            ViT-B/16 differ only in their preprocessing.
 
     Raises:
-        CheckpointError: the keys or shapes are those of no preset.
+        CheckpointError: no preset has these keys and shapes.
     """
     for pattern, reason in REFUSED:
         for key in state_dict:
@@ -143,7 +144,7 @@ def config_from_state_dict(state_dict: Mapping[str, Tensor], prefer: str = "deit
 
 @dataclass(frozen=True, slots=True)
 class _Shapes:
-    """What the shapes tell; `hidden` is the width inside a block's MLP."""
+    """Sizes read from the shapes; `hidden` is the width inside a block's MLP."""
 
     tokenizer: str
     grids: tuple[TokenGrid, ...]
@@ -154,7 +155,7 @@ class _Shapes:
 
 
 def _read_shapes(state_dict: Mapping[str, Tensor], stages: list[str]) -> _Shapes:
-    """Reads the last stage, and of the others their grids; the rest is checked key by key later."""
+    """Reads the last stage and the grids of the others; every key is checked later."""
     last = stages[-1]
     num_classes, width = _shape(state_dict, f"{last}head.weight", 2)
     if num_classes > MAX_CLASSES:
@@ -179,16 +180,16 @@ def _read_shapes(state_dict: Mapping[str, Tensor], stages: list[str]) -> _Shapes
 
 
 def _preset_of(shapes: _Shapes, prefer: str) -> CascadeConfig:
-    fitting = [
+    candidates = [
         config
         for config in (make() for make in PRESETS.values())
         if (config.tokenizer, config.width, config.depth, config.mlp_hidden)
         == (shapes.tokenizer, shapes.width, shapes.depth, shapes.hidden)
         and (config.num_stages > 1) == (len(shapes.grids) > 1)
     ]
-    exact = [config for config in fitting if config.grids == shapes.grids]
-    if not exact and len(shapes.grids) > 1:  # a cascade may have other stages than its preset
-        exact = fitting
+    exact = [config for config in candidates if config.grids == shapes.grids]
+    if not exact and len(shapes.grids) > 1:  # a cascade may have other grids than its preset
+        exact = candidates
     if not exact:
         sizes = " and ".join(f"{grid.size}x{grid.size}" for grid in shapes.grids)
         raise CheckpointError(

@@ -1,9 +1,8 @@
-"""ViTs and DeiTs as timm publishes them: a safetensors file, and what its `config.json` says.
+"""timm's ViTs and DeiTs: architecture and preprocessing of a safetensors file.
 
-The weights tell everything but the preprocessing, and timm has models of equal shapes with
-different ones. Its Hugging Face repositories keep a `config.json` beside `model.safetensors`; a
-file that stands alone has to be named after its architecture, as in
-`vit_base_patch16_224.augreg_in1k.safetensors`.
+The weights determine everything but the preprocessing, which differs between timm models of equal
+shapes. timm's Hugging Face repositories keep a `config.json` beside `model.safetensors`; any other
+file must be named after its architecture, as in `vit_base_patch16_224.augreg_in1k.safetensors`.
 """
 
 from dataclasses import dataclass
@@ -11,26 +10,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from dvt.config import Preprocess, first_problem
+from dvt.config import Preprocess
 from dvt.errors import CheckpointError
 from dvt.presets import VIT_PREPROCESS
+from dvt.validation import first_problem
 
-__all__ = ["TimmModel", "load_weights", "timm_model_in", "timm_model_of"]
+__all__ = ["CONFIG", "WEIGHTS", "TimmModel", "timm_model_in", "timm_model_of"]
 
+# Files of a checkpoint folder, timm's or this project's.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class TimmModel:
-    """What the weights do not tell.
+    """What the weights do not determine.
 
     Attributes:
-        architecture: timm's name of it; starts with "deit" or "vit".
-        preprocess: of the pictures it was trained on.
+        architecture: timm's name; starts with "deit" or "vit".
+        preprocess: of the images it was trained on.
     """
 
     architecture: str
@@ -41,7 +39,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-# timm's files have many more fields; those that stand here are all that matter.
+# timm's files have many more fields, which are ignored.
 class _PretrainedFields(BaseModel):
     model_config = ConfigDict(frozen=True)
     input_size: tuple[Literal[3], Literal[224], Literal[224]]
@@ -58,10 +56,10 @@ class _ConfigFile(BaseModel):
 
 
 def timm_model_in(folder: Path) -> TimmModel | None:
-    """What the `config.json` in a folder says; None if there is none, or it is not timm's.
+    """Reads the `config.json` of a folder; None if it is missing or not timm's.
 
     Raises:
-        CheckpointError: it is timm's, but of no model of this package.
+        CheckpointError: it is timm's, but of an unsupported model.
     """
     path = folder / CONFIG
     try:
@@ -85,37 +83,19 @@ def timm_model_in(folder: Path) -> TimmModel | None:
 
 
 def timm_model_of(path: Path) -> TimmModel:
-    """What is known of the model in a safetensors file, from `config.json` beside it or its name.
+    """The model in a safetensors file, from the `config.json` beside it or from its name.
 
     Raises:
-        CheckpointError: neither says which model it is.
+        CheckpointError: neither names the model.
     """
     beside = timm_model_in(path.parent)
-    if beside is not None and path.name == WEIGHTS:
-        return beside  # the configuration of a folder is that of its one model
+    if beside is not None and path.name == WEIGHTS:  # other files in the folder are other models
+        return beside
     if path.name.startswith("deit_"):
-        return TimmModel(path.stem, Preprocess())  # of DeiT's own code
+        return TimmModel(path.stem, Preprocess())  # as in DeiT's own code
     if path.name.startswith("vit_"):
         return TimmModel(path.stem, VIT_PREPROCESS)
     raise CheckpointError(
-        f"{path}: nothing says how its pictures are normalised; keep timm's {CONFIG} beside it, or "
-        "begin its name with the architecture (deit_… or vit_…)"
+        f"{path}: preprocessing is unknown; keep timm's {CONFIG} beside {WEIGHTS}, or begin the "
+        "file name with the architecture (deit_… or vit_…)"
     )
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        CheckpointError: missing, unreadable, truncated or damaged.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path.parent}: has no {path.name}; not a checkpoint folder"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    except (SafetensorError, KeyError) as error:
-        raise CheckpointError(f"{path}: truncated or damaged") from error

@@ -4,10 +4,9 @@ A model's own thresholds are what `dvt tag` uses where nothing is said about the
 `calibration.json` of its folder; what else stands there is of the model and stays.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
-from dvt.cascade import Adopted
+from dvt.cascade import ThresholdProvenance
 from dvt.loading.checkpoint import checkpoint_folder, load_calibration, save_calibration
 from jobs.calibration.text import certified_text
 from jobs.calibration.thresholds_file import ThresholdsFile
@@ -43,8 +42,8 @@ def set_default_thresholds(folder: Path, file: ThresholdsFile) -> None:
         UsageError: the folder cannot be written to.
     """
     asked, certificate = file.asked, file.certificate
-    adopted = Adopted(
-        of=file.of,
+    provenance = ThresholdProvenance(
+        risk=file.of,
         data=file.data,
         dtype=file.dtype,
         gmacs=(file.held_out or file.fitted).gmacs,
@@ -57,22 +56,23 @@ def set_default_thresholds(folder: Path, file: ThresholdsFile) -> None:
     )
     calibration = load_calibration(folder)
     try:
-        save_calibration(folder, replace(calibration, thresholds=file.thresholds, adopted=adopted))
+        changes = {"thresholds": file.thresholds, "provenance": provenance}
+        save_calibration(folder, calibration.model_copy(update=changes))
     except OSError as error:
         raise UsageError(f"adopt: cannot write to {folder}: {error.strerror}") from error
 
 
-def own_promise(model: str) -> tuple[Adopted, str] | None:
+def own_promise(model: str) -> tuple[ThresholdProvenance, str] | None:
     """What is proved of a model's own thresholds, and that in one line; None if nothing is.
 
     Raises:
         CheckpointError: its `calibration.json` is damaged.
     """
     folder = checkpoint_folder(model)
-    adopted = None if folder is None else load_calibration(folder).adopted
-    if adopted is None or not adopted.certified:
+    chosen = None if folder is None else load_calibration(folder).provenance
+    if chosen is None or not chosen.certified:
         return None
-    if adopted.max_drop is None or adopted.delta is None:
+    if chosen.max_drop is None or chosen.delta is None:
         return None
-    text = certified_text(adopted.of, adopted.max_drop, adopted.delta, adopted.data)
-    return adopted, f"the model's own thresholds, {text}"
+    text = certified_text(chosen.risk, chosen.max_drop, chosen.delta, chosen.data)
+    return chosen, f"the model's own thresholds, {text}"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from dvt.calibration import Certificate, Risk
-from dvt.config import first_problem
+from dvt.validation import first_problem
 from pipeline.errors import UsageError
 
 __all__ = ["Asked", "CalibratedModel", "Figures", "ThresholdsFile", "read_thresholds"]

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from dvt.calibration import HeldOut
 from dvt.errors import ModelError
-from dvt.inference import StageExecutor
-from dvt.training import evaluate_exits
+from dvt.inference import StageExecutor, exit_scores
 from jobs.datasets import (
     ClassIds,
     DecodedPart,
@@ -74,7 +73,7 @@ def judged(
     batch_size: int = 128,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
-    scores_EnC = evaluate_exits(executor, pixels_nSS3, batch_size)
+    scores_EnC = exit_scores(executor, pixels_nSS3, batch_size)
     return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
 
 
@@ -97,7 +96,7 @@ def held_out_of(
     Raises:
         ModelError: a confidence is not a number.
     """
-    scores_EnC = evaluate_exits(executor, pictures.pixels, batch_size)
+    scores_EnC = exit_scores(executor, pictures.pixels, batch_size)
     part = _JudgedPart(
         scores_EnC.max(axis=-1),
         scores_EnC.argmax(axis=-1),
@@ -221,7 +220,7 @@ def _judged(
         num_exits = executor.config.num_stages
         scores_EnC = np.empty((num_exits, 0, executor.config.num_classes), np.float32)
         if batch.keys:
-            scores_EnC = evaluate_exits(executor, batch.pixels, batch_size)
+            scores_EnC = exit_scores(executor, batch.pixels, batch_size)
         yield _JudgedPart(
             scores_EnC.max(axis=-1),
             scores_EnC.argmax(axis=-1),

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dvt.config import first_problem
+from dvt.validation import first_problem
 from pipeline.output.metadata import RunFile, Summary
 from pipeline.storage import OutputStore
 

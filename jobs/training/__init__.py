@@ -1,1 +1,1 @@
-"""`dvt train`: recipes, the checkpoint folder, the epoch loop, data-parallel workers, learning curves."""
+"""Training behind `dvt train`: recipes, the training folder, the loop, Ray Train workers."""

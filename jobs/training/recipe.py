@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from dvt.config import CascadeConfig, first_problem
+from dvt.config import CascadeConfig
 from dvt.errors import ConfigError
 from dvt.presets import preset, static_relative
 from dvt.training import TrainingRecipe
+from dvt.validation import first_problem
 from jobs.options import Job
 from pipeline.errors import UsageError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from dvt.config import first_problem
+from dvt.validation import first_problem
 from pipeline.errors import PipelineError, StaleEpochError, UsageError
 from pipeline.storage import OutputStore
 

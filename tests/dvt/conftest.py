@@ -14,15 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
-from dvt.config import (
-    CascadeConfig,
-    Preprocess,
-    StemConv,
-    TokenGrid,
-    patch_grid,
-    t2t_grid,
-)
+from dvt.config import CascadeConfig, Preprocess, StemConv, TokenGrid
 from dvt.loading.state_dict_adapter import to_own_names
+from dvt.token_grids import patch_grid, t2t_grid
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PREFIXES = ("less_less_token", "less_token", "normal_token")

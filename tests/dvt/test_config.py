@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 import dvt
-from dvt.config import CascadeConfig, Preprocess, TokenGrid, first_problem, patch_grid, t2t_grid
+from dvt.config import CascadeConfig, Preprocess, TokenGrid
+from dvt.token_grids import patch_grid, t2t_grid
+from dvt.validation import first_problem
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 import dvt
-from dvt.config import CascadeConfig, StemConv, first_problem
+from dvt.config import CascadeConfig, StemConv
 from dvt.cost import stage_cost
 from dvt.loading.checkpoint import model_digest
 from dvt.presets import PRESETS, preset, static_relative
+from dvt.validation import first_problem
 
 
 def test_a_stem_is_counted_by_hand(tiny_config: Callable[..., CascadeConfig]) -> None:
@@ -33,12 +34,12 @@ def test_a_stem_is_counted_by_hand(tiny_config: Callable[..., CascadeConfig]) ->
         ),
         (
             {"stems": ((StemConv(channels=4, residual=True),),) * 3},
-            "stems.0.0: residual needs stride 1, an odd kernel and channels=3 as before it "
+            "stems.0.0: residual needs stride 1, an odd kernel and channels=3 as in its input "
             "(got 1, 3, 4)",
         ),
         (
             {"stems": ((StemConv(channels=4, stride=5),),) * 3},
-            "grids.0: kernel 6, stride 6, padding 0 give 0x0 tokens from 24 px behind its stem",
+            "grids.0: kernel 6, stride 6, padding 0 give 0x0 tokens from 24 px after the stem",
         ),
         ({"stems": (({"channels": 0},),) * 3}, "stems.0.0.channels: Input should be greater"),
     ],

@@ -162,7 +162,7 @@ def test_a_preset_is_not_a_trained_model() -> None:
 @pytest.mark.parametrize("name", ["no_such_model", "no/such/folder", "x" * 300])
 def test_an_unknown_name_is_refused_with_what_is_allowed(name: str) -> None:
     message = refusal(name)
-    assert message.startswith(f"model: nothing found for {name!r}; allowed are ")
+    assert message.startswith(f"model: {name!r} not found; allowed are ")
     assert message.endswith("a published .pth.tar, .pth or .safetensors")
 
 

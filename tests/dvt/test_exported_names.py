@@ -10,16 +10,14 @@ import pytest
 import dvt
 import dvt.calibration
 import dvt.inference
+import dvt.loading
 import dvt.training
 
+PACKAGES = [dvt, dvt.calibration, dvt.inference, dvt.loading, dvt.training]
 MODULES = sorted(module.name for module in pkgutil.walk_packages(dvt.__path__, prefix="dvt."))
 
 
-@pytest.mark.parametrize(
-    "package",
-    [dvt, dvt.calibration, dvt.inference, dvt.training],
-    ids=lambda package: package.__name__,
-)
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None:
     own = {
         name
@@ -31,11 +29,7 @@ def test_a_packages_public_names_are_those_it_lists(package: ModuleType) -> None
     assert package.__all__ == constants_first
 
 
-@pytest.mark.parametrize(
-    "package",
-    [dvt, dvt.calibration, dvt.inference, dvt.training],
-    ids=lambda package: package.__name__,
-)
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_a_package_shows_no_module_but_its_own(package: ModuleType) -> None:
     """`import torch` in an `__init__` would make `dvt.torch` a public name."""
     modules = [value.__name__ for value in vars(package).values() if isinstance(value, ModuleType)]

@@ -99,7 +99,7 @@ def test_a_text_or_an_empty_file_is_said_to_be_no_checkpoint(content: str, path:
     """A failed download is no attack: the message must not speak of code."""
     path.write_text(content, encoding="utf-8")
     message = refusal(path)
-    assert "no PyTorch checkpoint" in message
+    assert "not a PyTorch checkpoint" in message
     assert "code" not in message
 
 

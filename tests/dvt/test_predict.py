@@ -175,7 +175,7 @@ def test_the_calibrated_thresholds_are_the_default(
 ) -> None:
     model, images = tiny_cascade(), random_images(4)
     with pytest.raises(
-        dvt.ModelError, match=r"^thresholds: tiny has none of its own; give 2 values$"
+        dvt.ModelError, match=r"^thresholds: tiny has no default thresholds; give 2 values$"
     ):
         model.predict(images)
     model.calibration = dvt.Calibration(thresholds=(2.0, 0.0))

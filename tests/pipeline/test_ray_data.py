@@ -249,7 +249,7 @@ def test_a_prefix_keeps_the_truth_and_the_answer_apart(pixels: NDArray[np.uint8]
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ({"model": "shopes"}, "model: nothing found for 'shopes'; allowed are .*shapes"),
+        ({"model": "shopes"}, "model: 'shopes' not found; allowed are .*shapes"),
         ({"model": "shapes", "thresholds": (0.5,)}, "thresholds: .*takes 2 values.*got 1"),
         (
             {"model": "shapes", "model_batch_size": 0},

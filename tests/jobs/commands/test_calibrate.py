@@ -240,11 +240,15 @@ def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
     found = run_calibrate(CalibrateJob(**asked, adopt=True)).data
     assert "out" not in found
     after = json.loads((own_model / "calibration.json").read_text())
-    adopted = after.pop("adopted")
+    provenance = after.pop("provenance")
     assert after == before | {"thresholds": found["thresholds"]}, "what else is known stays"
     assert after["thresholds"] != before["thresholds"]
-    assert (adopted["max_drop"], adopted["delta"], adopted["certified"]) == (0.005, 0.05, True)
-    assert adopted["p_value"] == found["certificate"]["p_value"]
+    assert (provenance["max_drop"], provenance["delta"], provenance["certified"]) == (
+        0.005,
+        0.05,
+        True,
+    )
+    assert provenance["p_value"] == found["certificate"]["p_value"]
     model = dvt_package.load_model(own_model)
     assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
     judged = run_eval(EvalJob(model=str(own_model), data="shapes:50:5")).data["default"]

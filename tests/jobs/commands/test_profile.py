@@ -50,7 +50,7 @@ def test_the_table_names_the_machine_and_fits_a_terminal() -> None:
     [
         (["--batch-sizes", "8,none"], "batch_sizes.1"),
         (["--batch-sizes", "0"], "greater than or equal to 1"),
-        (["--model", "dvt_t2t_vit_99"], "nothing found for 'dvt_t2t_vit_99'"),
+        (["--model", "dvt_t2t_vit_99"], "'dvt_t2t_vit_99' not found"),
         (["--dtype", "float8"], "'auto', 'float32' or 'bfloat16'"),
         (["--network-gbit", "0"], "greater than 0"),
     ],

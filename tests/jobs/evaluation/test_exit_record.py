@@ -10,9 +10,8 @@ from PIL import Image
 
 import dvt
 from dvt.config import CascadeConfig
-from dvt.inference import make_executor
+from dvt.inference import exit_scores, make_executor
 from dvt.loading.imagenet import class_names
-from dvt.training import evaluate_exits
 from jobs.datasets import load_labelled
 from jobs.evaluation.exit_record import record_exits
 from jobs.shapes import CLASSES
@@ -26,7 +25,7 @@ def test_a_stream_gives_what_memory_gives_image_by_image(batch_size: int) -> Non
     """150 pictures are decoded in pieces of 64, 64 and 22, whatever the batch size."""
     model = dvt.load_model("shapes")
     pictures = load_labelled("shapes:150:6", decode_settings(model.config), CLASSES)
-    scores = evaluate_exits(make_executor(model), pictures.pixels)
+    scores = exit_scores(make_executor(model), pictures.pixels)
     told: list[Progress] = []
     record = record_exits(
         make_executor(model),

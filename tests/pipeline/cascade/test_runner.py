@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt import Calibration, Cascade, CascadeConfig
-from dvt.config import Preprocess, patch_grid
+from dvt.config import Preprocess
 from dvt.inference import StageExecutor, make_executor
 from dvt.preprocess import normalise, pixels_to_unit
+from dvt.token_grids import patch_grid
 from pipeline.cascade.batches import Failure, Predictions
 from pipeline.cascade.runner import CascadeRunner
 

@@ -1,4 +1,4 @@
-"""What the exits of a model answer for pictures in memory."""
+"""Softmax scores of every exit for images in memory."""
 
 import numpy as np
 import torch
@@ -6,21 +6,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt.exits import scores
-from dvt.inference import StageExecutor
+from dvt.inference.executor import StageExecutor
 from dvt.reuse import StageState
 
-__all__ = ["evaluate_exits"]
+__all__ = ["exit_scores"]
 
 
-def evaluate_exits(
+def exit_scores(
     executor: StageExecutor, pixels_NSS3: NDArray[np.uint8], batch_size: int = 128
 ) -> NDArray[np.float32]:
-    """Softmax scores of every exit for every picture, [E, N, num_classes].
+    """Softmax scores of every exit at full depth, [E, N, num_classes].
 
     Args:
         executor: the model on its device, in its precision.
-        pixels_NSS3: pictures [N, S, S, 3], S the model's image size.
-        batch_size: pictures per forward pass.
+        pixels_NSS3: images [N, S, S, 3], S the model's image size.
+        batch_size: images per forward pass.
     """
     batches: list[Tensor] = []
     for start in range(0, len(pixels_NSS3), batch_size):
@@ -29,7 +29,7 @@ def evaluate_exits(
         exits: list[Tensor] = []
         for stage in range(executor.config.num_stages):
             output = executor.run(stage, pixels, state, batch_size)
-            exits.append(scores(output.logits))  # a copy: the next run may write over it
+            exits.append(scores(output.logits))  # a copy: the next run may overwrite the output
             state = output.state
         batches.append(torch.stack(exits).cpu())
     return torch.cat(batches, dim=1).numpy()

@@ -1,0 +1,23 @@
+"""Files that a reader finds either complete or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; its file replaces `path` when the block succeeds.
+
+    The content is flushed to disk first, so a power cut leaves the old file or the new one.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    yield partial
+    # Some writers create private files; a checkpoint is read by other accounts too.
+    partial.chmod(0o644)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
