@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dvt.config import first_problem
+from dvt.validation import first_problem
 from pipeline.audit.summary import AuditSummary
 from pipeline.deadline.log import DeadlineOutcome
 from pipeline.errors import UsageError
