@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reporting import report
-from pipeline.simulation import Figures, Scenario, simulate
-from pipeline.simulation.disasters import disaster
-from pipeline.simulation.world import World
+from pipeline.simulation import Scenario, SimulationResult, fault_scenario, simulate
 
 GOAL_IMAGES_S = 200_000
 GOAL_UTILISATION = 0.95
@@ -90,16 +88,16 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     resident: list[dict[str, float]] = []
 
-    def listener(world: World) -> None:
+    def listener(num_listed: int) -> None:
         entry = {
             "wall_s": round(time.perf_counter() - started, 1),
-            "images": world.accounts.num_listed,
+            "images": num_listed,
             "resident_mb": round(_resident_mb(), 1),
         }
         resident.append(entry)
         print(entry, flush=True)
 
-    figures = simulate(scenario, listener)
+    figures = simulate(scenario, on_progress=listener)
     settled = [entry["resident_mb"] for entry in resident]
     return {
         "scenario": scenario.model_dump(),
@@ -110,10 +108,10 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def faults(given: argparse.Namespace) -> dict[str, Any]:
-    runs: list[Figures] = []
+    runs: list[SimulationResult] = []
     for seed in range(given.runs):
         # Raises if an image is lost, ends twice, or anything else that must hold does not.
-        runs.append(simulate(disaster(seed, given.run_images)))
+        runs.append(simulate(fault_scenario(seed, given.run_images)))
         if seed % 50 == 49:
             print(f"{seed + 1} runs", flush=True)
     totals: dict[str, int] = {}
@@ -134,7 +132,7 @@ def faults(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _short(figures: Figures) -> dict[str, Any]:
+def _short(figures: SimulationResult) -> dict[str, Any]:
     return {key: value for key, value in asdict(figures).items() if key != "faults"}
 
 

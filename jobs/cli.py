@@ -33,10 +33,6 @@ COMMANDS = {
         "Thresholds for a budget or a bounded loss, with a proof.",
     ),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
-    "simulate": (
-        "jobs.commands.simulate",
-        "Run the scheduler on a simulated cluster, with faults.",
-    ),
     "shapes": ("jobs.commands.shapes", "Write an archive of drawn, labelled pictures."),
 }
 

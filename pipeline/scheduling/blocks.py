@@ -48,7 +48,7 @@ class Block:
         num_bytes: size of its data, or the size reserved while it is being decoded.
         node: where its data is, if known.
         has_data: False before decoding and after the data was lost.
-        slices: those with pending rows.
+        slices: those with pending rows; a dict for its order, so that schedules repeat exactly.
     """
 
     number: int
@@ -57,7 +57,7 @@ class Block:
     num_bytes: int = 0
     node: str | None = None
     has_data: bool = False
-    slices: set["BlockSlice"] = field(default_factory=set)
+    slices: "dict[BlockSlice, None]" = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +83,7 @@ class BlockSlice:
         """Adds a slice of all rows to a block."""
         length = len(block.origins.rows)
         block_slice = cls(block, np.ones(length, dtype=np.bool_), length, attempts)
-        block.slices.add(block_slice)
+        block.slices[block_slice] = None
         return block_slice
 
     @property
@@ -118,8 +118,8 @@ class BlockSlice:
             is_pending = np.zeros_like(self.is_pending)
             is_pending[rows] = True
             halves.append(BlockSlice(self.block, is_pending, len(rows), self.attempts))
-        self.block.slices.discard(self)
-        self.block.slices.update(halves)
+        del self.block.slices[self]
+        self.block.slices.update(dict.fromkeys(halves))
         return halves[0], halves[1]
 
     def __str__(self) -> str:

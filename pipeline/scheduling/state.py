@@ -196,7 +196,7 @@ class SchedulerState:
     def remove(self, block_slice: BlockSlice) -> None:
         """Removes a slice; the last one releases its block."""
         block = block_slice.block
-        block.slices.discard(block_slice)
+        del block.slices[block_slice]
         self.pool(block.pool).num_slices -= 1
         if not block.slices:
             self.set_bytes(block, 0)

@@ -1,7 +1,7 @@
-"""The simulated archive: shards of any number, images whose exits are drawn from their numbers.
+"""The simulated archive: shards of images whose exits follow from their numbers and the seed.
 
-Nothing is stored: what a shard holds follows from the seed, so a billion images take no memory,
-and an image that is done again does the same again.
+Nothing is stored, so a billion images take no memory, and an image that is processed again takes
+the same exit again.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pipeline.scheduling import Rows
 from pipeline.simulation.scenario import Scenario
 
-__all__ = ["KILLS", "Archive", "Images"]
+__all__ = ["KILLS", "Archive", "Exits", "Images"]
 
 Exits = NDArray[np.int8]
 
 KILLS = 64
-"""Added to the exit of an image that kills its actor in the stage in which it would leave."""
+"""Added to the exit of an image that kills its actor in that stage."""
 
 _DRIFT_WAVES = 3
 
@@ -29,7 +29,7 @@ class Images:
 
     Attributes:
         row_ids: block and row of each, [n].
-        exits: stage in which each leaves, from 0, [n].
+        exits: stage, from 0, at which each leaves, [n].
     """
 
     row_ids: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Images:
 
     @classmethod
     def join(cls, parts: "list[Self]") -> Self:
-        """Several groups, one behind the other."""
+        """Several groups of images, in their order."""
         return cls(
             np.concatenate([part.row_ids for part in parts]),
             np.concatenate([part.exits for part in parts]),
@@ -70,7 +70,7 @@ class Archive:
         return min(self._length, self._scenario.images - shard * self._length)
 
     def exits(self, shard: int, rows: Rows) -> Exits:
-        """The stage, from 0, in which each image leaves; `KILLS` more if it kills its actor."""
+        """The stage, from 0, at which each image leaves; `KILLS` more if it kills its actor."""
         numbers = rows + shard * self._length
         uniform = _uniform(numbers, self._seed)
         if self._scenario.drift:
@@ -85,7 +85,7 @@ class Archive:
 
 
 def _uniform(numbers: Rows, seed: np.uint64) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that depend on the arguments alone (the finaliser of SplitMix64)."""
+    """Hashes numbers to [0, 1) with the finaliser of SplitMix64."""
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + seed
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Seeded runs in which everything fails; `simulate` checks what must hold at every step.
+"""Seeded runs in which everything fails; `simulate` checks the invariants after every step.
 
 A thousand of them: `python -m benchmarks.scheduler --only faults`.
 """
@@ -7,23 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.simulation import Scenario, simulate
-from pipeline.simulation.disasters import disaster
+from pipeline.simulation import Scenario, SimulationResult, fault_scenario, simulate
 
 NUM_RUNS = 50
 
 
 @pytest.mark.parametrize("seed", range(NUM_RUNS))
-def test_nothing_is_lost_and_nothing_is_done_twice(seed: int) -> None:
-    figures = simulate(disaster(seed, images=4000))
-    assert figures.virtual_s > 0
+def test_no_image_is_lost_or_completed_twice(seed: int) -> None:
+    assert simulate(fault_scenario(seed, images=4000)).virtual_s > 0
 
 
-def test_the_disasters_are_some() -> None:
-    """Over a few seeds every kind of fault happens, and work is redone."""
-    runs = [simulate(disaster(seed, images=4000)) for seed in range(12)]
-    happened = {name for run in runs for name in run.faults}
-    assert happened == {
+def test_every_kind_of_fault_happens_and_work_is_redone() -> None:
+    runs = [simulate(fault_scenario(seed, images=4000)) for seed in range(12)]
+    assert {name for run in runs for name in run.faults} == {
         "actor_losses",
         "node_losses",
         "spot_drains",
@@ -31,9 +27,23 @@ def test_the_disasters_are_some() -> None:
         "resizes",
         "coordinator_losses",
     }
-    assert all(sum(getattr(run, name) for run in runs) for name in ("decoded_again", "run_again"))
-    assert sum(run.answers_lost for run in runs)
-    assert sum(run.given_up for run in runs)
+    for name in ("decoded_again", "run_again", "answers_lost", "given_up"):
+        assert sum(getattr(run, name) for run in runs), name
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    """A regression: slices of one block were restarted in an order that memory addresses gave.
+
+    Needs images that kill actors, because only the search for these cuts blocks into slices.
+    """
+
+    def virtual(result: SimulationResult) -> tuple[object, ...]:
+        return result.virtual_s, result.steps, result.run_again, result.faults, result.pools
+
+    for seed in range(0, 60, 5):
+        scenario = fault_scenario(seed, images=1500)
+        assert scenario.poison
+        assert virtual(simulate(scenario)) == virtual(simulate(scenario)), f"seed {seed}"
 
 
 RATES = st.sampled_from([0.0, 600.0, 3600.0, 20_000.0])
@@ -54,7 +64,7 @@ RATES = st.sampled_from([0.0, 600.0, 3600.0, 20_000.0])
     resizes=RATES,
     poison=st.sampled_from([0.0, 0.002]),
 )
-def test_no_schedule_breaks_what_must_hold(
+def test_no_scenario_breaks_an_invariant(
     seed: int,
     split: tuple[str, str],
     images: int,

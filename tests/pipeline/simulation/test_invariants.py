@@ -1,21 +1,19 @@
-"""The checks themselves: a scheduler that does wrong is found out."""
+"""The checks themselves: each wrong scheduler is detected."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from pipeline.scheduling import Action, Event, Run, Scheduler, ShardArrived
-from pipeline.simulation import BrokenInvariantError, Scenario
-from pipeline.simulation.accounts import Accounts
-from pipeline.simulation.invariants import Invariants
-from pipeline.simulation.world import World
+from pipeline.scheduling import Action, Event, Limits, Run, Scheduler, ShardArrived
+from pipeline.simulation import BrokenInvariantError, Scenario, simulate
+from pipeline.simulation.ledger import SimulatedLedger
 
 SCENARIO = Scenario(images=3000, actors=(4,), decoders=4)
 
 
-class Forgets(Scheduler):
-    """Loses the 20th call: its images are never heard of again."""
+class LosesCalls(Scheduler):
+    """From the 20th call on, loses every call."""
 
     num_runs = 0
 
@@ -27,17 +25,15 @@ class Forgets(Scheduler):
         return actions
 
 
-class Loiters(Scheduler):
-    """Hands out one action at a time and forgets to ask for more while there is something to do."""
+class LeavesActorsIdle(Scheduler):
+    """Hands out nothing while a call is in flight."""
 
     def next_actions(self) -> list[Action]:
-        if self.load(0).num_calls:
-            return []
-        return super().next_actions()
+        return [] if self.load(0).num_calls else super().next_actions()
 
 
 class DropsRows(Scheduler):
-    """Does not take note of the last image of a shard."""
+    """Ignores the last image of each shard."""
 
     def handle(self, event: Event) -> None:
         if isinstance(event, ShardArrived):
@@ -45,8 +41,8 @@ class DropsRows(Scheduler):
         super().handle(event)
 
 
-class MixesUpRows(Scheduler):
-    """Decodes one image twice and another not at all; the sums are right."""
+class DuplicatesRows(Scheduler):
+    """Schedules one image twice and another not at all, so that the sums are right."""
 
     def handle(self, event: Event) -> None:
         if isinstance(event, ShardArrived):
@@ -54,66 +50,50 @@ class MixesUpRows(Scheduler):
         super().handle(event)
 
 
-class Overspends(Scheduler):
-    """Decodes whatever the budget."""
-
-    def __init__(self) -> None:
-        super().__init__(Scenario(images=3000, actors=(4,), decoders=4).limits)
-
-
-def run(scheduler: Scheduler, scenario: Scenario = SCENARIO) -> None:
-    world = World(scenario)
-    world.replace_scheduler(scheduler)
-    invariants = Invariants(scenario)
-    while not world.is_finished:
-        world.step()
-        invariants.check(world)
-    invariants.check_end(world)
-
-
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make_scheduler", "message"),
     [
-        (Forgets, "deadlock|idle"),
-        (Loiters, "idle"),
-        (DropsRows, "the scheduler knows of"),
-        (MixesUpRows, "twice"),
+        (LosesCalls, "deadlock|idle"),
+        (LeavesActorsIdle, "idle"),
+        (DropsRows, "the scheduler has"),
+        (DuplicatesRows, "twice"),
     ],
 )
-def test_what_a_wrong_scheduler_does_is_noticed(
-    make: Callable[..., Scheduler], message: str
+def test_a_wrong_scheduler_is_detected(
+    make_scheduler: Callable[[Limits], Scheduler], message: str
 ) -> None:
     with pytest.raises(BrokenInvariantError, match=message):
-        run(make(SCENARIO.limits))
+        simulate(SCENARIO, make_scheduler)
 
 
-def test_too_many_bytes_are_noticed() -> None:
+def test_exceeding_a_queue_is_detected() -> None:
+    scenario = SCENARIO.model_copy(update={"budget_gb": 0.04})
     with pytest.raises(BrokenInvariantError, match=r"queue 0: \d+ bytes of 40000000"):
-        run(Overspends(), SCENARIO.model_copy(update={"budget_gb": 0.04}))
+        simulate(scenario, lambda limits: Scheduler(SCENARIO.limits))
 
 
-def test_an_image_that_ends_twice_is_noticed_before_and_after_its_commit() -> None:
-    accounts = Accounts()
-    accounts.list_shard(0, 4)
-    accounts.end(0, np.array([1, 2]))
-    with pytest.raises(BrokenInvariantError, match="ended twice"):
-        accounts.end(0, np.array([2]))
-    accounts.commit()
-    with pytest.raises(BrokenInvariantError, match="ended twice"):
-        accounts.end(0, np.array([1]))
-    accounts.end(0, np.array([0, 3]))
-    accounts.commit()
-    with pytest.raises(BrokenInvariantError, match="ended twice"):
-        accounts.end(0, np.array([0]))
+def test_a_second_result_of_an_image_is_detected_before_and_after_its_commit() -> None:
+    ledger = SimulatedLedger()
+    ledger.add_shard(0, 4)
+    ledger.complete(np.array([1, 2]))
+    with pytest.raises(BrokenInvariantError, match="completed twice"):
+        ledger.complete(np.array([2]))
+    ledger.commit()
+    with pytest.raises(BrokenInvariantError, match="completed twice"):
+        ledger.complete(np.array([1]))
+    ledger.complete(np.array([0, 3]))
+    ledger.commit()
+    with pytest.raises(BrokenInvariantError, match="completed twice"):
+        ledger.complete(np.array([0]))
 
 
-def test_only_what_was_not_committed_is_open_again_after_a_restart() -> None:
-    accounts = Accounts()
-    accounts.list_shard(0, 4)
-    accounts.list_shard(1, 1)
-    accounts.end(0, np.array([1]))
-    accounts.end(1, np.array([0]))
-    accounts.commit()
-    accounts.end(0, np.array([2]))
-    assert {s: rows.tolist() for s, rows in accounts.lose_uncommitted().items()} == {0: [0, 2, 3]}
-    assert accounts.num_open == 3
+def test_only_uncommitted_results_are_pending_again_after_a_restart() -> None:
+    ledger = SimulatedLedger()
+    ledger.add_shard(0, 4)
+    ledger.add_shard(1, 1)
+    ledger.complete(np.array([1, 1 << 32]))
+    ledger.commit()
+    ledger.complete(np.array([2]))
+    assert ledger.lose_uncommitted() == 1
+    assert {shard: rows.tolist() for shard, rows in ledger.pending_rows().items()} == {0: [0, 2, 3]}
+    assert ledger.num_pending == 3

@@ -1,13 +1,18 @@
-"""What will happen when, in virtual time."""
+"""Virtual time: callbacks in the order in which they are due."""
 
 import heapq
 from collections.abc import Callable
 
-__all__ = ["Agenda"]
+__all__ = ["EventQueue"]
 
 
-class Agenda:
-    """Entries in order of time; of two at the same time the older comes first."""
+class EventQueue:
+    """Callbacks by time; those due at the same time run in the order of their arrival.
+
+    Attributes:
+        now_s: virtual time.
+        num_work: waiting callbacks that are work; without any, unfinished work is a deadlock.
+    """
 
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -16,19 +21,19 @@ class Agenda:
         self._num_entries = 0
 
     def after(self, delay_s: float, call: Callable[[], None], is_work: bool = True) -> None:
-        """Calls back later.
+        """Schedules a callback.
 
         Args:
             delay_s: from now.
-            call: what to call.
-            is_work: False for what goes on for ever, like faults: waiting for it is a deadlock.
+            call: the callback.
+            is_work: False for what repeats for ever, such as faults.
         """
         self._num_entries += 1
         self.num_work += is_work
         heapq.heappush(self._entries, (self.now_s + delay_s, self._num_entries, is_work, call))
 
-    def step(self) -> None:
-        """Moves the clock to the next entry and calls it."""
+    def run_next(self) -> None:
+        """Advances the clock to the next callback and runs it."""
         self.now_s, _, is_work, call = heapq.heappop(self._entries)
         self.num_work -= is_work
         call()
