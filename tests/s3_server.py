@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from pipeline.storage.s3 import _client as clients_of_the_output
-
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
@@ -54,7 +52,6 @@ def s3() -> Iterator[S3Server]:
             patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
             patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-            clients_of_the_output.cache_clear()  # they know an earlier server's address
             client = boto3.session.Session().client("s3")
             client.create_bucket(Bucket=BUCKET)
             yield S3Server(endpoint, client)

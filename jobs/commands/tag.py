@@ -21,7 +21,7 @@ from pipeline.pools import PoolSettings, parse_pools
 from pipeline.settings import TagSettings
 from pipeline.sources import SourceOptions
 from pipeline.sources.opening import InputFormat
-from pipeline.sources.s3 import S3Options
+from pipeline.storage import S3Options
 from pipeline.units import (
     Bytes,
     CountOrShare,

@@ -10,10 +10,8 @@ commit whose acknowledgement was lost, which is then not repeated. The number is
 since the start of the run, so the log also records how long each run worked.
 """
 
-import logging
-import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -24,16 +22,11 @@ from deltalake.transaction import AddAction, RemoveAction
 from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.storage import OutputStore, output_failures
-from pipeline.storage.errors import is_passing
 
 __all__ = ["DeltaLog", "TableMovedError", "check_columns", "open_delta"]
 
-logger = logging.getLogger(__name__)
-
 _EPOCH = "dvt.epoch"
 _FIRST_EPOCH = "dvt.first_epoch"
-_PATIENCE_S = 120.0
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.2, 10.0
 
 
 class TableMovedError(OutputFailedError):
@@ -199,7 +192,7 @@ class DeltaLog:
                         raise
                     refused_at = self._delta.version()
 
-        _patiently(self._store.uri, attempt)
+        self._store.call(attempt)
 
     def _check_epoch(self) -> None:
         newest = self._delta.transaction_version(_EPOCH)
@@ -216,20 +209,3 @@ def _has_rows(delta: DeltaTable) -> bool:
 
 def _elapsed(epoch: int) -> str:
     return f"dvt.elapsed_ms.{epoch}"
-
-
-def _patiently(uri: str, attempt: Callable[[], None]) -> None:
-    """Tries again, for a while, what failed for a reason that may pass."""
-    give_up_s = time.monotonic() + _PATIENCE_S
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            with output_failures(uri):
-                return attempt()
-        except OutputFailedError as error:
-            cause = error.__cause__
-            if cause is None or not is_passing(cause) or time.monotonic() + pause_s > give_up_s:
-                raise
-            logger.warning("%s; trying again", error)
-        time.sleep(pause_s * random.uniform(0.5, 1.0))
-        pause_s = min(_LAST_PAUSE_S, 2 * pause_s)

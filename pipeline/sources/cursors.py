@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ImageError, Reason
 from pipeline.records import ImageRecord, ParquetRow, TarMember
-from pipeline.sources.local import too_large
-from pipeline.sources.stores import Store
 from pipeline.sources.tar_entries import DAMAGE, ForwardStream, damaged
+from pipeline.storage.base import Store, too_large
 
 __all__ = ["Cursors"]
 

@@ -7,18 +7,17 @@ Images that are neighbours in a tar on S3 are fetched by one request. What can o
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO
 
 from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
 from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable
 from pipeline.sources.cursors import Cursors
 from pipeline.sources.fetch_tasks import FetchStrategy, FetchTask, units_of
-from pipeline.sources.local import LocalFiles, too_large
-from pipeline.sources.s3 import NUM_CONNECTIONS, S3Objects, S3Options
-from pipeline.sources.s3_errors import ObjectDeniedError
-from pipeline.sources.stores import FileStatus, Store
+from pipeline.storage import FileStatus, S3Options, Stores
+from pipeline.storage.base import too_large
+from pipeline.storage.errors import ObjectDeniedError
+from pipeline.storage.s3_connection import NUM_CONNECTIONS
 
-__all__ = ["ArchiveFetcher", "Stores"]
+__all__ = ["ArchiveFetcher"]
 
 # What is read ahead. A disk needs little, and memory that was used a moment ago is quicker.
 _WINDOW_BYTES, _LOCAL_WINDOW_BYTES = 64 * 2**20, 8 * 2**20
@@ -27,49 +26,6 @@ _LOCAL_THREADS = 4
 # with nothing read yet, and later.
 _DENIED_AT_FIRST = 8
 _DENIED_LATER = 1000
-
-
-class Stores(Store):
-    """All stores, told apart by the scheme.
-
-    Args:
-        s3: how to talk to S3.
-    """
-
-    def __init__(self, s3: S3Options) -> None:
-        self._local = LocalFiles()
-        self.s3 = S3Objects(s3)
-
-    def of(self, uri: str) -> Store:
-        """The store that has this file.
-
-        Raises:
-            ImageError: none has.
-        """
-        if uri.startswith("s3://"):
-            return self.s3
-        if uri.startswith("file://"):
-            return self._local
-        scheme = uri.partition("://")[0][:20]
-        raise ImageError(
-            Reason.FETCH_FAILED, f"{scheme!r} is no scheme to read from; allowed are file and s3"
-        )
-
-    def status(self, uri: str) -> FileStatus | None:
-        """See `Store.status`."""
-        return self.of(uri).status(uri)
-
-    def read(self, uri: str, status: FileStatus | None, max_bytes: int) -> bytes:
-        """See `Store.read`."""
-        return self.of(uri).read(uri, status, max_bytes)
-
-    def read_range(self, uri: str, etag: str | None, start: int, length: int) -> bytes:
-        """See `Store.read_range`."""
-        return self.of(uri).read_range(uri, etag, start, length)
-
-    def open(self, uri: str, etag: str | None) -> BinaryIO:
-        """See `Store.open`."""
-        return self.of(uri).open(uri, etag)
 
 
 class ArchiveFetcher:
@@ -119,7 +75,7 @@ class ArchiveFetcher:
         if self._num_denied < limit:
             return
         folder = _folder_of(image)
-        if not self._stores.s3.may_read_some_of(folder):
+        if not self._stores.s3.can_read_some_of(folder):
             raise StorageDeniedError(
                 f"storage: {denied.detail} to {self._num_denied} images on end, and to all others "
                 f"that were tried in {folder}; may these credentials read the archive?"
@@ -175,9 +131,9 @@ class ArchiveFetcher:
                 known = None
                 if image.etag is not None:
                     known = FileStatus(image.size_bytes, image.etag)
-                return self._stores.read(image.uri, known, max_bytes)
+                return self._stores.of(image.uri).read(image.uri, known, max_bytes)
             if isinstance(part, ParquetRow) or part.compression is not None:
-                return self._cursors.read(self._stores, image, max_bytes)
+                return self._cursors.read(self._stores.of(part.file), image, max_bytes)
             (content,) = self._fetch_span((image,), max_bytes)
             return content
         except ImageError as error:
@@ -196,7 +152,9 @@ class ArchiveFetcher:
         assert isinstance(last.part, TarMember)
         start, end = first.part.offset, last.part.offset + last.size_bytes
         try:
-            span = self._stores.read_range(first.part.file, first.etag, start, end - start)
+            span = self._stores.of(first.part.file).read_range(
+                first.part.file, first.etag, start, end - start
+            )
         except ImageError as error:
             return [error] * len(images)
         results: list[bytes | ImageError] = []

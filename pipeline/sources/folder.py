@@ -14,9 +14,9 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import NOTHING_KEPT
-from pipeline.sources.local import file_uri
 from pipeline.sources.names import as_text, is_hidden
 from pipeline.sources.patterns import Glob
+from pipeline.storage.local_files import file_uri
 
 __all__ = ["FolderSource"]
 

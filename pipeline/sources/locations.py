@@ -10,14 +10,14 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from pipeline.errors import StorageDeniedError, UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
-from pipeline.sources.fetching import Stores
 from pipeline.sources.files import NamedFiles
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.local import file_uri
 from pipeline.sources.names import as_text
 from pipeline.sources.patterns import Glob, expand_braces, is_glob
-from pipeline.sources.s3 import NUM_CONNECTIONS, split_uri
 from pipeline.sources.s3_listing import S3Prefix
+from pipeline.storage import Stores
+from pipeline.storage.local_files import file_uri
+from pipeline.storage.s3_connection import NUM_CONNECTIONS, split_uri
 
 __all__ = ["Location", "locate"]
 
@@ -111,7 +111,7 @@ def _on_s3(text: str, stores: Stores, output: str | None) -> Location:
     bucket, key = split_uri(text)
     if not key or key.endswith("/"):
         folder = f"s3://{bucket}/{key}"
-        source = S3Prefix(stores.s3, folder, exclude=output)
+        source = S3Prefix(stores.s3.connection, folder, exclude=output)
         return Location(text, folder, folder, source, is_folder=True)
     names = expand_braces(text)
     if names != [text]:
@@ -122,9 +122,9 @@ def _on_s3(text: str, stores: Stores, output: str | None) -> Location:
         return _single(text, text, stores)
     if is_glob(key):
         glob = Glob.of(text)
-        source = S3Prefix(stores.s3, glob.folder, (glob,), output)
+        source = S3Prefix(stores.s3.connection, glob.folder, (glob,), output)
         return _if_any(Location(text, text, glob.folder, source))
-    source = S3Prefix(stores.s3, f"{text}/", exclude=output)
+    source = S3Prefix(stores.s3.connection, f"{text}/", exclude=output)
     if next(source.list_images(), None) is None:
         raise UsageError(
             f"no objects below {text}/ (for keys that merely begin so, give a glob: {text}*)"
@@ -158,7 +158,7 @@ def _files(
 ) -> list[ImageRecord]:
     """Records of named files, all of which must be there."""
     with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-        found = list(pool.map(stores.status, uris))
+        found = list(pool.map(lambda uri: stores.of(uri).status(uri), uris))
     records = []
     for uri, status in zip(uris, found, strict=True):
         path = uri[base_length:] if base_length else uri.rpartition("/")[2]

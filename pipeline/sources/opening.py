@@ -16,14 +16,14 @@ from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.archive import Archive, Part
 from pipeline.sources.base import Source
-from pipeline.sources.fetching import ArchiveFetcher, Stores
+from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.sources.files import ChosenFiles, NamedFiles
 from pipeline.sources.locations import Location, locate
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.patterns import KeyFilter
-from pipeline.sources.s3 import S3Options
 from pipeline.sources.tar import TarSource
 from pipeline.sources.uris import UriList
+from pipeline.storage import S3Options, Stores
 
 __all__ = ["InputFormat", "SourceOptions", "open_archive"]
 

@@ -23,9 +23,9 @@ from pipeline.sources.names import SeenKeys
 from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.prefetch import in_pages, pages_in_order
-from pipeline.sources.stores import Store
 from pipeline.sources.tar_entries import DAMAGE, damaged
 from pipeline.sources.uris import absolute_uri
+from pipeline.storage import Stores
 
 __all__ = ["ParquetSource"]
 
@@ -43,7 +43,7 @@ class ParquetSource:
 
     Args:
         files: the Parquet files.
-        store: where they lie.
+        stores: that hold them.
         patterns: which pictures, by the key.
         keep: names of the columns that are passed through.
 
@@ -52,11 +52,11 @@ class ParquetSource:
     """
 
     def __init__(
-        self, files: Source, store: Store, patterns: KeyFilter, keep: tuple[str, ...] = ()
+        self, files: Source, stores: Stores, patterns: KeyFilter, keep: tuple[str, ...] = ()
     ) -> None:
         self.kept = NOTHING_KEPT
         self._files = files
-        self._store = store
+        self._stores = stores
         self._patterns = patterns
         self._keep = KeptColumns(keep)
         first = next(files.list_images(), None)
@@ -163,7 +163,7 @@ class ParquetSource:
     @contextmanager
     def _opened(self, file: ImageRecord) -> Iterator[Any]:
         with (
-            self._store.open(file.uri, file.etag) as stream,
+            self._stores.of(file.uri).open(file.uri, file.etag) as stream,
             pq.ParquetFile(stream, buffer_size=_BUFFER_BYTES) as parquet,
         ):
             yield parquet

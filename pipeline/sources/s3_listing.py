@@ -16,9 +16,9 @@ from pipeline.sources.base import NOTHING_KEPT
 from pipeline.sources.names import is_hidden
 from pipeline.sources.patterns import Glob
 from pipeline.sources.prefetch import pages_in_order
-from pipeline.sources.s3 import S3Objects, split_uri
-from pipeline.sources.s3_errors import ObjectDeniedError
-from pipeline.sources.stores import FileStatus
+from pipeline.storage.base import FileStatus
+from pipeline.storage.errors import ObjectDeniedError
+from pipeline.storage.s3_connection import S3Connection, split_uri
 
 __all__ = ["BucketPager", "Page", "Pager", "S3Prefix", "ascending_pages"]
 
@@ -61,13 +61,13 @@ class BucketPager:
     """See `Pager`.
 
     Attributes:
-        objects: the store.
+        connection: to the store.
         bucket: its name.
         prefix: of the keys.
         page_length: most keys of an answer; no store gives more than a thousand.
     """
 
-    objects: S3Objects
+    connection: S3Connection
     bucket: str
     prefix: str
     page_length: int = 1000
@@ -81,14 +81,14 @@ class BucketPager:
             where["Delimiter"] = "/"
         uri = f"s3://{self.bucket}/{self.prefix}"
         try:
-            answer: Any = self.objects.ask(
+            answer: Any = self.connection.call(
                 uri,
-                lambda client, more: client.list_objects_v2(
+                lambda client, payer: client.list_objects_v2(
                     Bucket=self.bucket,
                     Prefix=self.prefix,
                     MaxKeys=self.page_length,
                     **where,
-                    **more,
+                    **payer,
                 ),
             )
         except ObjectDeniedError as error:
@@ -180,7 +180,7 @@ class S3Prefix:
     """The objects below one folder of a bucket.
 
     Args:
-        objects: the store.
+        connection: to the store.
         folder: s3://bucket/ or s3://bucket/any/folder/.
         globs: which objects below it, those that fit any; none for all.
         exclude: URI of a folder to leave out.
@@ -190,12 +190,12 @@ class S3Prefix:
 
     def __init__(
         self,
-        objects: S3Objects,
+        connection: S3Connection,
         folder: str,
         globs: tuple[Glob, ...] = (),
         exclude: str | None = None,
     ) -> None:
-        self._objects = objects
+        self._connection = connection
         self._bucket, self._folder = split_uri(folder)
         self._globs = globs
         self._exclude = None if exclude is None else exclude.rstrip("/") + "/"
@@ -203,7 +203,7 @@ class S3Prefix:
     def list_images(self) -> Iterator[ImageRecord]:
         """All images with ascending keys; a few pages of a thousand are held."""
         prefix = self._folder + (self._globs[0].prefix if len(self._globs) == 1 else "")
-        pager = BucketPager(self._objects, self._bucket, prefix)
+        pager = BucketPager(self._connection, self._bucket, prefix)
         for page in ascending_pages(pager, prefix):
             for key, status in page:
                 uri = f"s3://{self._bucket}/{key}"

@@ -22,7 +22,6 @@ from pipeline.sources.base import NOTHING_KEPT, Source
 from pipeline.sources.names import SeenKeys, as_text, is_hidden, safe_path
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.prefetch import in_pages, pages_in_order
-from pipeline.sources.stores import Store
 from pipeline.sources.tar_entries import (
     DAMAGE,
     Compression,
@@ -31,6 +30,7 @@ from pipeline.sources.tar_entries import (
     damaged,
     entries,
 )
+from pipeline.storage import Stores
 
 __all__ = ["TarSource"]
 
@@ -58,15 +58,15 @@ class TarSource:
 
     Args:
         files: the tars.
-        store: where they lie.
+        stores: that hold them.
         patterns: which pictures, by the key or the key with the member's own ending.
     """
 
     kept = NOTHING_KEPT
 
-    def __init__(self, files: Source, store: Store, patterns: KeyFilter) -> None:
+    def __init__(self, files: Source, stores: Stores, patterns: KeyFilter) -> None:
         self._files = files
-        self._store = store
+        self._stores = stores
         self._patterns = patterns
 
     def list_images(self) -> Iterator[ImageRecord]:
@@ -97,7 +97,7 @@ class TarSource:
         """All members, and the damage if there is some."""
         position = 0
         try:
-            with self._store.open(tar.uri, tar.etag) as packed:
+            with self._stores.of(tar.uri).open(tar.uri, tar.etag) as packed:
                 compression = compression_of(packed)
                 for entry in entries(_unpacked(packed, compression)):
                     name = as_text(entry.name.encode("utf-8", "surrogateescape"))

@@ -9,10 +9,10 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from pipeline.errors import ImageError, UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import NOTHING_KEPT
-from pipeline.sources.local import file_uri
 from pipeline.sources.names import SeenKeys, as_text
 from pipeline.sources.patterns import KeyFilter
-from pipeline.sources.stores import Store
+from pipeline.storage import Stores
+from pipeline.storage.local_files import file_uri
 
 __all__ = ["UriList", "absolute_uri"]
 
@@ -50,7 +50,7 @@ class UriList:
 
     Args:
         file: the list.
-        store: where it lies.
+        stores: that hold it.
         patterns: which of its images, by the key.
 
     Raises:
@@ -59,9 +59,9 @@ class UriList:
 
     kept = NOTHING_KEPT
 
-    def __init__(self, file: ImageRecord, store: Store, patterns: KeyFilter) -> None:
+    def __init__(self, file: ImageRecord, stores: Stores, patterns: KeyFilter) -> None:
         self._file = file
-        self._store = store
+        self._stores = stores
         self._patterns = patterns
         self._is_csv = file.key.lower().endswith(".csv")
         next(self._rows(), None)
@@ -85,7 +85,7 @@ class UriList:
         """Number of the line, URI and key."""
         try:
             with (
-                self._store.open(self._file.uri, self._file.etag) as raw,
+                self._stores.of(self._file.uri).open(self._file.uri, self._file.etag) as raw,
                 io.TextIOWrapper(
                     raw,
                     encoding="utf-8-sig",

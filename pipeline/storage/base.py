@@ -1,66 +1,154 @@
-"""What the output asks of the storage below it: few operations, each whole or not done at all."""
+"""The two interfaces to storage: `Store` reads archives, `OutputStore` holds an output."""
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
-__all__ = ["OutputStore"]
+from pipeline.errors import ImageError, Reason
+from pipeline.storage.errors import FOREIGN_ERRORS, output_failures, storage_error
+from pipeline.storage.retry_policy import RetryPolicy
+
+__all__ = ["FileStatus", "OutputStore", "Store", "too_large"]
+
+T = TypeVar("T")
 
 
-class OutputStore(Protocol):
-    """A folder or prefix; travels to the write actor, so it must pickle.
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """Size and version of a file; local files have no etag."""
 
-    Names are relative to it, `/`-separated. All operations raise `OutputFailedError` when the storage
-    does, after it was asked again for a while.
+    size_bytes: int
+    etag: str | None = None
+
+
+def too_large(size_bytes: int, max_bytes: int) -> ImageError:
+    """The error for content that exceeds the limit."""
+    return ImageError(Reason.TOO_LARGE, f"{size_bytes} bytes, at most {max_bytes} are read")
+
+
+class Store(Protocol):
+    """Reads files by URI; thread-safe.
+
+    All reads retry transient failures. Given an etag, they read that version of the file or fail.
     """
 
-    @property
-    def uri(self) -> str:
-        """As Delta Lake and a person know it."""
+    def status(self, uri: str) -> FileStatus | None:
+        """Size and etag; None if there is no such file.
+
+        Raises:
+            UsageError: the URI is not valid.
+            StorageDeniedError, StorageFailedError: the status is unknown.
+        """
         ...
 
-    @property
-    def local_folder(self) -> Path | None:
-        """The folder, if it is one of this machine's file system."""
+    def read(self, uri: str, status: FileStatus | None, max_bytes: int) -> bytes:
+        """A whole file.
+
+        Args:
+            uri: of the file.
+            status: as listed; None if unknown.
+            max_bytes: longer files are not read.
+
+        Raises:
+            ImageError: the file cannot be read, has changed, or is too long.
+            StorageDeniedError: no file can be read.
+        """
         ...
 
+    def read_range(self, uri: str, etag: str | None, start: int, length: int) -> bytes:
+        """`length` bytes from `start`; fewer only at the end of the file.
+
+        Raises:
+            ImageError: the file cannot be read, or has changed.
+            StorageDeniedError: no file can be read.
+        """
+        ...
+
+    def open(self, uri: str, etag: str | None) -> BinaryIO:
+        """A seekable stream.
+
+        Raises:
+            ImageError: the file cannot be read, or has changed; also raised by the stream.
+            StorageDeniedError: no file can be read.
+        """
+        ...
+
+
+class OutputStore(ABC):
+    """A folder or prefix that holds an output; picklable.
+
+    Names are relative to it, `/`-separated. Every operation retries transient failures and raises
+    `OutputFailedError` if the storage keeps failing. Each operation takes effect whole or not at
+    all.
+
+    Attributes:
+        uri: for Delta Lake and for messages.
+        local_folder: the folder, if it is on this machine's file system.
+        retry_policy: for transient failures.
+    """
+
+    uri: str
+    local_folder: Path | None = None
+    retry_policy = RetryPolicy()
+
     @property
+    @abstractmethod
     def delta_options(self) -> dict[str, str]:
-        """Options of Delta Lake for tables below; no credentials, these have their own chain."""
-        ...
+        """Storage options for Delta tables in this store, without credentials."""
 
+    @abstractmethod
     def child(self, name: str) -> "OutputStore":
-        """A folder below."""
-        ...
+        """The folder of that name."""
 
+    @abstractmethod
     def prepare(self) -> None:
-        """Makes the folder, where there is such a thing."""
-        ...
+        """Creates the folder, where folders exist."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is no such file."""
-        ...
+        """Content of a file; None if there is no such file."""
 
+    @abstractmethod
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Puts a file in place in one step, durably; replaces an earlier one."""
-        ...
+        """Writes a file durably; replaces an earlier one atomically."""
 
+    @abstractmethod
     def create(self, name: str, content: bytes) -> bool:
-        """Puts a file in place unless there is one; of several at a time, one gets True."""
-        ...
+        """Writes a file unless it exists; among concurrent callers exactly one gets True."""
 
+    @abstractmethod
     def names(self) -> Iterator[str]:
-        """What lies directly here, in any order; folders end with a slash."""
-        ...
+        """Names directly below, in any order; those of folders end with a slash."""
 
+    @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Removes files; those that are gone already do not matter."""
-        ...
+        """Removes files; missing ones are ignored."""
 
+    @abstractmethod
     def age_s(self, name: str) -> float | None:
-        """Seconds since a file was written, by the storage's own clock; None if there is none."""
-        ...
+        """Seconds since a file was written, by the storage's clock; None if it is missing."""
 
+    @abstractmethod
     def arrow(self) -> Any:
-        """The place as a file system of pyarrow, to read from."""
-        ...
+        """A read-only pyarrow file system rooted here."""
+
+    def call(self, operation: Callable[[], T]) -> T:
+        """Runs an operation of Delta Lake on this store, and retries it on transient failures.
+
+        Delta Lake's object store retries each of the operation's requests by the same policy. It
+        does not repeat a conditional put whose response is lost; this does.
+
+        Args:
+            operation: safe to repeat after it failed at an unknown point.
+        """
+
+        def attempt() -> T:
+            try:
+                return operation()
+            except FOREIGN_ERRORS as error:
+                raise storage_error(error, self.uri) from error
+
+        with output_failures(self.uri):
+            return self.retry_policy.call(attempt)

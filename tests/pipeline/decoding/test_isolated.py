@@ -17,7 +17,7 @@ from pipeline.records import ImageRecord
 from pipeline.runtime.actors.decode import DecodeActor
 from pipeline.runtime.ray_session import running_ray
 from pipeline.sources.fetching import ArchiveFetcher
-from pipeline.sources.s3 import S3Options
+from pipeline.storage.s3_connection import S3Options
 from tests.pipeline.decoding.crashing_child import MAGIC
 
 SETTINGS = DecodeSettings(resize=64, crop=48, time_limit_s=1.0, memory_limit_bytes=2**30)

@@ -63,7 +63,6 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.output.delta_log._FIRST_PAUSE_S", 0.01)
     table = table_in(location, 1)
     delta = table._log._delta
 

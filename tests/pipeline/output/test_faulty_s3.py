@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.errors import OutputFailedError
-from pipeline.storage import s3 as s3_place
+from pipeline.storage import OutputStore, RetryPolicy, S3Options, S3OutputStore
+from pipeline.storage.s3_connection import S3Connection
 from tests.pipeline.output.fake_run import work
 from tests.pipeline.output.test_processes import NUM_IMAGES, check_is_whole
 from tests.s3_server import BUCKET, S3Server
@@ -84,9 +85,7 @@ def proxy(endpoint: str, fault: Callable[[str, str], Fault]) -> Iterator[str]:
 def through(s3: S3Server, fault: Callable[[str, str], Fault]) -> Iterator[None]:
     with proxy(s3.endpoint, fault) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", endpoint)
-        s3_place._client.cache_clear()
         yield
-    s3_place._client.cache_clear()
 
 
 def test_throttling_lost_answers_and_hang_ups_change_nothing_in_the_tables(s3: S3Server) -> None:
@@ -138,7 +137,11 @@ def test_expired_credentials_stop_the_run_in_one_line_and_it_can_be_continued(
 def test_a_store_that_is_down_for_longer_stops_the_run_and_loses_nothing(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.output.delta_log._PATIENCE_S", 0.0)
+    policy = RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)
+
+    def impatient_store(location: str) -> OutputStore:
+        return S3OutputStore(location, S3Connection(S3Options(retry_policy=policy)))
+
     num_commits = 0
 
     def fault(method: str, path: str) -> Fault:
@@ -148,7 +151,10 @@ def test_a_store_that_is_down_for_longer_stops_the_run_and_loses_nothing(
         return (503, SLOW_DOWN, False) if is_commit and num_commits > 12 else None
 
     location = f"s3://{BUCKET}/down/out"
-    with through(s3, fault), pytest.raises(OutputFailedError, match=r"SlowDown|503"):
-        work(location, NUM_IMAGES, pause_s=0.0)
+    with through(s3, fault), monkeypatch.context() as patch:
+        patch.setattr("pipeline.output.layout.open_output_store", impatient_store)
+        with pytest.raises(OutputFailedError, match=r"503.*gave up after 3 attempts"):
+            work(location, NUM_IMAGES, pause_s=0.0)
+    assert num_commits == 12 + 3 * 3, "the policy's attempts at the object store's requests"
     work(location, NUM_IMAGES, pause_s=0.0)
     check_is_whole(location)

@@ -76,7 +76,7 @@ def test_a_bucket_needs_a_name() -> None:
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(s3: S3Server) -> None:
-    with pytest.raises(OutputFailedError, match="there is no such bucket") as caught:
+    with pytest.raises(OutputFailedError, match="no such bucket") as caught:
         open_output_store("s3://nobodys-bucket/x").write("a", b"")
     assert "\n" not in str(caught.value)
     assert BUCKET in [bucket["Name"] for bucket in s3.client.list_buckets()["Buckets"]]

@@ -60,7 +60,7 @@ def test_uris_in_rows_are_fetched_wherever_they_lead(s3: TestStore, tmp_path: Pa
     pq.write_table(pa.table({"uri": uris, "key": keys}), tmp_path / "list.parquet")
     got = fetched(open_archive([str(tmp_path / "list.parquet")]))
     assert (got["one"], got["two"], got["three"]) == (b"on s3", b"here", b"here")
-    assert "'http' is no scheme to read from" in str(got["four"])
+    assert "'http' is not a readable scheme" in str(got["four"])
     assert "names no URI" in str(got["five"])
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.sources.s3 import S3Objects, S3Options
 from pipeline.sources.s3_listing import BucketPager, Page, Pager, ascending_pages
-from pipeline.sources.stores import FileStatus
+from pipeline.storage.base import FileStatus
+from pipeline.storage.s3_connection import S3Connection
 from tests.s3 import TestStore
 
 
@@ -80,7 +80,7 @@ def test_a_real_server_pages_and_groups_in_the_same_way(s3: TestStore, shape: st
     bucket = s3.new_bucket()
     keys = random.Random(1).sample(shapes()[shape], min(300, len(shapes()[shape])))
     s3.put(bucket, dict.fromkeys(keys, b""))
-    pager = BucketPager(S3Objects(S3Options()), bucket, "p/", page_length=30)
+    pager = BucketPager(S3Connection(), bucket, "p/", page_length=30)
     assert keys_of(pager, "p/") == sorted(keys)
 
 

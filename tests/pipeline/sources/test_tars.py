@@ -16,9 +16,9 @@ import pytest
 from pipeline.errors import ImageError, Reason, UsageError
 from pipeline.records import TarMember
 from pipeline.sources import Archive, SourceOptions, open_archive
-from pipeline.sources.range_file import RangeFile
 from pipeline.sources.sharding import cut_shards
 from pipeline.sources.tar_entries import entries
+from pipeline.storage.range_file import RangeFile
 from tests.s3 import TestStore
 
 Members = Sequence[tuple[str, bytes]]

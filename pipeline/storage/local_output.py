@@ -1,4 +1,4 @@
-"""A folder as a place, on a local disk or a network file system; needs no file locks."""
+"""An output in a folder, on a local disk or a network file system; uses no file locks."""
 
 import errno
 import os
@@ -10,15 +10,16 @@ from typing import Any
 
 import pyarrow.fs as pa_fs
 
+from pipeline.storage.base import OutputStore
 from pipeline.storage.errors import output_failures
 
 __all__ = ["LocalOutputStore"]
 
-# Some network and user-space file systems have no hard links.
+# Raised by network and user-space file systems without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
-class LocalOutputStore:
+class LocalOutputStore(OutputStore):
     """See `OutputStore`.
 
     Args:
@@ -28,8 +29,12 @@ class LocalOutputStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
         self.uri = str(folder)
-        self.local_folder: Path | None = self._folder
-        self.delta_options: dict[str, str] = {}
+        self.local_folder = self._folder
+
+    @property
+    def delta_options(self) -> dict[str, str]:
+        """See `OutputStore`."""
+        return {}
 
     def child(self, name: str) -> "LocalOutputStore":
         """See `OutputStore`."""
@@ -56,12 +61,12 @@ class LocalOutputStore:
                 _write_through(partial, content)
                 partial.replace(self._folder / name)
             except OSError:
-                with suppress(OSError):  # on a full disk it would keep the last of the space
+                with suppress(OSError):  # on a full disk, give its space back
                     partial.unlink(missing_ok=True)
                 raise
 
     def create(self, name: str, content: bytes) -> bool:
-        """See `OutputStore`; a hard link appears whole, and fails if the name is taken, also on NFS."""
+        """See `OutputStore`; a hard link is atomic, on NFS too."""
         target = self._folder / name
         partial = self._folder / f".{name}.{uuid.uuid4().hex}.partial"
         with output_failures(self.uri):
@@ -96,7 +101,7 @@ class LocalOutputStore:
                 (self._folder / name).unlink(missing_ok=True)
 
     def age_s(self, name: str) -> float | None:
-        """See `OutputStore`; a file server's clock may differ from this machine's, so it is asked."""
+        """See `OutputStore`; a new file shows the time of the file server's clock."""
         probe = self._folder / f".{uuid.uuid4().hex}.partial"
         with output_failures(self.uri):
             try:
@@ -118,7 +123,7 @@ def _write_through(path: Path, content: bytes | memoryview) -> None:
     with path.open("wb") as stream:
         stream.write(content)
         stream.flush()
-        os.fsync(stream.fileno())  # a log must never name a file that a power cut empties
+        os.fsync(stream.fileno())  # after a power cut the Delta log must not name an empty file
 
 
 def _create_in_place(target: Path, content: bytes) -> bool:
