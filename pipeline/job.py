@@ -18,7 +18,7 @@ from dvt.exits import FULL_DEPTH
 from dvt.validation import first_problem
 from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
 from pipeline.deadline.controller import DeadlineController
-from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed
+from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.output.counts import Counts
@@ -147,7 +147,7 @@ def _tag(
         work = itertools.chain([first], work)
         plan = plan_job(settings, model.config, thresholds, run.dtype)
         if settings.deadline is not None:
-            used = ThresholdsUsed(output.store, run.run, tables[0].check_epoch)
+            used = ThresholdLog(output.store, run.run, tables[0].check_epoch)
             share = run.audit or 0.0
             deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, share)
         started = time.monotonic()
@@ -199,7 +199,7 @@ def _deadline(
     plan: Plan,
     gmacs: tuple[float, ...],
     started_s: float,
-    used: ThresholdsUsed,
+    used: ThresholdLog,
     audit: float,
 ) -> DeadlineController:
     pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]

@@ -17,7 +17,7 @@ from jobs.report.ranking import RANKED_COLUMNS
 from jobs.report.run_files import read_run, read_summary
 from jobs.report.thumbnails import read_thumbnail
 from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
-from pipeline.deadline.log import UsedFrom, read_thresholds_used
+from pipeline.deadline.log import ThresholdChange, read_threshold_log
 from pipeline.output.delta_log import open_delta
 from pipeline.output.metadata import thresholds_text
 from pipeline.storage import OutputStore, open_output_store, output_failures
@@ -54,7 +54,7 @@ def build_report(location: str | Path) -> ReportData:
     for batch in _stream(out.child("shards"), ["run", "elapsed_s", "num_images"]):
         shards.add(batch)
 
-    used = list(read_thresholds_used(out))
+    used = list(read_threshold_log(out))
     num_settled = tags.num_images + dead_letters.num_images
     summary = read_summary(out)
     finished = summary is not None and summary.images <= num_settled
@@ -97,7 +97,7 @@ def build_report(location: str | Path) -> ReportData:
     )
 
 
-def _some(used: list[UsedFrom]) -> tuple[UsedFrom, ...]:
+def _some(used: list[ThresholdChange]) -> tuple[ThresholdChange, ...]:
     """The first, the last, and evenly many between."""
     number = min(len(used), _MOST_MOVES)
     places = {round(place * (len(used) - 1) / max(1, number - 1)) for place in range(number)}

@@ -7,7 +7,7 @@ from 1, shares and confidences are fractions in [0, 1], cost is in GMACs (multip
 from dataclasses import dataclass, field
 
 from pipeline.audit.summary import AuditSummary
-from pipeline.deadline.log import UsedFrom
+from pipeline.deadline.log import ThresholdChange
 from pipeline.output.metadata import RunFile
 
 __all__ = [
@@ -147,7 +147,7 @@ class ReportData:
     hardest: tuple[Picture, ...] = ()
     throughput: tuple[ThroughputPoint, ...] = field(default=())
     audit: AuditSummary | None = None
-    thresholds_used: tuple[UsedFrom, ...] = ()
+    thresholds_used: tuple[ThresholdChange, ...] = ()
     num_threshold_moves: int = 0
 
     @property

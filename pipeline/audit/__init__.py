@@ -1,1 +1,1 @@
-"""Audited images: which they are, predictions held until full depth is known, and the summary."""
+"""Audits: a sample of the images runs to full depth, to measure what early exits cost."""

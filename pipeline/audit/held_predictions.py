@@ -1,9 +1,9 @@
-"""Early answers of images that stay for an audit: they go to the last stage beside the others.
+"""Early predictions of audited images, which continue to the last stage for comparison.
 
-An image of the audit that is sure enough to leave keeps its answer and stays in the queue; at the
-last stage it leaves with both. What it was told is what it would have been told without an audit.
-Plain arrays; knows nothing of the model or of who is in an audit.
-Shapes: n images, k best labels.
+If an audited image could exit, its prediction is held, the same as without an audit, and the image
+stays in the queue. It leaves the last stage with both predictions.
+
+Plain arrays, without the model or the sampling. Shapes: n images, k best labels.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ _NOT_AUDITED = -1
 
 @dataclass(frozen=True, slots=True)
 class HeldPredictions:
-    """A row for each of n images, whether or not it is in the audit or has an answer.
+    """One row for each of n images, audited or not.
 
     Attributes:
-        exit_stages: where the answer was taken, from 1; 0 for an image of the audit that has none
-            yet, -1 for all that are not in it; [n] int8.
-        top_label_ids: best first, [n, k] int32; without meaning where there is no answer.
-        top_scores: softmax probabilities, [n, k] float32; likewise.
+        exit_stages: exit of the prediction, from 1; 0 for an audited image without one yet, -1 for
+            an image that is not audited; [n] int8.
+        top_label_ids: best first, [n, k] int32; undefined without a prediction.
+        top_scores: softmax probabilities, [n, k] float32; undefined without a prediction.
     """
 
     exit_stages: NDArray[np.int8]
@@ -36,18 +36,18 @@ class HeldPredictions:
 
     @classmethod
     def none_yet(cls, is_audited: NDArray[np.bool_], num_labels: int) -> Self:
-        """In front of the first stage; of which images are in the audit, [n]."""
+        """Before the first stage; `is_audited` is [n], and `num_labels` is k."""
         shape = len(is_audited), num_labels
         stages = np.where(is_audited, _NONE_YET, _NOT_AUDITED).astype(np.int8)
         return cls(stages, np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
     @classmethod
-    def join(cls, parts: "Sequence[Self]") -> Self:
-        """Several groups of images, one behind the other."""
+    def join(cls, groups: "Sequence[Self]") -> Self:
+        """Several groups of images, in their order."""
         return cls(
-            np.concatenate([part.exit_stages for part in parts]),
-            np.concatenate([part.top_label_ids for part in parts]),
-            np.concatenate([part.top_scores for part in parts]),
+            np.concatenate([group.exit_stages for group in groups]),
+            np.concatenate([group.top_label_ids for group in groups]),
+            np.concatenate([group.top_scores for group in groups]),
         )
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Self:
@@ -56,44 +56,43 @@ class HeldPredictions:
 
     @property
     def is_audited(self) -> NDArray[np.bool_]:
-        """Who is in the audit, [n]."""
+        """Which images are audited, [n]."""
         audited: NDArray[np.bool_] = self.exit_stages != _NOT_AUDITED
         return audited
 
     @property
     def has_prediction(self) -> NDArray[np.bool_]:
-        """Who has an answer already, [n]."""
-        told: NDArray[np.bool_] = self.exit_stages > _NONE_YET
-        return told
+        """Which images have an early prediction, [n]."""
+        predicted: NDArray[np.bool_] = self.exit_stages > _NONE_YET
+        return predicted
 
     @property
     def num_bytes(self) -> int:
-        """Size on the way to another actor."""
+        """Size in the object store."""
         return self.exit_stages.nbytes + self.top_label_ids.nbytes + self.top_scores.nbytes
 
     def hold(
         self,
-        leaving: NDArray[np.bool_],
+        exiting: NDArray[np.bool_],
         exit_stage: int,
         top_label_ids: NDArray[np.int64],
         top_scores: NDArray[np.float32],
     ) -> tuple[Self, NDArray[np.bool_]]:
-        """Keeps the images of the audit behind a stage that is not the last.
+        """Holds the predictions of audited images at an exit before the last.
 
         Args:
-            leaving: who is sure enough there, [n].
+            exiting: images confident enough to exit, [n].
             exit_stage: from 1.
-            top_label_ids: of all of them, [n, k].
-            top_scores: of all of them, [n, k].
+            top_label_ids: of all images, [n, k].
+            top_scores: of all images, [n, k].
 
         Returns:
-            The answers so far, and who leaves in spite of the audit, [n].
+            The predictions held so far, and the images that exit, [n]: none of them audited.
         """
-        told = leaving & self.is_audited & ~self.has_prediction
-        stays = told[:, None]
-        kept = type(self)(
-            np.where(told, exit_stage, self.exit_stages).astype(np.int8),
-            np.where(stays, top_label_ids, self.top_label_ids).astype(np.int32),
-            np.where(stays, top_scores, self.top_scores),
+        is_new = exiting & self.is_audited & ~self.has_prediction
+        held = type(self)(
+            np.where(is_new, exit_stage, self.exit_stages).astype(np.int8),
+            np.where(is_new[:, None], top_label_ids, self.top_label_ids).astype(np.int32),
+            np.where(is_new[:, None], top_scores, self.top_scores),
         )
-        return kept, leaving & ~self.is_audited
+        return held, exiting & ~self.is_audited

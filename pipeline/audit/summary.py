@@ -1,9 +1,10 @@
-"""The audit of a run: who is in it, and what it says about the whole archive.
+"""The audit of a run: which images are sampled, and what they say about the whole archive.
 
-A share of the images, drawn by their keys alone, goes to full depth beside its early answer. Where
-both name the same label they *agree*; this needs no labels. Each image is drawn by itself, so the
-drawn ones are a simple random sample, and the intervals hold whatever the archive is like.
-Pure: knows keys and counts; no tables, no model. Shapes: E exits, n images.
+A share of the images, drawn by their keys alone, runs to full depth besides its early prediction.
+If both have the same label they *agree*; no true labels are needed. Each image is drawn
+independently, so the sample is a simple random one, and the intervals hold for any archive.
+
+Pure: keys and counts; no tables, no model. Shapes: E exits, n images.
 """
 
 from collections.abc import Sequence
@@ -19,28 +20,28 @@ from dvt.calibration import clopper_pearson
 __all__ = ["Agreement", "AuditCounts", "AuditSummary", "in_audit", "summarise_audit"]
 
 _CONFIDENCE = 0.95
-# Other draws by keys, such as the halves of a calibration, must be independent of this one.
+# Makes the sample independent of other draws by key, such as the halves of a calibration.
 _SALT = b"dvt audit"
 
 
 def in_audit(keys: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """Which images are in an audit, the same on every machine and in every run, [n].
+    """Which images are audited, [n]; the same on every machine and in every run.
 
     Args:
         keys: of the images.
         share: of all images, above 0 and at most 1.
     """
     border = share * 2**64
-    return np.array([_lot(key) < border for key in keys], dtype=bool)
+    return np.array([_hash(key) < border for key in keys], dtype=bool)
 
 
-def _lot(key: str) -> int:
+def _hash(key: str) -> int:
     content = key.encode("utf-8", "surrogateescape")
     return int.from_bytes(blake2b(content, digest_size=8, person=_SALT).digest(), "big")
 
 
 class Agreement(BaseModel):
-    """How many answers are those of full depth, and the share with its interval (95 %)."""
+    """How many predictions agree with full depth, and their share with its interval (95 %)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     images: int
@@ -51,10 +52,11 @@ class Agreement(BaseModel):
 
 
 class AuditSummary(Agreement):
-    """What an audit says about an archive; shares of compute are of full depth's MACs."""
+    """What an audit says about an archive; compute is in shares of full depth's MACs."""
 
     exits: Annotated[
-        tuple[Agreement, ...], Field(description="by the exit of the early answer; the last agrees")
+        tuple[Agreement, ...],
+        Field(description="by the exit of the early prediction; the last exit agrees"),
     ]
     compute_saved: Annotated[
         float | None, Field(description="counted over all images that were computed")
@@ -85,11 +87,11 @@ class AuditCounts:
         label_ids: NDArray[np.integer],
         audit_label_ids: NDArray[np.integer],
     ) -> None:
-        """Takes in audited images: exits (from 1), labels, and those of full depth, all [n]."""
-        places = exit_stages.astype(np.int64) - 1
+        """Adds audited images: exits (from 1), labels, and labels of full depth, all [n]."""
+        exits = exit_stages.astype(np.int64) - 1
         agrees = label_ids == audit_label_ids
-        self.images += np.bincount(places, minlength=len(self.images))
-        self.agreeing += np.bincount(places[agrees], minlength=len(self.images))
+        self.images += np.bincount(exits, minlength=len(self.images))
+        self.agreeing += np.bincount(exits[agrees], minlength=len(self.images))
 
 
 def summarise_audit(
@@ -99,16 +101,17 @@ def summarise_audit(
 
     Args:
         counts: of the audited images.
-        num_computed: all images that left at each exit, without copies of others, [E].
-        gmacs_per_exit: cumulative cost of leaving at each exit.
+        num_computed: all images by exit, without copies of others, [E].
+        gmacs_per_exit: cumulative cost of each exit.
     """
     gmacs = np.array(gmacs_per_exit)
     low, high = _saved_interval(counts.images, gmacs)
-    all_images = int(num_computed.sum())
+    num_images = int(num_computed.sum())
+    saved = 1 - num_computed @ gmacs / (num_images * gmacs[-1]) if num_images else None
     return AuditSummary(
         **_agreement(int(counts.images.sum()), int(counts.agreeing.sum())).model_dump(),
         exits=tuple(map(_agreement, counts.images.tolist(), counts.agreeing.tolist())),
-        compute_saved=1 - num_computed @ gmacs / (all_images * gmacs[-1]) if all_images else None,
+        compute_saved=saved,
         compute_saved_low=low,
         compute_saved_high=high,
         extra_gmacs=float(counts.images @ (gmacs[-1] - gmacs)),
@@ -126,20 +129,23 @@ def _agreement(num_images: int, num_agreeing: int) -> Agreement:
     )
 
 
-def _saved_interval(num_left: NDArray[np.int64], gmacs: NDArray[np.float64]) -> tuple[float, float]:
-    """Holds the mean saving of images like these with 95 % probability or more.
+def _saved_interval(
+    num_exited: NDArray[np.int64], gmacs: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Contains the mean saving for images like these with a probability of at least 95 %.
 
-    An image that leaves at an exit or before saves the stage behind it. So the mean saving is a sum
-    over the exits but the last of that stage's share of the cost times a share of the images, for
-    which there are exact intervals; their errors together are at most 5 % (Bonferroni).
+    An image that exits saves every later stage. So the mean saving is a sum over all exits but the
+    last: the next stage's share of the cost, times the share of the images that have exited by
+    then. There are exact intervals for these shares; their errors add up to at most 5 %
+    (Bonferroni).
     """
-    num_images = int(num_left.sum())
+    num_images = int(num_exited.sum())
     weights = np.diff(gmacs) / gmacs[-1]
     if not len(weights):
         return 0.0, 0.0
     confidence = 1 - (1 - _CONFIDENCE) / len(weights)
     shares = [
-        clopper_pearson(int(number), num_images, confidence) for number in num_left.cumsum()[:-1]
+        clopper_pearson(int(number), num_images, confidence) for number in num_exited.cumsum()[:-1]
     ]
     low, high = weights @ np.array(shares)
     return float(low), float(high)

@@ -1,21 +1,22 @@
-"""A run that is to end in time: tells the policy what happens, and calls which thresholds to use.
+"""Connects the deadline policy with a run: calls, results, load, the clock and the threshold log.
 
-Between the coordinator (calls, receipts, a clock) and `pacing` (policy). It also takes down what
-was used when. Without a deadline there is none of this.
+A run without a deadline has no controller.
 """
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from dvt.exits import TAKES_ALL
 from pipeline.cascade.stage_metrics import StageWork
-from pipeline.deadline.log import DeadlineOutcome, ThresholdsUsed
+from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import (
     Backlog,
+    CallWork,
     DeadlinePolicy,
     DeadlineSettings,
-    Worked,
     half_life_s,
     reserve_s,
 )
@@ -25,23 +26,23 @@ __all__ = ["DeadlineController"]
 
 logger = logging.getLogger(__name__)
 
-_PLAN_EVERY_S = 0.5
-_LONGEST_PLAN_S = 10.0
-_UNCOUNTED_S = 30.0  # after which it is told that nobody knows how many images there are
+_SHORTEST_INTERVAL_S, _LONGEST_INTERVAL_S = 0.5, 10.0
+_UNCOUNTED_S = 30.0  # until a warning that the archive is not counted
+_LATE = 1.1
 
 
 class DeadlineController:
     """The deadline of one run.
 
     Args:
-        settings: when it is, and the ladder.
+        settings: the deadline and the threshold sets.
         gmacs_per_exit: cumulative cost of each exit.
         pools: first and last stage of each pool, from 1.
         batch_size: of the pools.
-        started_s: when the run started, by the clock.
-        used: takes down the changes.
-        audit: share of the images that go through all stages in any case.
-        clock: in seconds; never goes back.
+        started_s: when the run started, by `clock`.
+        log: records the changes.
+        audit: share of the images that go through all stages.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class DeadlineController:
         pools: Sequence[tuple[int, int]],
         batch_size: int,
         started_s: float,
-        used: ThresholdsUsed,
+        log: ThresholdLog,
         audit: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._pools = pools
         self._started_s = started_s
-        self._used = used
+        self._log = log
         self._clock = clock
         self._policy = DeadlinePolicy(
             settings.threshold_sets,
@@ -68,16 +69,15 @@ class DeadlineController:
             half_life_s(settings.seconds),
             audit,
         )
-        self._thresholds = [
-            (*threshold_set.thresholds, TAKES_ALL) for threshold_set in settings.threshold_sets
-        ]
-        self._start_s = 0.0  # until the first call
-        self._rung = 0
+        self._current = 0  # index of the threshold set in use
+        self._start_s = 0.0  # from the start to the first call
         self._num_done = 0
         self._calls: dict[int, tuple[int, float]] = {}  # threshold set, and when it was made
-        self._answered_s: dict[int, float] = {}  # by actor
+        self._finished_s: dict[int, float] = {}  # the last call of each actor
         self._waiting: dict[int, tuple[int, tuple[int, ...]]] = {}  # by actor: pool, and by stage
-        self._plan_every_s = min(_LONGEST_PLAN_S, max(_PLAN_EVERY_S, settings.seconds / 500))
+        self._interval_s = min(
+            _LONGEST_INTERVAL_S, max(_SHORTEST_INTERVAL_S, settings.seconds / 500)
+        )
         self._planned_s = 0.0
         self._has_warned = False
 
@@ -87,15 +87,15 @@ class DeadlineController:
         return self._clock() - self._started_s
 
     def thresholds(self, call: int) -> tuple[float, ...]:
-        """Those that a call is to use, one for each exit; it is made now."""
-        used = self._used.of_this_run
-        if not used:
+        """Thresholds for a call that is made now, one for each exit."""
+        changes = self._log.of_this_run
+        thresholds = self._settings.threshold_sets[self._current].thresholds
+        if not changes:
             self._start_s = self.elapsed_s
-        if not used or used[-1].threshold_set != self._rung:
-            threshold_set = self._settings.threshold_sets[self._rung]
-            self._used.add(self.elapsed_s, self._num_done, self._rung, threshold_set.thresholds)
-        self._calls[call] = (self._rung, self._clock())
-        return self._thresholds[self._rung]
+        if not changes or changes[-1].threshold_set != self._current:
+            self._log.add(self.elapsed_s, self._num_done, self._current, thresholds)
+        self._calls[call] = (self._current, self._clock())
+        return (*thresholds, TAKES_ALL)
 
     def note(
         self,
@@ -105,21 +105,21 @@ class DeadlineController:
         work: tuple[StageWork, ...],
         waiting: tuple[int, ...],
     ) -> None:
-        """Takes note of a call that is over.
+        """Records a finished call.
 
         Args:
             call: its number.
-            actor: that did it.
+            actor: that executed it.
             pool: of the actor.
-            work: done at each of its stages.
-            waiting: images inside, by the stage there that they wait for.
+            work: at each of the actor's stages.
+            waiting: images inside the actor, by the stage of its pool that they wait for.
         """
         now_s = self._clock()
         threshold_set, made_s = self._calls.pop(call)
-        turnaround_s = now_s - max(made_s, self._answered_s.get(actor, made_s))
-        self._answered_s[actor] = now_s
+        turnaround_s = now_s - max(made_s, self._finished_s.get(actor, made_s))
+        self._finished_s[actor] = now_s
         first_stage = self._pools[pool][0] - 1
-        self._policy.note(now_s, Worked(threshold_set, first_stage, work, turnaround_s))
+        self._policy.record(now_s, CallWork(threshold_set, first_stage, work, turnaround_s))
         self._waiting[actor] = (pool, waiting)
 
     def plan(
@@ -128,16 +128,16 @@ class DeadlineController:
         num_done: int,
         load_of: Callable[[int], PoolLoad],
     ) -> None:
-        """Chooses thresholds anew, if it is time for that.
+        """Chooses the thresholds again, if it is time for that.
 
         Args:
-            num_to_do: images that are for this run to do; None while unknown.
-            num_done: of them, those that it has done.
-            load_of: of a pool.
+            num_to_do: images that this run has to complete; None while unknown.
+            num_done: images of these that it has completed.
+            load_of: returns the load of a pool.
         """
         self._num_done = num_done
         now_s = self._clock()
-        if now_s - self._planned_s < self._plan_every_s:
+        if now_s - self._planned_s < self._interval_s:
             return
         self._planned_s = now_s
         if num_to_do is None:
@@ -147,71 +147,66 @@ class DeadlineController:
             backlog = self._backlog(max(0, num_to_do - num_done), loads)
             end_s = self._settings.seconds
             left_s = end_s - reserve_s(end_s, self._start_s) - self.elapsed_s
-            self._rung = self._policy.choose(left_s, backlog)
+            self._current = self._policy.choose(left_s, backlog)
             self._warn_if_late(left_s, backlog)
-        self._used.write_if_due()
+        self._log.write_if_due()
 
     def _use_cheapest(self) -> None:
-        """Too fast does less harm than too late."""
-        self._rung = len(self._thresholds) - 1
+        """Without a count, ends too early rather than too late."""
+        self._current = len(self._settings.threshold_sets) - 1
         if self.elapsed_s > _UNCOUNTED_S and not self._has_warned:
             self._has_warned = True
             logger.warning(
-                "deadline: the archive is not counted yet; the cheapest thresholds allowed are "
-                "used until it is"
+                "deadline: the archive is not counted yet; using the cheapest thresholds allowed "
+                "until it is"
             )
 
     def _warn_if_late(self, left_s: float, backlog: Backlog) -> None:
-        if self._has_warned or not self._policy.has_measured:
+        is_last = self._current == len(self._settings.threshold_sets) - 1
+        if self._has_warned or not is_last or not self._num_done or not self._policy.has_measured:
             return
-        is_last = self._rung == len(self._thresholds) - 1
         needed_s = float(self._policy.seconds_needed(backlog)[-1])
-        if is_last and needed_s > 1.1 * left_s and self._num_done:
+        if needed_s > _LATE * left_s:
             self._has_warned = True
             logger.warning(
-                "deadline: cannot be met, not even with the cheapest thresholds allowed: "
-                "about %.0f s of work are left, and %.0f s of time",
+                "deadline: cannot be met, even with the cheapest thresholds allowed: about %.0f s "
+                "of work in %.0f s",
                 needed_s,
                 max(0.0, left_s),
             )
 
     def _backlog(self, num_left: int, loads: list[PoolLoad]) -> Backlog:
-        """Where the images are that have no answer yet."""
+        """Locates the images that have no answer yet."""
         num_stages = self._pools[-1][1]
-        waiting = [0] * num_stages
+        waiting_E = np.zeros(num_stages, dtype=np.int64)
         for pool, ((first, _), load) in enumerate(zip(self._pools, loads, strict=True)):
-            inside = [0] * (num_stages + 1)
+            inside_E = np.zeros(num_stages, dtype=np.int64)
             for owner, stages in self._waiting.values():
                 if owner == pool:
-                    for stage, number in enumerate(stages, start=first - 1):
-                        inside[stage] += number
-            # What an actor told is out of date once it is lost.
-            share = min(1.0, load.held_images / max(1, sum(inside)))
-            for stage in range(first, num_stages):
-                waiting[stage] += round(share * inside[stage])
-            if pool:
-                arriving = load.held_images - round(share * sum(inside))
-                waiting[first - 1] += (
-                    load.queued_images + load.quarantined_images + max(0, arriving)
-                )
-                waiting[first - 1] += round(share * inside[first - 1])
-        waiting[0] = 0
-        not_begun = max(0, num_left - sum(waiting))
-        return Backlog(not_begun, tuple(waiting), tuple(load.num_ready for load in loads))
+                    inside_E[first - 1 : first - 1 + len(stages)] += stages
+            # The last report of an actor that was lost since is out of date.
+            share = min(1.0, load.held_images / max(1, inside_E.sum()))
+            inside_E = np.round(share * inside_E).astype(np.int64)
+            waiting_E += inside_E
+            arriving = max(0, load.held_images - int(inside_E.sum()))
+            waiting_E[first - 1] += load.queued_images + load.quarantined_images + arriving
+        waiting_E[0] = 0  # these have not started
+        not_started = max(0, num_left - int(waiting_E.sum()))
+        actors = tuple(load.num_ready for load in loads)
+        return Backlog(not_started, tuple(waiting_E.tolist()), actors)
 
     def save(self) -> None:
-        """Writes what was used."""
-        self._used.write()
+        """Writes the threshold log."""
+        self._log.write()
 
     def outcome(self) -> DeadlineOutcome:
-        """What became of it; all answers are committed."""
-        used = self._used.of_this_run
-        threshold_sets = [entry.threshold_set for entry in used]
+        """How the run ended; call after all answers are committed."""
+        changes = sorted(self._log.of_this_run, key=lambda change: change.threshold_set)
         return DeadlineOutcome(
             deadline_s=self._settings.seconds,
             ended_s=round(self.elapsed_s, 3),
-            moves=max(0, len(used) - 1),
-            safest=used[threshold_sets.index(min(threshold_sets))].thresholds if used else None,
-            loosest=used[threshold_sets.index(max(threshold_sets))].thresholds if used else None,
+            moves=max(0, len(changes) - 1),
+            safest=changes[0].thresholds if changes else None,
+            loosest=changes[-1].thresholds if changes else None,
             loosest_allowed=self._settings.threshold_sets[-1].thresholds,
         )

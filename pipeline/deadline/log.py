@@ -1,6 +1,6 @@
 """`thresholds_used.json` in the output: which thresholds were in use when, over all runs.
 
-Only runs with a deadline write it; all others have one set of thresholds, which is in `run.json`.
+Only runs with a deadline write it. All others have one set of thresholds, which is in `run.json`.
 """
 
 import logging
@@ -14,28 +14,28 @@ from pipeline.errors import PipelineError, StaleEpochError, UsageError
 from pipeline.storage import OutputStore
 
 __all__ = [
-    "THRESHOLDS_USED",
+    "THRESHOLD_LOG",
     "DeadlineOutcome",
-    "ThresholdsUsed",
-    "UsedFrom",
-    "read_thresholds_used",
+    "ThresholdChange",
+    "ThresholdLog",
+    "read_threshold_log",
 ]
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS_USED = "thresholds_used.json"
+THRESHOLD_LOG = "thresholds_used.json"
 
 _WRITE_EVERY_S = 10.0
 
 
-class UsedFrom(BaseModel):
-    """Thresholds that were in use from a moment on, until the next entry of the same run.
+class ThresholdChange(BaseModel):
+    """Thresholds in use from a moment until the next change of the same run.
 
     Attributes:
         run: name of the run.
         seconds: since its start.
-        images: that the run had done by then.
-        threshold_set: of its ladder; 0 is full depth.
+        images: completed by the run until then.
+        threshold_set: index in its schedule; 0 is full depth.
         thresholds: one for each exit but the last.
     """
 
@@ -48,15 +48,15 @@ class UsedFrom(BaseModel):
 
 
 class DeadlineOutcome(BaseModel):
-    """What became of a deadline.
+    """How a run with a deadline ended.
 
     Attributes:
-        deadline_s: asked for, from the start of the run.
-        ended_s: when every answer was committed and Ray had ended; small files are merged later.
-        moves: how often the thresholds changed.
-        safest: thresholds of the safest threshold set that was used; None if nothing was computed.
-        loosest: of the cheapest one.
-        loosest_allowed: of the last threshold set.
+        deadline_s: allowed, from the start of the run.
+        ended_s: taken, until every answer was committed and Ray had ended; excludes merging files.
+        moves: number of changes of the thresholds.
+        safest: thresholds of the safest set used; None if nothing was computed.
+        loosest: thresholds of the cheapest set used; None if nothing was computed.
+        loosest_allowed: thresholds of the last set of the schedule.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,79 +68,82 @@ class DeadlineOutcome(BaseModel):
     loosest_allowed: tuple[float, ...]
 
 
-_ENTRIES = TypeAdapter(tuple[UsedFrom, ...])
+_CHANGES = TypeAdapter(tuple[ThresholdChange, ...])
 
 
-def read_thresholds_used(place: OutputStore) -> tuple[UsedFrom, ...]:
-    """All entries of an output; none if it never had a run with a deadline.
+def read_threshold_log(store: OutputStore) -> tuple[ThresholdChange, ...]:
+    """All changes in an output; none if it never had a run with a deadline.
 
     Raises:
         UsageError: the file is damaged.
     """
-    content = place.read(THRESHOLDS_USED)
+    content = store.read(THRESHOLD_LOG)
     if content is None:
         return ()
     try:
-        return _ENTRIES.validate_json(content)
+        return _CHANGES.validate_json(content)
     except ValidationError as error:
         raise UsageError(
-            f"out: {THRESHOLDS_USED} in {place.uri} is damaged ({first_problem(error)}); remove it"
+            f"out: {THRESHOLD_LOG} in {store.uri} is damaged ({first_problem(error)}); remove it"
         ) from error
 
 
-class ThresholdsUsed:
-    """Takes down the changes of one run, behind those of earlier ones.
+class ThresholdLog:
+    """Appends the changes of one run to those of earlier runs.
 
-    It informs, and stops nothing: what cannot be written is told, and tried again later.
+    A write that fails is logged and retried later; it never stops the run.
 
     Args:
-        place: the output.
+        store: the output.
         run: name of this run.
         check_epoch: raises `StaleEpochError` if a later run has the output.
 
+    Attributes:
+        of_this_run: its changes, oldest first.
+
     Raises:
-        UsageError: what earlier runs left is damaged.
+        UsageError: the file of earlier runs is damaged.
     """
 
-    def __init__(self, place: OutputStore, run: str, check_epoch: Callable[[], None]) -> None:
-        self._place = place
+    def __init__(self, store: OutputStore, run: str, check_epoch: Callable[[], None]) -> None:
+        self._store = store
         self._run = run
         self._check_epoch = check_epoch
-        self._earlier = read_thresholds_used(place)
+        self._earlier = read_threshold_log(store)
         self._written_s = -_WRITE_EVERY_S
         self._num_written = 0
-        self.of_this_run: list[UsedFrom] = []
+        self.of_this_run: list[ThresholdChange] = []
 
     def add(
         self, seconds: float, images: int, threshold_set: int, thresholds: tuple[float, ...]
     ) -> None:
-        """A threshold set is in use from now on."""
-        entry = UsedFrom(
+        """Adds a change; the arguments are those of `ThresholdChange`."""
+        change = ThresholdChange(
             run=self._run,
             seconds=round(seconds, 3),
             images=images,
             threshold_set=threshold_set,
             thresholds=thresholds,
         )
-        self.of_this_run.append(entry)
+        self.of_this_run.append(change)
 
     def write_if_due(self) -> None:
-        """Writes what is new, but not too often."""
+        """Writes new changes, at most every ten seconds."""
         if time.monotonic() - self._written_s >= _WRITE_EVERY_S:
             self.write()
 
     def write(self) -> None:
-        """Writes what is new, unless a later run has the output."""
+        """Writes new changes, unless a later run has the output."""
         if len(self.of_this_run) == self._num_written:
             return
         self._written_s = time.monotonic()
-        entries = (*self._earlier, *self.of_this_run)
+        changes = (*self._earlier, *self.of_this_run)
         try:
             self._check_epoch()
-            self._place.write(THRESHOLDS_USED, _ENTRIES.dump_json(entries, indent=1))
+            self._store.write(THRESHOLD_LOG, _CHANGES.dump_json(changes, indent=1))
         except StaleEpochError:
-            return  # the next commit tells it
+            return  # the next commit raises it
         except PipelineError as error:
-            logger.warning("cannot write which thresholds are in use: %s", error)
+            logger.warning("cannot write %s, will try again: %s", THRESHOLD_LOG, error)
             return
         self._num_written = len(self.of_this_run)

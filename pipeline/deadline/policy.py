@@ -1,21 +1,21 @@
-"""Which thresholds end a run in time: pure policy, asked about every second.
+"""Which thresholds end a run in time. Pure policy, evaluated about every second.
 
-The seconds that are left to work are predicted for every threshold set of a ladder (`dvt.calibration`):
+For every set of a threshold schedule (`dvt.calibration`), predicts the remaining working time:
 
-    images through a stage   those that wait for it, and of those further up the share that will
-                             come: what the held-out images say of the threshold set, moved by what was seen
-                             of this archive (its odds, so that "all" and "none" stay so);
-                             images of an audit come all
-    seconds of a stage       images times the seconds that one took lately; of a stage that has not
-                             run yet, by its MACs
-    seconds of a pool        of its stages, over its actors, over the share of an actor's time that
-                             goes into stages
-    seconds of the run       of the slowest pool, and half a batch at each stage for the end
+    images through a stage   those waiting for it, and of those before it the share that will come:
+                             the share of the held-out images under this set, corrected by the odds
+                             ratio between what this archive did and what was expected of it;
+                             audited images go through every stage
+    seconds of a stage       its images × the recent seconds per image; before its first batch, in
+                             proportion to its MACs
+    seconds of a pool        sum over its stages, divided by its actors and by the share of their
+                             time that they spend in stages
+    seconds of the run       those of the slowest pool, and half a batch of every stage at the end
 
-The safest threshold set that ends in time is taken. Decoding is not counted: no threshold set makes it faster, and a
-cascade that keeps up with it loses nothing by being safe. Knows neither Ray nor a clock; the same
-for one actor and for thousands.
-Shapes: E stages, R threshold sets.
+Chooses the safest set that ends in time. Decoding is left out: no set makes it faster, and where it
+is the bottleneck, safe thresholds cost no time. No Ray, no clock.
+
+Shapes: E stages, M threshold sets.
 """
 
 from collections.abc import Sequence
@@ -29,29 +29,29 @@ from pipeline.cascade.stage_metrics import StageWork
 
 __all__ = [
     "Backlog",
+    "CallWork",
     "DeadlinePolicy",
     "DeadlineSettings",
-    "Worked",
     "half_life_s",
     "reserve_s",
 ]
 
 Floats = NDArray[np.float64]
 
-_AS_EXPECTED = 50.0  # images that count as gone on just as expected, before any was seen
-_AS_COSTED = 8.0  # images of each stage that count as timed by their MACs
-_AS_BUSY_S = 2.0  # seconds of an actor that count as spent in stages
-_WORTH_IT = (
-    0.97  # a safer threshold set must end this much before the time, so that noise moves nothing
-)
+# Weights of what is assumed before anything was measured.
+_PRIOR_IMAGES = 50.0  # at each exit, going on as expected
+_PRIOR_TIMED_IMAGES = 8.0  # of each stage, taking time in proportion to MACs
+_PRIOR_BUSY_S = 2.0  # of an actor, all spent in stages
+# A safer set must fit into this share of the time left, so that noise does not cause changes.
+_MARGIN = 0.97
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlineSettings:
-    """When a run is to end, and what it may do for that.
+    """When a run is to end, and what it may use for that.
 
     Attributes:
-        seconds: from its start.
+        seconds: from the start of the run.
         threshold_sets: nested, from the safest to the cheapest.
     """
 
@@ -60,14 +60,14 @@ class DeadlineSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Worked:
-    """What one call to an actor came to.
+class CallWork:
+    """What one call to an actor did.
 
     Attributes:
-        threshold_set: under which it ran.
+        threshold_set: index of the set that it used.
         first_stage: of the actor, from 0.
-        stages: what was done at each of its stages.
-        turnaround_s: since the actor's call before, or since this one was made if it had none.
+        stages: work at each of the actor's stages.
+        turnaround_s: since the end of the actor's previous call, or since this one was made.
     """
 
     threshold_set: int
@@ -81,12 +81,12 @@ class Backlog:
     """What is left to do.
 
     Attributes:
-        not_begun: images that have run at no stage.
-        waiting: images inside, by the stage that they wait for, [E]; none for the first.
-        actors: at work in each pool.
+        not_started: images that have run at no stage.
+        waiting: images inside, by the stage that they wait for, [E]; 0 for the first.
+        actors: up, in each pool.
     """
 
-    not_begun: int
+    not_started: int
     waiting: tuple[int, ...]
     actors: tuple[int, ...]
 
@@ -99,11 +99,11 @@ class DeadlinePolicy:
         gmacs_per_exit: cumulative cost of each exit.
         pools: first and last stage of each pool, from 1.
         batch_size: of the pools.
-        half_life_s: after this time, what was measured counts half.
-        audit: share of the images that go through all stages whatever they are told.
+        half_life_s: after this time, a measurement has half its weight.
+        audit: share of the images that go through all stages.
 
     Attributes:
-        threshold_set: the one in use.
+        threshold_set: index of the set in use.
     """
 
     def __init__(
@@ -121,102 +121,104 @@ class DeadlinePolicy:
         self._half_life_s = half_life_s
         self._audit = audit
         self._gmacs = np.diff(np.array(gmacs_per_exit), prepend=0.0)
-        self._goes_on_RE = np.array(
-            [threshold_set.goes_on for threshold_set in threshold_sets]
-        ).reshape(len(threshold_sets), -1)
+        self._goes_on_ME = np.array([each.goes_on for each in threshold_sets]).reshape(
+            len(threshold_sets), -1
+        )
         num_stages = len(self._gmacs)
-        # Decayed sums: images, audited ones and seconds of each stage; images at each exit that
-        # might have left or gone on, and of these those that went on, and were expected to.
+        # Decayed sums. Of each stage: images, audited images and seconds. Of each exit but the
+        # last: images that were free to exit or go on, those that went on, and those expected to.
         self._images, self._audited, self._seconds = np.zeros((3, num_stages))
-        self._judged, self._went_on, self._expected = np.zeros((3, num_stages - 1))
-        self._in_stages_s = self._turnaround_s = 0.0
-        self._noted_s: float | None = None
+        self._free, self._went_on, self._expected = np.zeros((3, num_stages - 1))
+        self._times_s = np.zeros(2)  # of the actors: in stages, and in all
+        self._recorded_s: float | None = None
 
     @property
     def has_measured(self) -> bool:
         """Whether there is anything to predict from."""
         return bool(self._images.any())
 
-    def note(self, now_s: float, worked: Worked) -> None:
-        """Takes note of a call that is over; `now_s` by any clock."""
+    def record(self, now_s: float, call: CallWork) -> None:
+        """Adds the measurements of a finished call; `now_s` is the time by any clock."""
         self._decay(now_s)
-        for stage, work in enumerate(worked.stages, start=worked.first_stage):
+        in_stages_s = sum(work.seconds for work in call.stages)
+        self._times_s += (in_stages_s, call.turnaround_s)
+        for stage, work in enumerate(call.stages, start=call.first_stage):
             self._images[stage] += work.images
             self._audited[stage] += work.audited
             self._seconds[stage] += work.seconds
-            self._in_stages_s += work.seconds
-            if stage == len(self._judged):
+            if stage == len(self._free):
                 continue
-            expected = self._goes_on_RE[worked.threshold_set, stage]
+            expected = self._goes_on_ME[call.threshold_set, stage]
             if 0 < expected < 1:
                 num_free = work.images - work.audited
-                self._judged[stage] += num_free
+                self._free[stage] += num_free
                 self._went_on[stage] += max(0, work.went_on - work.audited)
                 self._expected[stage] += num_free * expected
-        self._turnaround_s += worked.turnaround_s
 
     def _decay(self, now_s: float) -> None:
-        before_s = now_s if self._noted_s is None else self._noted_s
-        self._noted_s = now_s
-        share = 0.5 ** ((now_s - before_s) / self._half_life_s)
+        elapsed_s = 0.0 if self._recorded_s is None else now_s - self._recorded_s
+        self._recorded_s = now_s
+        weight = 0.5 ** (elapsed_s / self._half_life_s)
         by_stage = (self._images, self._audited, self._seconds)
-        for sums in (*by_stage, self._judged, self._went_on, self._expected):
-            sums *= share
-        self._in_stages_s *= share
-        self._turnaround_s *= share
+        for sums in (*by_stage, self._free, self._went_on, self._expected, self._times_s):
+            sums *= weight
 
     def choose(self, time_left_s: float, backlog: Backlog) -> int:
-        """The threshold set to use from now on."""
+        """Index of the threshold set to use from now on."""
         if not self.has_measured:
             return self.threshold_set
-        needed_R = self.seconds_needed(backlog)
-        if needed_R[self.threshold_set] > time_left_s:
-            self.threshold_set = _first(needed_R <= time_left_s, len(needed_R) - 1)
+        needed_M = self.seconds_needed(backlog)
+        current = self.threshold_set
+        if needed_M[current] > time_left_s:
+            self.threshold_set = _first(needed_M <= time_left_s, len(needed_M) - 1)
         else:
-            safer = _first(
-                needed_R[: self.threshold_set] <= _WORTH_IT * time_left_s, self.threshold_set
-            )
-            self.threshold_set = safer
+            self.threshold_set = _first(needed_M[:current] <= _MARGIN * time_left_s, current)
         return self.threshold_set
 
     def seconds_needed(self, backlog: Backlog) -> Floats:
-        """Predicted time to the last answer under each threshold set, [R]."""
+        """Predicted time to the last answer under each threshold set, [M]."""
         costs_s = self._seconds_per_image()
-        goes_on_RE = self._goes_on()
+        goes_on_ME = self._goes_on()
         audited_E = (self._audited + self._audit) / (self._images + 1)
-        audited = self._audit * backlog.not_begun
-        free_R = np.full(len(goes_on_RE), backlog.not_begun - audited)
-        work_ER = []
+        audited = self._audit * backlog.not_started
+        free_M = np.full(len(goes_on_ME), backlog.not_started - audited)
+        work_EM = []
         for stage, cost_s in enumerate(costs_s):
             if stage:
-                audited += backlog.waiting[stage] * audited_E[stage]
-                free_R = free_R * goes_on_RE[:, stage - 1]
-                free_R = free_R + backlog.waiting[stage] * (1 - audited_E[stage])
-            work_ER.append((audited + free_R) * cost_s)
-        busy = (self._in_stages_s + _AS_BUSY_S) / (self._turnaround_s + _AS_BUSY_S)
-        pools_R = [
-            np.sum(work_ER[stages], axis=0) / (max(1, actors) * min(1.0, busy))
+                waiting = backlog.waiting[stage]
+                audited += waiting * audited_E[stage]
+                free_M = free_M * goes_on_ME[:, stage - 1] + waiting * (1 - audited_E[stage])
+            work_EM.append((audited + free_M) * cost_s)
+        in_stages_s, all_s = self._times_s + _PRIOR_BUSY_S
+        busy = min(1.0, in_stages_s / all_s)
+        pools_M = [
+            np.sum(work_EM[stages], axis=0) / (max(1, actors) * busy)
             for stages, actors in zip(self._pools, backlog.actors, strict=True)
         ]
-        needed_R: Floats = np.max(pools_R, axis=0) + costs_s.sum() * self._batch_size / 2
-        return needed_R
+        needed_M: Floats = np.max(pools_M, axis=0) + costs_s.sum() * self._batch_size / 2
+        return needed_M
 
     def _seconds_per_image(self) -> Floats:
         """Of each stage, [E]."""
-        per_gmacs = self._seconds.sum() / float(self._images @ self._gmacs)
-        assumed_s = per_gmacs * self._gmacs
-        costs_s: Floats = (self._seconds + _AS_COSTED * assumed_s) / (self._images + _AS_COSTED)
+        assumed_s = self._seconds.sum() / float(self._images @ self._gmacs) * self._gmacs
+        costs_s: Floats = (self._seconds + _PRIOR_TIMED_IMAGES * assumed_s) / (
+            self._images + _PRIOR_TIMED_IMAGES
+        )
         return costs_s
 
     def _goes_on(self) -> Floats:
-        """Share of the images at each exit that will go on, under each threshold set, [R, E - 1]."""
-        as_expected = self._expected / np.maximum(self._judged, 1e-9)
-        as_expected = np.where(self._judged > 0, as_expected, 0.5) * _AS_EXPECTED
-        number = self._judged + _AS_EXPECTED
-        seen = _odds((self._went_on + as_expected) / number)
-        odds_ratio = seen / _odds((self._expected + as_expected) / number)
-        moved: Floats = self._goes_on_RE * odds_ratio
-        goes_on: Floats = moved / (moved + 1 - self._goes_on_RE)
+        """Share of the images at each exit that will go on, under each set, [M, E - 1].
+
+        Moves the expected shares by an odds ratio, which leaves shares of 0 and 1 as they are.
+        """
+        prior = self._expected / np.maximum(self._free, 1e-9)
+        prior = np.where(self._free > 0, prior, 0.5) * _PRIOR_IMAGES
+        number = self._free + _PRIOR_IMAGES
+        odds_ratio = _odds((self._went_on + prior) / number) / _odds(
+            (self._expected + prior) / number
+        )
+        moved: Floats = self._goes_on_ME * odds_ratio
+        goes_on: Floats = moved / (moved + 1 - self._goes_on_ME)
         return goes_on
 
 
@@ -230,18 +232,18 @@ def _first(fits: NDArray[np.bool_], otherwise: int) -> int:
 
 
 def half_life_s(seconds: float) -> float:
-    """After which time a measurement counts half, in a run of this length.
+    """The half-life of measurements in a run of this length.
 
-    Long enough to see through noise, short enough to follow an archive or a machine that changes.
+    Long enough to average out noise, short enough to follow an archive or a machine that changes.
     """
     return min(300.0, max(5.0, seconds / 20))
 
 
 def reserve_s(seconds: float, start_s: float) -> float:
-    """What a run keeps for its end: the last commit, Ray's end.
+    """Time reserved for the end of a run: the last commit, and Ray's shutdown.
 
     Args:
-        seconds: that the run may take.
-        start_s: until the first call; where Ray is slow to start, it is slow to end.
+        seconds: the run may take.
+        start_s: from the start to the first call; where Ray starts slowly, it ends slowly.
     """
     return min(60.0, max(1.0, 0.015 * seconds), seconds / 4) + 0.05 * min(start_s, 40.0)

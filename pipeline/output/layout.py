@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.deadline.log import THRESHOLDS_USED
+from pipeline.deadline.log import THRESHOLD_LOG
 from pipeline.errors import UsageError
 from pipeline.output.compaction import merge_small_files
 from pipeline.output.continuation import continued_run
@@ -31,7 +31,7 @@ __all__ = ["Output"]
 logger = logging.getLogger(__name__)
 
 _SORT_COLUMNS = {"tags": "key", "dead_letters": "key", "shards": "shard"}
-_FILES = ("run.json", THRESHOLDS_USED, "summary.json", "report.html", "_SUCCESS")
+_FILES = ("run.json", THRESHOLD_LOG, "summary.json", "report.html", "_SUCCESS")
 # All that a run killed before it wrote run.json can leave behind.
 _HIDDEN_NAMES = (FOLDER + "/", *(f".{name}.partial" for name in _FILES))
 

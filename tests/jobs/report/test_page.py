@@ -12,7 +12,7 @@ import pytest
 
 from jobs.report import build_report, render_html, write_report
 from jobs.report.page import duration, gmacs, percent, visible
-from pipeline.deadline.log import ThresholdsUsed
+from pipeline.deadline.log import ThresholdLog
 from pipeline.storage import open_output_store
 
 MakeOutput = Callable[..., Path]
@@ -218,10 +218,10 @@ def test_thresholds_that_moved_are_shown_over_time(make_output: MakeOutput, tags
     before = render_html(build_report(out))
     assert "Thresholds over time" not in before
     assert "Loosest thresholds allowed" not in before
-    used = ThresholdsUsed(open_output_store(out), "a", lambda: None)
+    used = ThresholdLog(open_output_store(out), "a", lambda: None)
     used.add(1.0, 0, 9, (0.111, 0.111))
     used.write()
-    used = ThresholdsUsed(open_output_store(out), "b", lambda: None)
+    used = ThresholdLog(open_output_store(out), "b", lambda: None)
     for move in range(40):
         used.add(60.0 * move, 100 * move, move, (2.0 if move < 2 else 0.9 - move / 1000, 0.5))
     used.write()

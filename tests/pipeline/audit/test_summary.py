@@ -1,4 +1,4 @@
-"""Who is in an audit, and how often its intervals hold the truth."""
+"""Which images are audited, and how often the intervals contain the truth."""
 
 from hashlib import blake2b
 
@@ -22,7 +22,7 @@ def summary_of(images: list[int], agreeing: list[int], computed: list[int]) -> A
     return summarise_audit(counts, np.array(computed), GMACS[: len(images)])
 
 
-def test_the_keys_alone_decide_and_a_larger_share_holds_the_smaller() -> None:
+def test_the_sample_depends_on_keys_alone_and_a_larger_share_contains_the_smaller() -> None:
     keys = keys_of(0, 20_000)
     few, many = in_audit(keys, 0.05), in_audit(keys, 0.3)
     assert (in_audit(keys[::-1], 0.05) == few[::-1]).all()
@@ -33,7 +33,7 @@ def test_the_keys_alone_decide_and_a_larger_share_holds_the_smaller() -> None:
     assert abs(many.sum() - 6000) < 324
 
 
-def test_the_draw_is_independent_of_the_halves_of_a_calibration() -> None:
+def test_the_sample_is_independent_of_the_halves_of_a_calibration() -> None:
     keys = keys_of(0, 20_000)
     half = np.array([blake2b(key.encode(), digest_size=1).digest()[0] & 1 for key in keys])
     drawn = half[in_audit(keys, 0.2)]
@@ -41,7 +41,7 @@ def test_the_draw_is_independent_of_the_halves_of_a_calibration() -> None:
 
 
 def test_the_figures_of_a_small_audit() -> None:
-    """95 of 100 agree; saved: half of the images 3/4 each, three in ten 1/2 each, 52.5 %."""
+    """95 of 100 agree; half of the images save 3/4 each, three in ten save 1/2 each: 52.5 %."""
     audit = summary_of([50, 30, 20], [48, 27, 20], [500, 300, 200])
     assert (audit.images, audit.agreeing, audit.agreement) == (100, 95, 0.95)
     assert (audit.agreement_low, audit.agreement_high) == clopper_pearson(95, 100)
@@ -54,23 +54,23 @@ def test_the_figures_of_a_small_audit() -> None:
     assert audit.extra_gmacs == 50 * 3 + 30 * 2
 
 
-def test_an_audit_that_drew_nobody_knows_nothing() -> None:
+def test_an_empty_sample_has_the_widest_intervals() -> None:
     audit = summary_of([0, 0, 0], [0, 0, 0], [5, 3, 2])
     assert audit.agreement is None
     assert (audit.agreement_low, audit.agreement_high) == (0.0, 1.0)
     assert (audit.compute_saved_low, audit.compute_saved_high) == (0.0, 0.75)
 
 
-def test_a_model_of_one_exit_agrees_with_itself_and_saves_nothing() -> None:
+def test_a_model_with_one_exit_agrees_and_saves_nothing() -> None:
     audit = summary_of([10], [10], [100])
     assert audit.agreement == 1.0
     assert (audit.compute_saved, audit.compute_saved_low, audit.compute_saved_high) == (0, 0, 0)
 
 
-def test_the_intervals_hold_the_truth_of_at_least_95_of_100_archives() -> None:
+def test_the_intervals_contain_the_truth_for_at_least_95_of_100_archives() -> None:
     """200 archives of 1,000 images, a fifth of them audited; each archive's truth is counted.
 
-    The draws are by key, so nothing here depends on chance but on the names of the archives.
+    The sample depends on the keys alone, so the result is the same in every run of the test.
     """
     num_archives, num_images = 200, 1000
     random = np.random.default_rng(5)
@@ -92,4 +92,4 @@ def test_the_intervals_hold_the_truth_of_at_least_95_of_100_archives() -> None:
         widths.append(audit.agreement_high - audit.agreement_low)
     assert held_agreement >= 0.95 * num_archives
     assert held_saving >= 0.95 * num_archives
-    assert np.mean(widths) < 0.12, "an interval that holds everything proves nothing"
+    assert np.mean(widths) < 0.12, "too wide to prove anything"

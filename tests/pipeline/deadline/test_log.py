@@ -1,74 +1,74 @@
-"""What was used when is taken down in order, kept over runs, and written only when it is new."""
+"""The threshold log keeps the changes of all runs in order, and is written only when it changed."""
 
 import logging
 from pathlib import Path
 
 import pytest
 
-from pipeline.deadline.log import THRESHOLDS_USED, ThresholdsUsed, read_thresholds_used
+from pipeline.deadline.log import THRESHOLD_LOG, ThresholdLog, read_threshold_log
 from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
 from pipeline.storage import open_output_store
 
 
-def holds() -> None:
+def is_current() -> None:
     """No later run has the output."""
 
 
-def test_entries_of_earlier_runs_stay_in_front(tmp_path: Path) -> None:
-    place = open_output_store(tmp_path)
-    assert read_thresholds_used(place) == ()
+def test_changes_of_earlier_runs_stay_in_front(tmp_path: Path) -> None:
+    store = open_output_store(tmp_path)
+    assert read_threshold_log(store) == ()
     for run in ("first", "second"):
-        used = ThresholdsUsed(place, run, holds)
-        used.add(1.23456, 0, 0, (2.0, 2.0))
-        used.write_if_due()
-        used.add(9.0, 70, 3, (0.9, 0.8))
-        used.write()
-        assert len(used.of_this_run) == 2
-    entries = read_thresholds_used(place)
-    assert [(e.run, e.seconds, e.images, e.threshold_set) for e in entries] == [
+        log = ThresholdLog(store, run, is_current)
+        log.add(1.23456, 0, 0, (2.0, 2.0))
+        log.write_if_due()
+        log.add(9.0, 70, 3, (0.9, 0.8))
+        log.write()
+        assert len(log.of_this_run) == 2
+    changes = read_threshold_log(store)
+    assert [(c.run, c.seconds, c.images, c.threshold_set) for c in changes] == [
         ("first", 1.235, 0, 0),
         ("first", 9.0, 70, 3),
         ("second", 1.235, 0, 0),
         ("second", 9.0, 70, 3),
     ]
-    assert entries[-1].thresholds == (0.9, 0.8)
+    assert changes[-1].thresholds == (0.9, 0.8)
 
 
-def test_it_is_written_at_once_and_then_not_too_often(tmp_path: Path) -> None:
-    used = ThresholdsUsed(open_output_store(tmp_path), "run", holds)
-    used.write_if_due()
-    assert not (tmp_path / THRESHOLDS_USED).exists()
-    used.add(1.0, 0, 0, (2.0,))
-    used.write()
-    before = (tmp_path / THRESHOLDS_USED).read_bytes()
-    used.add(2.0, 9, 1, (0.9,))
-    used.write_if_due()
-    assert (tmp_path / THRESHOLDS_USED).read_bytes() == before
-    used.write()
-    assert (tmp_path / THRESHOLDS_USED).read_bytes() != before
+def test_it_is_written_at_once_and_then_at_intervals(tmp_path: Path) -> None:
+    log = ThresholdLog(open_output_store(tmp_path), "run", is_current)
+    log.write_if_due()
+    assert not (tmp_path / THRESHOLD_LOG).exists()
+    log.add(1.0, 0, 0, (2.0,))
+    log.write()
+    before = (tmp_path / THRESHOLD_LOG).read_bytes()
+    log.add(2.0, 9, 1, (0.9,))
+    log.write_if_due()
+    assert (tmp_path / THRESHOLD_LOG).read_bytes() == before
+    log.write()
+    assert (tmp_path / THRESHOLD_LOG).read_bytes() != before
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / THRESHOLDS_USED).write_text('[{"run": 1}]')
+    (tmp_path / THRESHOLD_LOG).write_text('[{"run": 1}]')
     with pytest.raises(UsageError, match=r"thresholds_used\.json .* is damaged"):
-        ThresholdsUsed(open_output_store(tmp_path), "run", holds)
+        ThresholdLog(open_output_store(tmp_path), "run", is_current)
 
 
-def test_a_run_that_was_replaced_writes_nothing_over_the_later_one(tmp_path: Path) -> None:
-    def is_replaced() -> None:
+def test_a_stale_run_does_not_overwrite_the_later_one(tmp_path: Path) -> None:
+    def is_stale() -> None:
         raise StaleEpochError("out: a later run has it")
 
-    place = open_output_store(tmp_path)
-    stale = ThresholdsUsed(place, "old", is_replaced)
+    store = open_output_store(tmp_path)
+    stale = ThresholdLog(store, "old", is_stale)
     stale.add(1.0, 0, 0, (2.0,))
-    used = ThresholdsUsed(place, "new", holds)
-    used.add(1.0, 0, 0, (2.0,))
-    used.write()
+    log = ThresholdLog(store, "new", is_current)
+    log.add(1.0, 0, 0, (2.0,))
+    log.write()
     stale.write()
-    assert [entry.run for entry in read_thresholds_used(place)] == ["new"]
+    assert [change.run for change in read_threshold_log(store)] == ["new"]
 
 
-def test_a_storage_that_fails_is_told_and_tried_again(
+def test_a_failed_write_is_logged_and_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     failures = [OutputFailedError("no space left")]
@@ -77,10 +77,10 @@ def test_a_storage_that_fails_is_told_and_tried_again(
         if failures:
             raise failures.pop()
 
-    used = ThresholdsUsed(open_output_store(tmp_path), "run", fails_once)
-    used.add(1.0, 0, 0, (2.0,))
+    log = ThresholdLog(open_output_store(tmp_path), "run", fails_once)
+    log.add(1.0, 0, 0, (2.0,))
     with caplog.at_level(logging.WARNING):
-        used.write()
+        log.write()
     assert "no space left" in caplog.text
-    used.write()
-    assert (tmp_path / THRESHOLDS_USED).exists()
+    log.write()
+    assert (tmp_path / THRESHOLD_LOG).exists()

@@ -1,7 +1,7 @@
-"""A cascade in virtual time: decoders, calls, a staged queue, and stages that take their time.
+"""A run in virtual time: decoding, calls, a staged queue, and stages that take time.
 
-What the policy is told is what the engine would tell it; what it must find out for itself is how
-hard the images are and how fast the machine is.
+The policy gets what the engine would give it. How hard the images are and how fast the machine is,
+it has to measure.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from dvt.calibration import ThresholdSet, nested_rows, rungs_of
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
-from pipeline.deadline.policy import Backlog, DeadlinePolicy, Worked, half_life_s, reserve_s
+from pipeline.deadline.policy import Backlog, CallWork, DeadlinePolicy, half_life_s, reserve_s
 
-__all__ = ["GMACS", "Plant", "held_out_rungs", "images"]
+__all__ = ["BATCH", "GMACS", "SimulatedRun", "held_out_sets", "images"]
 
 GMACS = (1.0, 3.0, 8.0)
 BATCH = 16
 
 
 def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]:
-    """Confidences at three exits; harder images are less sure."""
+    """Confidences at three exits, [3, number]; of harder images they are lower."""
     random = np.random.default_rng(seed)
     ease = random.normal(1.0 - hardness, 2.0, number)
     noise = random.normal(0.0, 0.7, (3, number))
@@ -32,21 +32,19 @@ def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]
     return confidences
 
 
-def held_out_rungs(most: int = 32) -> tuple[ThresholdSet, ...]:
-    """The ladder of 4,000 such images, down to 40 % of the cost of full depth or less."""
+def held_out_sets(most: int = 32) -> tuple[ThresholdSet, ...]:
+    """The schedule of 4,000 such images, down to a quarter of the cost of full depth."""
     confidences = images(4000, seed=1)
     right = np.random.default_rng(2).random(confidences.shape) < confidences
     agrees = right == right[-1]
     rows = nested_rows(confidences, agrees, agrees, GMACS)
     threshold_sets = rungs_of(rows, confidences, GMACS, most)
-    return tuple(
-        threshold_set for threshold_set in threshold_sets if threshold_set.gmacs >= 0.25 * GMACS[-1]
-    )
+    return tuple(each for each in threshold_sets if each.gmacs >= 0.25 * GMACS[-1])
 
 
 @dataclass
 class Rows:
-    """Numbers of images."""
+    """Images by their numbers."""
 
     numbers: NDArray[np.int64]
 
@@ -62,19 +60,21 @@ class Rows:
 
 
 @dataclass
-class Plant:
-    """One actor, in virtual time.
+class SimulatedRun:
+    """A run with one actor and a deadline.
 
     Attributes:
-        threshold_sets: of the policy.
+        threshold_sets: that the policy may use.
         confidences: of the archive, [E, n].
-        seconds_per_gmac: at a moment.
+        seconds_per_gmac: speed at a time.
         deadline_s: from the start.
         start_s: until the actor is up.
-        decode_rate: images a second.
+        decode_rate: images per second.
         end_s: after the last answer.
-        noise: relative, of every batch.
+        noise: relative deviation of the duration of a batch.
         audit: share of the images that go through all stages.
+        used: index of the threshold set of each call.
+        exits: of the images, from 0, in the order of their answers.
     """
 
     threshold_sets: tuple[ThresholdSet, ...]
@@ -98,17 +98,15 @@ class Plant:
         self._gmacs = np.diff(np.array(GMACS), prepend=0.0)
 
     def run(self) -> float:
-        """To the end; returns when that was."""
+        """Runs to the end; returns the time of the end."""
         policy = DeadlinePolicy(
             self.threshold_sets, GMACS, [(1, 3)], BATCH, half_life_s(self.deadline_s), self.audit
         )
         num_images = self.confidences.shape[1]
         calls = [range(s, min(s + BATCH, num_images)) for s in range(0, num_images, BATCH)]
         kept_s = reserve_s(self.deadline_s, self.start_s)
-        planned_s, lag = (
-            0.0,
-            [0, 0],
-        )  # two calls in flight: threshold sets chosen before take effect late
+        planned_s = 0.0
+        lag = [0, 0]  # two calls in flight have their thresholds already
         for call in [*calls, None]:
             begun_s = self._now_s
             if call is not None:
@@ -119,7 +117,8 @@ class Plant:
             threshold_set, lag = lag[0], [lag[1], policy.threshold_set]
             self.used.append(threshold_set)
             work = self._run(threshold_set, is_flush=call is None)
-            policy.note(self._now_s, Worked(threshold_set, 0, work, self._now_s - begun_s + 0.002))
+            turnaround_s = self._now_s - begun_s + 0.002
+            policy.record(self._now_s, CallWork(threshold_set, 0, work, turnaround_s))
             if self._now_s - planned_s >= 0.5:
                 planned_s = self._now_s
                 waiting = self._queue.waiting
