@@ -74,8 +74,6 @@ def retry_dead_letters(
         PipelineError: see `tag_archive`.
     """
     run = Output(out).run_file()
-    if run is None:
-        raise UsageError(f"out: {out} is no output of dvt (it has no run.json)")
     asked = {**run.settings, "out": str(out), "max_dead_letters": max_dead_letters}
     try:
         settings = TypeAdapter(TagSettings).validate_python(asked)

@@ -6,17 +6,16 @@ from pydantic import Field
 
 from jobs.options import Job, JobResult, job_command
 from jobs.report import write_report
-from pipeline.errors import UsageError
 
 __all__ = ["ReportJob", "command", "run_report"]
 
 
 class ReportJob(Job):
-    """Writes the cost report of OUT as one HTML page that needs nothing else."""
+    """Writes the cost report of OUT as one self-contained HTML page."""
 
     out: Annotated[str, Field(description="output of dvt tag: a folder or s3://bucket/prefix")]
     html: Annotated[
-        str | None, Field(description="the page's file; OUT/report.html if not given")
+        str | None, Field(description="file to write the page to [default: OUT/report.html]")
     ] = None
 
 
@@ -25,11 +24,9 @@ def run_report(job: ReportJob) -> JobResult:
 
     Raises:
         UsageError: OUT is no output of `dvt tag`.
+        OutputFailedError: OUT cannot be read or the page cannot be written.
     """
-    try:
-        page = write_report(job.out, job.html)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    page = write_report(job.out, job.html)
     return JobResult(lines=(f"report: {page}",), data={"report": page})
 
 

@@ -1,31 +1,91 @@
-"""Makes `ReportData` from the tables of an output.
+"""Reads an output into `ReportData`: all that the page shows, without layout.
 
-Every table is read once, as a stream of column-projected batches: an archive may have 100 million
-images. Counts come from the tables; `summary.json` is asked only for what they cannot tell.
+Each table is read once, as a stream of batches of the needed columns. What stays in memory are
+counts by exit, label, bin and reason, a few rows for the galleries, and 16 bytes a shard.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import pyarrow as pa
 from pyarrow.dataset import ParquetFragmentScanOptions
 
-from jobs.report.data import Picture, ReportData
-from jobs.report.ranking import RANKED_COLUMNS
-from jobs.report.run_files import read_run, read_summary
-from jobs.report.thumbnails import read_thumbnail
-from jobs.report.totals import AuditTotals, DeadLetterTotals, ShardTotals, TagTotals
-from pipeline.deadline.log import ThresholdChange, read_threshold_log
+from jobs.report.sections.audit import AuditTotals
+from jobs.report.sections.compute import Compute, compute_spent
+from jobs.report.sections.confidence import ConfidenceHistogram, ConfidenceTotals
+from jobs.report.sections.dead_letters import DeadLetterReason, DeadLetterTotals
+from jobs.report.sections.exits import ExitCount, ExitTotals
+from jobs.report.sections.images import ImageTotals, ShownImage
+from jobs.report.sections.labels import LabelCount, LabelTotals
+from jobs.report.sections.thresholds import ThresholdMoves, threshold_moves
+from jobs.report.sections.throughput import ShardTotals, ThroughputPoint
+from pipeline.audit.summary import AuditSummary
+from pipeline.deadline.log import read_threshold_log
+from pipeline.errors import UsageError
 from pipeline.output.delta_log import open_delta
-from pipeline.output.metadata import thresholds_text
+from pipeline.output.metadata import (
+    RunFile,
+    Summary,
+    read_run_file,
+    read_summary,
+    thresholds_text,
+)
 from pipeline.storage import OutputStore, open_output_store, output_failures
 
-__all__ = ["build_report"]
+__all__ = ["ReportData", "build_report"]
 
 _BATCH_ROWS = 65_536
-_MOST_MOVES = 24
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that the page shows; cost in GMACs, shares and confidences in [0, 1].
+
+    Attributes:
+        finished: the output is complete, and its summary fits the tables.
+        notice: why the numbers may be partial; empty if they are not.
+        num_images: with a result; all of the archive if `finished`.
+        num_tagged: with a tag.
+        num_dead_letters: failed for good.
+        seconds: wall time over all runs; None without finished shards.
+        images_per_second: end to end, over all runs; None if unknown.
+        exits: one record an exit.
+        confidence: one histogram an exit.
+        num_labels: distinct labels; `labels` has the most frequent ones.
+        throughput: of the last run; empty if it has too few finished shards.
+        thresholds: empty without runs that had a deadline.
+        audit: None if the archive is not audited.
+    """
+
+    run: RunFile
+    finished: bool
+    notice: str
+    num_images: int
+    num_tagged: int
+    num_dead_letters: int
+    seconds: float | None
+    images_per_second: float | None
+    exits: tuple[ExitCount, ...]
+    compute: Compute
+    confidence: tuple[ConfidenceHistogram, ...]
+    num_labels: int
+    labels: tuple[LabelCount, ...]
+    dead_letters: tuple[DeadLetterReason, ...]
+    easiest: tuple[ShownImage, ...]
+    hardest: tuple[ShownImage, ...]
+    throughput: tuple[ThroughputPoint, ...]
+    thresholds: ThresholdMoves
+    audit: AuditSummary | None
+
+
+class _Totals(Protocol):
+    """What a section keeps of a table while it is read."""
+
+    COLUMNS: ClassVar[tuple[str, ...]]
+
+    def add(self, rows: pa.Table) -> None: ...
 
 
 def build_report(location: str | Path) -> ReportData:
@@ -35,90 +95,97 @@ def build_report(location: str | Path) -> ReportData:
         location: a folder, or `s3://bucket/prefix`.
 
     Raises:
-        ValueError: it is not an output of dvt, or its files contradict each other.
-        OutputFailedError: it cannot be read.
+        UsageError: it is no output of dvt, or its files contradict each other.
+        OutputFailedError: the storage cannot be read.
     """
     out = open_output_store(location)
-    run = read_run(out)
-    num_exits = len(run.model.gmacs_per_exit)
-    tags, audit = TagTotals(num_exits), None if run.audit is None else AuditTotals(num_exits)
-    columns = {*RANKED_COLUMNS, "exit_confidences", "gmacs"}.union(audit.COLUMNS if audit else ())
-    for batch in _stream(out.child("tags"), sorted(columns)):
-        tags.add(batch)
-        if audit is not None:
-            audit.add(batch)
+    run = read_run_file(out)
+    gmacs = run.model.gmacs_per_exit
+    exits = ExitTotals(gmacs)
+    confidence = ConfidenceTotals(run.thresholds)
+    labels = LabelTotals(len(gmacs))
+    images = ImageTotals()
+    audit = None if run.audit is None else AuditTotals(len(gmacs))
+    tag_totals: list[_Totals] = [exits, confidence, labels, images]
+    _read(out.child("tags"), tag_totals if audit is None else [*tag_totals, audit])
     dead_letters = DeadLetterTotals()
-    for batch in _stream(out.child("dead_letters"), ["key", "reason", "detail"]):
-        dead_letters.add(batch)
+    _read(out.child("dead_letters"), [dead_letters])
     shards = ShardTotals()
-    for batch in _stream(out.child("shards"), ["run", "elapsed_s", "num_images"]):
-        shards.add(batch)
+    _read(out.child("shards"), [shards])
 
-    used = list(read_threshold_log(out))
-    num_settled = tags.num_images + dead_letters.num_images
+    counts = exits.counts()
+    num_tagged = sum(count.num_images for count in counts)
+    num_images = num_tagged + dead_letters.num_images
     summary = read_summary(out)
-    finished = summary is not None and summary.images <= num_settled
+    finished = summary is not None and summary.images <= num_images
+    seconds, images_per_second = shards.seconds, None
     if summary is not None and finished:
-        seconds: float | None = summary.seconds
-        images_per_second = summary.images_per_second
-        gone = num_settled - summary.images
-        notice = f"{gone:,} rows are of files that are no longer in the archive." if gone else ""
-    else:
-        seconds = shards.seconds
-        images_per_second = shards.num_images / seconds if seconds else None
-        notice = (
-            "Unfinished run. The numbers cover what was committed when this page was made."
-            if summary is None
-            else f"Unfinished run. The summary counts {summary.images:,} images, the tables hold "
-            f"{num_settled:,}; the numbers are those of the tables."
-        )
-    if run.satisfied_thresholds is not None:
-        looser = thresholds_text(run.satisfied_thresholds)
-        notice += f" Some pictures may have left by the looser thresholds of before: {looser}."
+        seconds, images_per_second = summary.seconds, summary.images_per_second
+    elif seconds:
+        images_per_second = shards.num_images / seconds
     return ReportData(
         run=run,
         finished=finished,
-        notice=notice,
-        num_images=num_settled,
-        num_tagged=tags.num_images,
+        notice=_notice(run, summary, num_images),
+        num_images=num_images,
+        num_tagged=num_tagged,
         num_dead_letters=dead_letters.num_images,
         seconds=seconds,
         images_per_second=images_per_second,
-        exits=tags.exit_flows(run),
-        num_labels=tags.num_labels,
-        labels=tags.top_labels(),
+        exits=counts,
+        compute=compute_spent(counts),
+        confidence=confidence.histograms(),
+        num_labels=labels.num_labels,
+        labels=labels.most_frequent(),
         dead_letters=dead_letters.reasons(),
-        easiest=_with_thumbnails(tags.easiest.pictures()),
-        hardest=_with_thumbnails(tags.hardest.pictures()),
+        easiest=images.easiest(),
+        hardest=images.hardest(),
         throughput=shards.throughput(run.run),
-        audit=None if audit is None else audit.summary(run),
-        thresholds_used=_some(used),
-        num_threshold_moves=sum(a.run == b.run for a, b in pairwise(used)),
+        thresholds=threshold_moves(read_threshold_log(out)),
+        audit=None if audit is None else audit.summary(exits.num_computed, gmacs),
     )
 
 
-def _some(used: list[ThresholdChange]) -> tuple[ThresholdChange, ...]:
-    """The first, the last, and evenly many between."""
-    number = min(len(used), _MOST_MOVES)
-    places = {round(place * (len(used) - 1) / max(1, number - 1)) for place in range(number)}
-    return tuple(used[place] for place in sorted(places))
+def _notice(run: RunFile, summary: Summary | None, num_images: int) -> str:
+    sentences = []
+    if summary is None:
+        sentences.append("Unfinished run: the numbers cover what is committed so far.")
+    elif summary.images > num_images:
+        sentences.append(
+            f"Unfinished run: the summary counts {summary.images:,} images, the tables hold "
+            f"{num_images:,}. The numbers are those of the tables."
+        )
+    elif summary.images < num_images:
+        gone = num_images - summary.images
+        sentences.append(f"{gone:,} rows are of files that are no longer in the archive.")
+    if run.satisfied_thresholds is not None:
+        looser = thresholds_text(run.satisfied_thresholds)
+        sentences.append(f"Some tags were made with the previous, looser thresholds: {looser}.")
+    return " ".join(sentences)
 
 
-def _stream(table: OutputStore, columns: list[str]) -> Iterator[pa.Table]:
-    """Batches of a Delta table as small Arrow tables; nothing if there is no such table."""
+def _read(table: OutputStore, totals: Sequence[_Totals]) -> None:
+    """Adds all rows of a table to the totals of the sections that show it."""
+    columns = sorted({column for section in totals for column in section.COLUMNS})
+    for rows in _batches(table, columns):
+        for section in totals:
+            section.add(rows)
+
+
+def _batches(table: OutputStore, columns: list[str]) -> Iterator[pa.Table]:
     delta = open_delta(table)
     if delta is None:
         return
     dataset = delta.to_pyarrow_dataset()
     missing = [column for column in columns if column not in dataset.schema.names]
     if missing:
-        raise ValueError(f"{table.uri}: not an output of dvt (column {missing[0]} is missing)")
+        raise UsageError(f"out: {table.uri} has no column {missing[0]}, so dvt did not write it")
     scanner = dataset.scanner(
         columns=columns,
         batch_size=_BATCH_ROWS,
         batch_readahead=2,
         fragment_readahead=1,
-        # The default holds whole row groups of several files in memory at once.
+        # The default holds whole row groups of several files in memory.
         fragment_scan_options=ParquetFragmentScanOptions(
             use_buffered_stream=True, pre_buffer=False
         ),
@@ -127,11 +194,3 @@ def _stream(table: OutputStore, columns: list[str]) -> Iterator[pa.Table]:
         for batch in scanner.to_batches():
             if batch.num_rows:
                 yield pa.Table.from_batches([batch])
-
-
-def _with_thumbnails(pictures: tuple[Picture, ...]) -> tuple[Picture, ...]:
-    shown = []
-    for picture in pictures:
-        thumbnail, missing_because = read_thumbnail(picture.uri)
-        shown.append(replace(picture, thumbnail=thumbnail, missing_because=missing_because))
-    return tuple(shown)

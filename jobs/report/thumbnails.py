@@ -1,6 +1,6 @@
-"""Small square pictures as `data:` URIs, read where the tags table says that they were.
+"""Thumbnails as `data:` URIs, read from where the tags table says the images were.
 
-A report must come out whatever happened to the archive since: a picture that cannot be read now
+A report must succeed whatever has happened to the archive since: an image that cannot be read now
 gives a reason in a few words, never an exception.
 """
 
@@ -23,13 +23,13 @@ _MAX_BYTES = 256 * 2**20
 
 
 def read_thumbnail(uri: str) -> tuple[str | None, str]:
-    """Reads one picture: upright, centre-cropped to a square as the model sees it, on white.
+    """Reads one image: upright, centre-cropped to a square as for the model, on white.
 
     Args:
-        uri: A path or a `file://` URI. Others are not fetched: a report needs no credentials.
+        uri: a path or a `file://` URI; others are not fetched, so a report needs no credentials.
 
     Returns:
-        The `data:` URI and an empty string, or None and why there is no picture.
+        The `data:` URI and an empty string, or None and why there is no thumbnail.
     """
     if "://" not in uri:
         uri = "file://" + quote(str(Path(uri).absolute()))
@@ -48,8 +48,8 @@ def read_thumbnail(uri: str) -> tuple[str | None, str]:
         return None, "no longer there" if gone else "cannot be read now"
 
 
-def _encode(picture: Image.Image) -> str:
-    square = ImageOps.fit(picture, (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+def _encode(image: Image.Image) -> str:
+    square = ImageOps.fit(image, (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
     encoded = io.BytesIO()
     square.save(encoded, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")

@@ -48,7 +48,8 @@ def check_columns(delta: DeltaTable, schema: pa.Schema) -> None:
     Raises:
         UsageError: the table has rows with other columns.
     """
-    if _has_rows(delta) and delta.schema() != Schema.from_arrow(schema):
+    has_rows = pa.table(delta.get_add_actions(flatten=True)).num_rows > 0
+    if has_rows and delta.schema() != Schema.from_arrow(schema):
         raise UsageError(
             f"out: {delta.table_uri} has other columns than this job writes; choose another "
             "--out, or --overwrite to start over"
@@ -201,10 +202,6 @@ class DeltaLog:
                 f"out: a later run has taken over {self._store.uri} (epoch {newest}, this run has "
                 f"{self._epoch}); this run stops, its commits stay"
             )
-
-
-def _has_rows(delta: DeltaTable) -> bool:
-    return bool(pa.table(delta.get_add_actions(flatten=True)).num_rows)
 
 
 def _elapsed(epoch: int) -> str:

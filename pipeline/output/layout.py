@@ -52,8 +52,8 @@ class Output:
         self._run: RunFile | None = None
         self._tables: list[OutputTable] = []
 
-    def run_file(self) -> RunFile | None:
-        """The last run; None if there was none. See `metadata.read_run_file`."""
+    def run_file(self) -> RunFile:
+        """The last run; see `metadata.read_run_file`."""
         return read_run_file(self.store)
 
     def claim(self, run: RunFile, overwrite: bool, tags_schema: pa.Schema = TAGS_SCHEMA) -> RunFile:
@@ -97,7 +97,7 @@ class Output:
         folder = self.store.local_folder
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UsageError(f"out: must be a folder (got a file: {folder})")
-        if self.store.read("run.json") is not None:
+        if self._has_run():
             return
         if any(name not in _HIDDEN_NAMES for name in self.store.names()):
             raise UsageError(
@@ -105,8 +105,12 @@ class Output:
             )
 
     def _continued(self, run: RunFile) -> RunFile:
-        earlier = self.run_file()
-        return run if earlier is None else continued_run(earlier, run, self.store.uri)
+        if not self._has_run():
+            return run
+        return continued_run(self.run_file(), run, self.store.uri)
+
+    def _has_run(self) -> bool:
+        return self.store.read("run.json") is not None
 
     def _check_columns(self, tags_schema: pa.Schema) -> None:
         for name, schema in _schemas(tags_schema).items():

@@ -112,14 +112,17 @@ class Summary(BaseModel):
 _Record = TypeVar("_Record", RunFile, Summary)
 
 
-def read_run_file(store: OutputStore) -> RunFile | None:
-    """Reads `run.json` of an output; None if there is none.
+def read_run_file(store: OutputStore) -> RunFile:
+    """Reads `run.json` of an output.
 
     Raises:
-        UsageError: the file is damaged or of another version.
+        UsageError: the file is missing, damaged or of another version.
         OutputFailedError: the storage cannot be read.
     """
-    return _read(store, "run.json", RunFile)
+    run = _read(store, "run.json", RunFile)
+    if run is None:
+        raise UsageError(f"out: {store.uri} is no output of dvt (it has no run.json)")
+    return run
 
 
 def read_summary(store: OutputStore) -> Summary | None:

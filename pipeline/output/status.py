@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import UsageError
 from pipeline.output.delta_log import open_delta
 from pipeline.output.lease import newest_owner
+from pipeline.output.metadata import read_run_file
 from pipeline.storage import open_output_store, output_failures
 
 __all__ = ["OutputStatus", "read_status"]
@@ -43,8 +43,7 @@ def read_status(location: str | Path) -> OutputStatus:
         OutputFailedError: the storage cannot be read.
     """
     store = open_output_store(location)
-    if store.read("run.json") is None:
-        raise UsageError(f"out: {store.uri} is no output of dvt (it has no run.json)")
+    read_run_file(store)
     num_rows, commits_ms = [], []
     for name in ("tags", "dead_letters", "shards"):
         delta = open_delta(store.child(name))

@@ -94,7 +94,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
     done = unmarked(out)
     assert set() < done < to_do, "the kill must fall into the middle of the upgrade"
     assert not read_status(out).finished
-    assert "looser thresholds of before: 0.3 / 0.3" in build_report(out).notice
+    assert "previous, looser thresholds: 0.3 / 0.3" in build_report(out).notice
 
     second = dvt(*tag_command(images, out, stricter))
     assert second.code == 0, second.err

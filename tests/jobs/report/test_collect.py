@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from jobs.report import build_report
+from pipeline.errors import UsageError
 
 MakeOutput = Callable[..., Path]
 
@@ -32,30 +33,30 @@ def test_totals_and_exits_agree_with_duckdb(
 
     [(num_tagged, gmacs)] = query(out, "tags", "select count(*), sum(gmacs::double) from t")
     assert (data.num_tagged, data.num_dead_letters) == (num_tagged, 40)
-    assert data.gmacs_spent == pytest.approx(gmacs)
-    assert data.gmacs_per_image == pytest.approx(gmacs / num_tagged)
-    assert data.cost_ratio == pytest.approx(gmacs / (5.0 * num_tagged))
+    assert data.compute.spent == pytest.approx(gmacs)
+    assert data.compute.per_image == pytest.approx(gmacs / num_tagged)
+    assert data.compute.ratio == pytest.approx(gmacs / (5.0 * num_tagged))
     expected = query(
         out,
         "tags",
         "select exit_stage, count(*), avg(confidence::double), sum(gmacs::double)"
         " from t group by 1 order by 1",
     )
-    for flow, (stage, num_left, confidence, spent) in zip(data.exits, expected, strict=True):
-        assert (flow.exit_stage, flow.num_left) == (stage, num_left)
-        assert flow.mean_confidence == pytest.approx(confidence)
-        assert flow.gmacs_spent == pytest.approx(spent)
-    assert [flow.num_reached for flow in data.exits] == [
+    for row, (stage, num_images, confidence, spent) in zip(data.exits, expected, strict=True):
+        assert (row.exit_stage, row.num_images) == (stage, num_images)
+        assert row.mean_confidence == pytest.approx(confidence)
+        assert row.gmacs == pytest.approx(spent)
+    assert [row.num_reached for row in data.confidence] == [
         query(out, "tags", f"select count(*) from t where exit_stage >= {k}")[0][0]
         for k in (1, 2, 3)
     ]
-    assert [flow.threshold for flow in data.exits] == [0.8, 0.6, None]
+    assert [row.threshold for row in data.confidence] == [0.8, 0.6, None]
 
 
 def test_histograms_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
     out = make_output(tags)
-    for flow in build_report(out).exits:
-        k = flow.exit_stage
+    for row in build_report(out).confidence:
+        k = row.exit_stage
         counts = query(
             out,
             "tags",
@@ -63,10 +64,10 @@ def test_histograms_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -
             f" count(*) from t where exit_stage >= {k} group by 1, 2",
         )
         expected = {True: [0] * 20, False: [0] * 20}
-        for left, bin_index, num in counts:
-            expected[left][bin_index] = num
-        assert list(flow.histogram_left) == expected[True]
-        assert list(flow.histogram_went_on) == expected[False]
+        for has_exited, bin_index, num in counts:
+            expected[has_exited][bin_index] = num
+        assert list(row.exited) == expected[True]
+        assert list(row.passed) == expected[False]
 
 
 def test_labels_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
@@ -111,7 +112,7 @@ def test_the_answer_does_not_depend_on_the_size_of_the_batches(
     assert pieces.hardest == whole.hardest
     assert pieces.labels == whole.labels
     assert pieces.dead_letters == whole.dead_letters
-    assert [f.histogram_left for f in pieces.exits] == [f.histogram_left for f in whole.exits]
+    assert pieces.confidence == whole.confidence
 
 
 def test_dead_letters_come_by_reason_with_their_first_ten_keys(
@@ -182,13 +183,13 @@ def test_rows_of_files_that_were_deleted_since_do_not_make_a_run_unfinished(
 
 
 def test_a_folder_that_is_not_an_output_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"not an output of dvt \(it has no run\.json\)") as error:
+    with pytest.raises(UsageError, match=r"no output of dvt \(it has no run\.json\)") as error:
         build_report(tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_a_damaged_run_json_is_refused_by_field(make_output: MakeOutput) -> None:
-    with pytest.raises(ValueError, match=r"run\.json: .*thresholds: 2 needed for 3 exits"):
+    with pytest.raises(UsageError, match=r"run\.json .*thresholds: 2 needed for 3 exits"):
         build_report(make_output(thresholds=[0.5]))
 
 
@@ -203,12 +204,12 @@ def test_an_exit_that_the_model_does_not_have_is_refused(
         "gmacs_per_exit": [1.0, 2.0],
     }
     out = make_output(tags, model=model, thresholds=[0.8])
-    with pytest.raises(ValueError, match="exit_stage must be 1 to 2"):
+    with pytest.raises(UsageError, match="exit_stage must be 1 to 2"):
         build_report(out)
 
 
 def test_a_table_without_a_column_is_refused(make_output: MakeOutput, tags: pa.Table) -> None:
-    with pytest.raises(ValueError, match="column gmacs is missing"):
+    with pytest.raises(UsageError, match="has no column gmacs"):
         build_report(make_output(tags.drop_columns("gmacs")))
 
 
@@ -229,7 +230,7 @@ def test_an_audit_is_counted_by_exit_as_duckdb_counts_it(
     ] == expected
     assert audit.images == 300
     assert audit.exits[0].agreeing < audit.exits[0].images
-    assert audit.compute_saved == pytest.approx(1 - (build_report(out).cost_ratio or 0))
+    assert audit.compute_saved == pytest.approx(1 - (build_report(out).compute.ratio or 0))
 
 
 def test_copies_of_images_count_for_nothing_in_the_compute_saved_by_exits(

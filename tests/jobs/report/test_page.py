@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs.report import build_report, render_html, write_report
-from jobs.report.page import duration, gmacs, percent, visible
+from jobs.report.formatting import duration, gmacs, percent, visible
 from pipeline.deadline.log import ThresholdLog
+from pipeline.errors import UsageError
 from pipeline.storage import open_output_store
 
 MakeOutput = Callable[..., Path]
@@ -43,15 +44,15 @@ def replace_column(table: pa.Table, column: str, value: str) -> pa.Table:
     return table.set_column(index, column, pa.array([value] * table.num_rows))
 
 
-def test_the_headline_says_who_left_and_what_it_cost(
+def test_the_headline_says_how_many_exited_first_and_the_cost(
     make_output: MakeOutput, tags: pa.Table
 ) -> None:
     data = build_report(make_output(tags))
-    first = data.exits[0].num_left / data.num_tagged
-    assert data.cost_ratio is not None
+    first = data.exits[0].num_images / data.num_tagged
+    assert data.compute.ratio is not None
     assert (
-        f"{100 * first:.0f}\u00a0% of the pictures left at the first exit; the archive cost "
-        f"{data.cost_ratio:.2f} of the compute of full depth."
+        f"{100 * first:.0f}\u00a0% of the images exited at the first stage; compute was "
+        f"{data.compute.ratio:.2f} of full depth."
     ) in render_html(data)
 
 
@@ -112,8 +113,8 @@ def test_a_missing_dead_letters_table_means_none(make_output: MakeOutput, tags: 
 @pytest.mark.parametrize("with_table", [True, False])
 def test_empty_tags_make_a_page(make_output: MakeOutput, tags: pa.Table, with_table: bool) -> None:
     html = render_html(build_report(make_output(tags.slice(0, 0) if with_table else None)))
-    assert "No pictures are tagged yet." in html
-    assert "Easiest pictures" not in html
+    assert "No images are tagged yet." in html
+    assert "Easiest images" not in html
 
 
 def test_an_unfinished_run_says_so(make_output: MakeOutput, tags: pa.Table) -> None:
@@ -132,9 +133,24 @@ def test_a_full_depth_run_shows_no_threshold_and_saves_nothing(
 ) -> None:
     deep = tags.filter(pc.equal(tags["exit_stage"], 3))
     html = render_html(build_report(make_output(deep, thresholds=[2.0, 2.0])))
-    assert "No picture left at the first exit; the archive cost 1.00 of" in html
+    assert "No image exited at the first stage; compute was 1.00 of full depth." in html
     assert "none (full depth)" in html
     assert 'class="threshold"' not in html
+
+
+@pytest.mark.parametrize("cost", [0.1, 0.7, 2.709])
+def test_full_depth_saves_exactly_nothing_whatever_float32_makes_of_its_cost(
+    make_output: MakeOutput, tags: pa.Table, cost: float
+) -> None:
+    """The table has float32: 0.1 is stored as 0.10000000149, 0.7 as 0.69999998."""
+    deep = tags.filter(pc.equal(tags["exit_stage"], 3))
+    column = deep.schema.get_field_index("gmacs")
+    deep = deep.set_column(column, "gmacs", pa.array([cost] * deep.num_rows, pa.float32()))
+    model = {"name": "m", "digest": "d", "num_classes": 25, "grids": [4, 6, 8]}
+    costs = [cost / 4, cost / 2, cost]
+    out = make_output(deep, model=model | {"gmacs_per_exit": costs}, thresholds=[2.0, 2.0])
+    saved = Elements(render_html(build_report(out))).text.partition("Compute saved")[2]
+    assert saved.startswith("0.0\u00a0%of the MACs of full depth")
 
 
 def test_a_picture_that_vanished_becomes_a_placeholder(
@@ -168,7 +184,7 @@ def test_a_failed_report_leaves_the_old_one(make_output: MakeOutput, tags: pa.Ta
     out = make_output(tags)
     (out / "report.html").write_text("old")
     (out / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json: .*Invalid JSON"):
+    with pytest.raises(UsageError, match=r"run\.json .*Invalid JSON"):
         write_report(out)
     assert (out / "report.html").read_text() == "old"
 
@@ -183,7 +199,14 @@ def test_colours_of_the_exits_are_those_of_the_style_sheet(
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0, "0.0 %"), (0.0001, "< 0.1 %"), (0.9999, "> 99.9 %"), (1.0, "100.0 %")]
+    ("share", "text"),
+    [
+        (-1e-9, "0.0 %"),
+        (0.0, "0.0 %"),
+        (0.0001, "< 0.1 %"),
+        (0.9999, "> 99.9 %"),
+        (1.0, "100.0 %"),
+    ],
 )
 def test_percent_does_not_round_a_part_to_nothing_or_all(share: float, text: str) -> None:
     assert percent(share).replace("\u00a0", " ") == text
@@ -206,7 +229,7 @@ def test_an_audit_has_a_section_with_its_intervals(
     html = render_html(data)
     assert "Audit: early answers against full depth" in html
     low, high = percent(data.audit.agreement_low, 2), percent(data.audit.agreement_high, 2)
-    assert f"it is {low} to {high} with 95 % confidence" in html
+    assert f"the share is {low} to {high} with 95 % confidence" in html
     without = data.audit.model_copy(update={"images": 0})
     assert "Audit:" not in render_html(replace(data, audit=without))
     assert "Audit:" not in render_html(replace(data, audit=None))
@@ -226,8 +249,8 @@ def test_thresholds_that_moved_are_shown_over_time(make_output: MakeOutput, tags
         used.add(60.0 * move, 100 * move, move, (2.0 if move < 2 else 0.9 - move / 1000, 0.5))
     used.write()
     text = Elements(render_html(build_report(out))).text
-    assert "thresholds moved 39 times. Some of the moves are shown." in text
-    assert "none leave" in text
+    assert "thresholds changed 39 times. The table shows some of the changes." in text
+    assert "unused" in text
     assert "0.8610" in text
     assert "Loosest thresholds allowed" in text
     assert text.count("0.1110") == 2

@@ -93,18 +93,12 @@ def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole
         output = claim(tmp_path, run_file(thresholds=thresholds))
         assert not (tmp_path / "_SUCCESS").exists(), "its rows are of looser thresholds"
         run = output.run_file()
-        assert run is not None
         assert (run.thresholds, run.satisfied_thresholds) == (thresholds, (0.5,))
     output.complete(SUMMARY, is_whole=False)  # as after a retry
-    assert RunFile.model_validate_json(
-        (tmp_path / "run.json").read_bytes()
-    ).satisfied_thresholds == (0.5,)
+    assert output.run_file().satisfied_thresholds == (0.5,)
     assert not (tmp_path / "_SUCCESS").exists()
     output.complete(SUMMARY)
-    assert (
-        RunFile.model_validate_json((tmp_path / "run.json").read_bytes()).satisfied_thresholds
-        is None
-    )
+    assert output.run_file().satisfied_thresholds is None
     assert (tmp_path / "_SUCCESS").exists()
     claim(tmp_path, run_file(thresholds=(2.0,)))
     assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
@@ -118,13 +112,11 @@ def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: P
         assert output.claim(run_file(**changes), overwrite=False).audit == 0.01
         output.release()
         run = output.run_file()
-        assert run is not None
         assert run.audit == 0.01
     with pytest.raises(UsageError, match="another audit: 1 %, not 2 %"):
         claim(tmp_path, run_file(thresholds=(2.0,), audit=0.02))
     claim(tmp_path, run_file(), overwrite=True)
     run = Output(tmp_path).run_file()
-    assert run is not None
     assert run.audit is None
 
 
