@@ -1,7 +1,7 @@
 """Thresholds for a row of budgets, and the cheapest of them that is accurate enough.
 
-The family is found by the joint search (`dvt.calibration.JointSearch`) on some pictures, at budgets
-that grow by the same factor from the first exit's cost to the last one's. What one budget's
+The family is fitted by the reference's sweep to some pictures, at budgets that grow by the same
+factor from the first exit's cost to the last one's. What one budget's
 thresholds give on any other pictures is arithmetic on recorded exits.
 
 Shapes: E exits, n pictures, F members of a family, R rounds of a bootstrap.
@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration import JointSearch, exits_taken
+from dvt.calibration import exits_taken, thresholds_for_budget
 from dvt.exits import FULL_DEPTH
 
 __all__ = ["NONE", "Judged", "cheapest_reaching", "fitted_family", "interpolated"]
@@ -38,12 +38,11 @@ def fitted_family(
         gmacs_per_exit: cumulative, [E].
         num_budgets: at which thresholds are searched.
     """
-    search = JointSearch(signal_En, correct_En, gmacs_per_exit)
     budgets = np.geomspace(gmacs_per_exit[0], gmacs_per_exit[-1], num_budgets)
     num_thresholds = len(gmacs_per_exit) - 1
     rows = [
         (0.0,) * num_thresholds,
-        *(search.at_budget(float(budget)) for budget in budgets),
+        *(thresholds_for_budget(signal_En, gmacs_per_exit, float(budget)) for budget in budgets),
         (FULL_DEPTH,) * num_thresholds,
     ]
     return np.array(list(dict.fromkeys(rows)), dtype=np.float64)

@@ -1,8 +1,8 @@
-"""P-values for "the risk is larger than epsilon", exact or valid for every sample size.
+"""P-values for "the risk is larger than epsilon", exact or valid at every sample size.
 
 Sources: Angelopoulos et al., Learn then Test (arXiv 2110.01052), for the use of both; Waudby-Smith
 and Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686), section 4,
-for the second.
+for the betting test.
 """
 
 import math
@@ -10,15 +10,22 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["betting_p_value", "binomial_p_value", "fewest_images", "good_bet", "most_failures"]
+__all__ = [
+    "betting_p_value",
+    "binomial_p_value",
+    "fewest_bets",
+    "fewest_images",
+    "good_bet",
+    "most_failures",
+]
 
-_LARGEST_BET = 0.9  # of the one that a single loss would ruin
+_LARGEST_BET = 0.9  # of the bet that a single loss would ruin
 
 
 def binomial_p_value(num_failures: int, num_images: int, epsilon: float) -> float:
-    """P[Bin(n, epsilon) <= failures]: how likely so few failures are if the risk is epsilon.
+    """P[Bin(n, epsilon) <= failures]: the probability of so few failures if the risk is epsilon.
 
-    Exact for losses of 0 and 1. Takes time and memory as the square root of n.
+    Exact for losses of 0 and 1. Takes time and memory proportional to the square root of n.
 
     Args:
         num_failures: 0…n.
@@ -35,10 +42,9 @@ def binomial_p_value(num_failures: int, num_images: int, epsilon: float) -> floa
 
 
 def _log_binomial(most: int, num_images: int, epsilon: float) -> NDArray[np.float64]:
-    """Logarithms of P[Bin(n, epsilon) = k] for k up to most < n, but for those that add nothing.
+    """Logarithms of P[Bin(n, epsilon) = k] for k up to most < n, without negligible terms.
 
-    Those are so far below the mean, or below `most`, or so far above the mean, that by Bernstein's
-    inequality all of them together are less than the last bit of the sum of the others.
+    By Bernstein's inequality, the terms left out sum to less than the last bit of the others' sum.
     """
     mean = num_images * epsilon
     reach = 12 * math.sqrt(mean * (1 - epsilon)) + 60
@@ -57,16 +63,27 @@ def _log_binomial(most: int, num_images: int, epsilon: float) -> NDArray[np.floa
 
 
 def fewest_images(epsilon: float, delta: float) -> int:
-    """Images that an exact certificate needs: with fewer, even no failure proves nothing."""
+    """Images that the exact test needs: a smaller sample proves nothing even without failures."""
     number = max(1, math.ceil(math.log(delta) / math.log1p(-epsilon) - 1e-9))
     return number + (binomial_p_value(0, number, epsilon) > delta)
+
+
+def fewest_bets(epsilon: float, delta: float) -> int:
+    """Images that the betting test needs if none of them loses anything, to within 1 %."""
+    number = fewest_images(epsilon, delta)
+    while True:
+        no_losses = np.zeros(number)
+        bet = good_bet(no_losses, number, epsilon, delta)
+        if betting_p_value(no_losses, epsilon, bet) <= delta:
+            return number
+        number = math.ceil(1.01 * number) + 1
 
 
 def most_failures(num_images: int, epsilon: float, delta: float) -> int | None:
     """Failures among n images with which a risk of at most epsilon can still be certified.
 
     Returns:
-        The number; None where not even 0 is enough.
+        The number; None where even 0 failures prove nothing.
     """
     if binomial_p_value(0, num_images, epsilon) > delta:
         return None
@@ -81,37 +98,37 @@ def most_failures(num_images: int, epsilon: float, delta: float) -> int | None:
 
 
 def good_bet(
-    gaps_n: NDArray[np.float64] | NDArray[np.int8], num_images: int, epsilon: float, delta: float
+    losses_n: NDArray[np.float64] | NDArray[np.int8], num_images: int, epsilon: float, delta: float
 ) -> float:
-    """The share to bet on n further values so as to reach the level delta, judged by other values.
+    """The share to bet on each of n further values to reach the level delta.
 
     sqrt(2 log(1 / delta) / (n variance)), the source's for a sample of known size. Any bet is valid
-    that does not depend on the values it is laid on; this one is near the best.
+    that does not depend on the values bet on; this one is close to optimal.
 
     Args:
-        gaps_n: values of the same distribution, none of which will be bet on.
+        losses_n: values of the same distribution, none of which is bet on.
         num_images: n.
         epsilon: bound on the mean that is to be shown.
         delta: level.
     """
-    # As if one more difference had been seen: a variance of 0 would bet everything on none.
-    variance = (float(np.square(gaps_n - gaps_n.mean()).sum()) + 1) / len(gaps_n)
+    # As if one more difference had been seen: a variance of 0 would allow an unlimited bet.
+    variance = (float(np.square(losses_n - losses_n.mean()).sum()) + 1) / len(losses_n)
     bet = math.sqrt(2 * math.log(1 / delta) / (num_images * variance))
     return min(bet, _LARGEST_BET / (1 - epsilon))
 
 
 def betting_p_value(
-    gaps_n: NDArray[np.float64] | NDArray[np.int8], epsilon: float, bet: float
+    losses_n: NDArray[np.float64] | NDArray[np.int8], epsilon: float, bet: float
 ) -> float:
     """P-value for "the mean is larger than epsilon" of independent values in [-1, 1].
 
-    A gambler who bets a share on each value being below epsilon gets on average no richer if the
-    mean is larger; a fortune of 20 has then a probability of at most 1/20 (Ville).
+    A gambler bets a share of the capital on each value being below epsilon. If the mean is larger,
+    the capital does not grow on average, and reaches 1/p with a probability of at most p (Ville).
 
     Args:
-        gaps_n: values in an order that does not depend on them.
+        losses_n: values in an order that does not depend on them.
         epsilon: above -1 and below 1.
-        bet: at least 0 and below 1 / (1 - epsilon), at which one value of 1 would ruin.
+        bet: at least 0 and below 1 / (1 - epsilon), at which a single value of 1 would ruin.
     """
-    log_capital = np.log1p(bet * (epsilon - gaps_n)).cumsum()
+    log_capital = np.log1p(bet * (epsilon - losses_n)).cumsum()
     return float(np.exp(-log_capital.max(initial=0.0)))

@@ -1,1 +1,1 @@
-"""Threshold fitting for `dvt calibrate` and `dvt tag`: the fit, thresholds files, schedules for deadlines."""
+"""Thresholds for `dvt calibrate` and `dvt tag`: fitting, choosing, files, texts."""

@@ -1,26 +1,24 @@
-"""Thresholds that become a model's own, and what its own are known to promise.
+"""Makes thresholds the default of a model, which `dvt tag` uses where no others are asked for.
 
-A model's own thresholds are what `dvt tag` uses where nothing is said about them. They stand in
-`calibration.json` of its folder; what else stands there is of the model and stays.
+They are kept in `calibration.json` of the model's folder; its other entries stay as they are.
 """
 
 from pathlib import Path
 
 from dvt.cascade import ThresholdProvenance
 from dvt.loading.checkpoint import checkpoint_folder, load_calibration, save_calibration
-from jobs.calibration.text import certified_text
 from jobs.calibration.thresholds_file import ThresholdsFile
 from pipeline.errors import UsageError
 
-__all__ = ["own_promise", "set_default_thresholds", "writable_model_folder"]
+__all__ = ["set_default_thresholds", "writable_model_folder"]
 
 
 def writable_model_folder(model: str) -> Path:
-    """The folder of a model that can have thresholds of its own.
+    """The folder of a model whose default thresholds may be changed.
 
     Raises:
-        UsageError: it is a published file, which nothing can be added to, or the name of a shipped
-            model, which is everybody's on this installation.
+        UsageError: it is a published file, which has no room for thresholds, or the name of a
+            shipped model, which all users of this installation share.
     """
     folder = checkpoint_folder(model)
     if folder is None or not Path(model).exists():
@@ -32,11 +30,11 @@ def writable_model_folder(model: str) -> Path:
 
 
 def set_default_thresholds(folder: Path, file: ThresholdsFile) -> None:
-    """Makes thresholds a model's own.
+    """Makes thresholds the default of a model.
 
     Args:
         folder: of the model.
-        file: what was found for it.
+        file: thresholds that were fitted for it.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -60,19 +58,3 @@ def set_default_thresholds(folder: Path, file: ThresholdsFile) -> None:
         save_calibration(folder, calibration.model_copy(update=changes))
     except OSError as error:
         raise UsageError(f"adopt: cannot write to {folder}: {error.strerror}") from error
-
-
-def own_promise(model: str) -> tuple[ThresholdProvenance, str] | None:
-    """What is proved of a model's own thresholds, and that in one line; None if nothing is.
-
-    Raises:
-        CheckpointError: its `calibration.json` is damaged.
-    """
-    folder = checkpoint_folder(model)
-    chosen = None if folder is None else load_calibration(folder).provenance
-    if chosen is None or not chosen.certified:
-        return None
-    if chosen.max_drop is None or chosen.delta is None:
-        return None
-    text = certified_text(chosen.risk, chosen.max_drop, chosen.delta, chosen.data)
-    return chosen, f"the model's own thresholds, {text}"

@@ -1,154 +1,140 @@
-"""From recorded exits to thresholds: for a mean cost, a bounded risk, or given shares of exits."""
+"""Fits thresholds to recorded exits: for a mean cost, a bounded loss, or given shares of exits."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvt.calibration import (
-    HeldOut,
-    JointSearch,
+    Certificate,
+    RecordedExits,
     Risk,
-    betting_p_value,
-    candidates_from_safest,
+    Thresholds,
+    ThresholdSchedule,
+    certified_schedule,
     certified_thresholds,
     exits_taken,
-    fewest_images,
-    good_bet,
+    schedule_above_floor,
+    thresholds_for_budget,
     thresholds_for_shares,
 )
-from dvt.exits import FULL_DEPTH
 from jobs.calibration.thresholds_file import Asked, CalibratedModel, Figures, ThresholdsFile
 from pipeline.errors import UsageError
-from pipeline.units import percent
 
-__all__ = ["calibrate", "check_allows", "figures_of"]
+__all__ = ["DEFAULT_DELTA", "calibrate", "fit_schedule"]
 
-Exits = NDArray[np.int64]
+DEFAULT_DELTA = 0.05
+"""Probability that a certified bound fails."""
 
 
-def calibrate(held_out: HeldOut, model: CalibratedModel, asked: Asked, of: Risk) -> ThresholdsFile:
-    """Thresholds for what was asked, with the figures to expect.
+def calibrate(
+    recorded: RecordedExits, model: CalibratedModel, asked: Asked, of: Risk
+) -> ThresholdsFile:
+    """Fits thresholds, with the figures to expect of them.
 
     Args:
-        held_out: what the model's exits said about images that it was not trained on.
+        recorded: the model's exits on images that it was not trained on.
         model: its identity and costs.
-        asked: exactly one of its targets.
-        of: what a budget is to buy most of, and a bounded drop bounds.
+        asked: exactly one target.
+        of: what `asked.max_drop` bounds.
 
     Raises:
-        UsageError: the images do not allow it.
-        ModelError: the model does not allow it.
+        UsageError: the model has another number of exits than the target.
+        ModelError: the target is out of reach with this model or these images.
     """
-    if len(model.gmacs_per_exit) == 1:
-        raise UsageError(f"model: {model.name} has one exit, so that there is nothing to choose")
-    right, costs = held_out.right(of), model.gmacs_per_exit
-    certificate = None
+    costs = model.gmacs_per_exit
+    if len(costs) == 1:
+        raise UsageError(f"model: {model.name} has one exit, so it has no thresholds to fit")
+    certificate: Certificate | None = None
     if asked.max_drop is not None and asked.delta is not None:
-        first, second = held_out.halves()
-        check_allows(asked.max_drop, asked.delta, of, first, second)
-        candidates = candidates_from_safest(first.confidences, first.right(of), costs)
-        certificate = certified_thresholds(
-            candidates, second.confidences, second.right(of), of, asked.max_drop, asked.delta
-        )
+        certificate = certified_thresholds(recorded, costs, of, asked.max_drop, asked.delta)
+        first, second = recorded.halves()
         thresholds = certificate.thresholds
-        fitted = figures_of(first, thresholds, costs)
-        expected: Figures | None = figures_of(second, thresholds, costs)
+        fitted = _figures(first, exits_taken(first.confidences, thresholds), costs)
+        expected: Figures | None = _figures(
+            second, exits_taken(second.confidences, thresholds), costs
+        )
     else:
-        thresholds = _fitted(held_out, right, asked, costs)
-        fitted = figures_of(held_out, thresholds, costs)
-        expected = _cross_fitted(held_out, right, asked, costs)
+        thresholds = _fit(recorded, asked, costs)
+        fitted = _figures(recorded, exits_taken(recorded.confidences, thresholds), costs)
+        expected = _cross_fitted(recorded, asked, costs)
     return ThresholdsFile(
         thresholds=thresholds,
         asked=asked,
         of=of,
         model=model,
-        data=held_out.data,
-        dtype=held_out.dtype,
-        num_images=held_out.num_images,
-        num_unreadable=held_out.num_unreadable,
+        data=recorded.data,
+        dtype=recorded.dtype,
+        num_images=recorded.num_images,
+        num_unreadable=recorded.num_unreadable,
         fitted=fitted,
         held_out=expected,
         certificate=certificate,
     )
 
 
-def figures_of(
-    held_out: HeldOut, thresholds: Sequence[float], gmacs_per_exit: Sequence[float]
-) -> Figures:
-    """What thresholds give on these images."""
-    return _figures(held_out, exits_taken(held_out.confidences, thresholds), gmacs_per_exit)
+def fit_schedule(
+    recorded: RecordedExits, model: CalibratedModel, max_drop: float | None, floor: float | None
+) -> ThresholdSchedule:
+    """Fits the threshold sets that a run with a deadline may use.
+
+    Args:
+        recorded: the model's exits on images that it was not trained on.
+        model: its identity and costs.
+        max_drop: largest loss against full depth, to be proved at `DEFAULT_DELTA`; or None, and
+        floor: lowest accuracy to expect (agreement with full depth for images without labels).
+
+    Raises:
+        UsageError: the model has one exit.
+        ModelError: the target is out of reach with this model or these images.
+    """
+    costs = model.gmacs_per_exit
+    if len(costs) == 1:
+        raise UsageError(f"deadline: {model.name} has one exit, so it has no thresholds to change")
+    if max_drop is not None:
+        return certified_schedule(recorded, costs, max_drop, DEFAULT_DELTA)
+    assert floor is not None
+    return schedule_above_floor(recorded, costs, floor)
 
 
-def _figures(held_out: HeldOut, exits_n: Exits, gmacs_per_exit: Sequence[float]) -> Figures:
-    images, correct = np.arange(held_out.num_images), held_out.correct
-    counts = np.bincount(exits_n, minlength=len(gmacs_per_exit))
-    return Figures(
-        num_images=held_out.num_images,
-        gmacs=float(counts @ np.array(gmacs_per_exit)) / held_out.num_images,
-        exits=tuple(int(count) for count in counts),
-        agreement=float(held_out.agrees[exits_n, images].mean()),
-        accuracy=None if correct is None else float(correct[exits_n, images].mean()),
-        accuracy_full_depth=None if correct is None else float(correct[-1].mean()),
-    )
-
-
-def _fitted(
-    held_out: HeldOut, right: NDArray[np.bool_], asked: Asked, gmacs_per_exit: Sequence[float]
-) -> tuple[float, ...]:
+def _fit(recorded: RecordedExits, asked: Asked, gmacs_per_exit: Sequence[float]) -> Thresholds:
     """Thresholds for a budget or a mix of exits."""
-    if asked.exit_mix is not None:
-        if len(asked.exit_mix) != len(gmacs_per_exit):
-            raise UsageError(
-                f"exit_mix: must have one share for each of {len(gmacs_per_exit)} exits "
-                f"(got {len(asked.exit_mix)})"
-            )
-        found = thresholds_for_shares(held_out.confidences, asked.exit_mix)
-        return tuple(min(value, FULL_DEPTH) for value in found)
-    assert asked.budget_gmacs is not None
-    return JointSearch(held_out.confidences, right, gmacs_per_exit).at_budget(asked.budget_gmacs)
+    if asked.exit_mix is None:
+        assert asked.budget_gmacs is not None
+        return thresholds_for_budget(recorded.confidences, gmacs_per_exit, asked.budget_gmacs)
+    if len(asked.exit_mix) != len(gmacs_per_exit):
+        raise UsageError(
+            f"exit_mix: must have one share for each of {len(gmacs_per_exit)} exits "
+            f"(got {len(asked.exit_mix)})"
+        )
+    return thresholds_for_shares(recorded.confidences, asked.exit_mix)
 
 
 def _cross_fitted(
-    held_out: HeldOut, right: NDArray[np.bool_], asked: Asked, gmacs_per_exit: Sequence[float]
+    recorded: RecordedExits, asked: Asked, gmacs_per_exit: Sequence[float]
 ) -> Figures | None:
-    """Figures of every image under thresholds that were fitted on the other half."""
-    second = held_out.in_second_half
+    """Figures of each image under thresholds fitted on the other half; None if a half is empty."""
+    second = recorded.in_second_half
     if second.all() or not second.any():
         return None
-    exits = np.empty(held_out.num_images, dtype=np.int64)
-    first_half, second_half = held_out.halves()
-    for fit, fit_rows, judge, judge_rows in (
-        (first_half, ~second, second_half, second),
-        (second_half, second, first_half, ~second),
-    ):
-        thresholds = _fitted(fit, right[:, fit_rows], asked, gmacs_per_exit)
-        exits[judge_rows] = exits_taken(judge.confidences, thresholds)
-    return _figures(held_out, exits, gmacs_per_exit)
+    exits_n = np.empty(recorded.num_images, dtype=np.int64)
+    halves = recorded.halves()
+    for fit_on, other, rows in zip(halves, halves[::-1], (second, ~second), strict=True):
+        thresholds = _fit(fit_on, asked, gmacs_per_exit)
+        exits_n[rows] = exits_taken(other.confidences, thresholds)
+    return _figures(recorded, exits_n, gmacs_per_exit)
 
 
-def check_allows(epsilon: float, delta: float, of: Risk, first: HeldOut, second: HeldOut) -> None:
-    """Refuses images so few that not even a loss of nothing would prove anything."""
-    needed = _fewest(epsilon, delta, of)
-    if min(first.num_images, second.num_images) < needed:
-        in_all = 2 * needed + math.ceil(6 * math.sqrt(needed))  # the halves differ by chance
-        raise UsageError(
-            f"max_drop: {percent(epsilon)} of {of} with delta {percent(delta)} takes at least "
-            f"{needed:,} images in each half, some {in_all:,} in all "
-            f"(got {first.num_images:,} and {second.num_images:,} from {first.data})"
-        )
-
-
-def _fewest(epsilon: float, delta: float, of: Risk) -> int:
-    """Images that prove the bound if none of them loses anything."""
-    least = fewest_images(epsilon, delta)
-    if of == "agreement":
-        return least
-    number = least
-    while True:
-        nothing_lost = np.zeros(number)
-        bet = good_bet(nothing_lost, number, epsilon, delta)
-        if betting_p_value(nothing_lost, epsilon, bet) <= delta:
-            return number
-        number = math.ceil(1.01 * number) + 1
+def _figures(
+    recorded: RecordedExits, exits_n: NDArray[np.int64], gmacs_per_exit: Sequence[float]
+) -> Figures:
+    images, correct = np.arange(recorded.num_images), recorded.correct
+    counts = np.bincount(exits_n, minlength=len(gmacs_per_exit))
+    return Figures(
+        num_images=recorded.num_images,
+        gmacs=float(counts @ np.array(gmacs_per_exit)) / recorded.num_images,
+        exits=tuple(int(count) for count in counts),
+        agreement=float(recorded.agrees[exits_n, images].mean()),
+        accuracy=None if correct is None else float(correct[exits_n, images].mean()),
+        accuracy_full_depth=None if correct is None else float(correct[-1].mean()),
+    )

@@ -1,9 +1,9 @@
-"""Held-out exits that are kept with a model, and thresholds from them."""
+"""The calibration set of a model: exits on held-out images, kept with the model."""
 
 from pathlib import Path
 
 import dvt
-from dvt.calibration import HELD_OUT, HeldOut
+from dvt.calibration import HELD_OUT, RecordedExits
 from dvt.loading.checkpoint import model_digest, shipped_models
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
@@ -12,7 +12,7 @@ __all__ = ["calibrated_model", "held_out_path", "load_calibration_set"]
 
 
 def held_out_path(model: str) -> Path:
-    """Where the held-out exits of a model are kept: in its folder, or beside its file."""
+    """File of a model's calibration set: in its folder, or beside its file."""
     path = Path(model)
     if path.is_dir():
         return path / HELD_OUT
@@ -31,24 +31,19 @@ def calibrated_model(model: dvt.Cascade) -> CalibratedModel:
     )
 
 
-def load_calibration_set(model: str, identity: CalibratedModel) -> HeldOut:
-    """The held-out exits that are kept with a model.
+def load_calibration_set(model: str, identity: CalibratedModel) -> RecordedExits:
+    """Loads the exits that are kept with a model.
 
     Raises:
         UsageError: there are none, or they are of other weights.
     """
     path = held_out_path(model)
+    to_run = f"dvt calibrate --model {model} --data IMAGES --keep"
     if not path.exists():
-        raise UsageError(
-            f"model: {model} has no held-out exits to choose thresholds by; run: "
-            f"dvt calibrate --model {model} --data PICTURES --keep"
-        )
-    held_out = HeldOut.load(path)
-    if held_out.model_digest != identity.digest or len(held_out.confidences) != len(
+        raise UsageError(f"model: {model} has no calibration set; run: {to_run}")
+    recorded = RecordedExits.load(path)
+    if recorded.model_digest != identity.digest or len(recorded.confidences) != len(
         identity.gmacs_per_exit
     ):
-        raise UsageError(
-            f"model: {path} is of other weights than {model}'s; run again: "
-            f"dvt calibrate --model {model} --data PICTURES --keep"
-        )
-    return held_out
+        raise UsageError(f"model: {path} is of other weights than {model}; run again: {to_run}")
+    return recorded

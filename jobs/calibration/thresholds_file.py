@@ -1,8 +1,8 @@
 """The file that `dvt calibrate` writes and `dvt tag --thresholds` takes.
 
-Besides the thresholds it holds what was asked for, what was found on which images, and the model
-that this is true of. Thresholds written by hand may be a JSON list, or an object with such a list
-under `thresholds`; nothing is known of them and nothing is checked.
+It holds the thresholds, the target they were fitted for, their figures, and the model and images
+that the figures are of. A file written by hand may be a JSON list of thresholds, or an object with
+such a list under `thresholds`; such thresholds are not checked.
 """
 
 import json
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class Asked(_Part):
-    """One of a mean cost, a bounded risk and given shares of the exits."""
+    """The target: a mean cost, a bounded loss, or shares of the exits."""
 
     budget_gmacs: float | None = None
     max_drop: float | None = None
@@ -40,22 +40,22 @@ class CalibratedModel(_Part):
 
 
 class Figures(_Part):
-    """What thresholds give on some images."""
+    """Results of thresholds on some images."""
 
     num_images: int
     gmacs: Annotated[float, Field(description="mean cost of an image")]
     exits: tuple[int, ...]
-    agreement: Annotated[float, Field(description="share answered like the last exit")]
+    agreement: Annotated[float, Field(description="share of the answers that are the last exit's")]
     accuracy: Annotated[float | None, Field(description="null without labels")]
     accuracy_full_depth: float | None
 
 
 class ThresholdsFile(_Part):
-    """The file's content.
+    """The content of the file.
 
-    `fitted` are figures of the images that the thresholds were chosen on; `held_out` are those to
-    expect: of images that the thresholds have not seen (of each half under the other half's
-    thresholds; with a certificate, of the second half).
+    `fitted` are figures on the images that the thresholds were fitted to. `held_out` are figures to
+    expect on other images: of each half under thresholds fitted to the other, or with a
+    certificate, of the second half.
     """
 
     thresholds: tuple[float, ...]
@@ -71,7 +71,7 @@ class ThresholdsFile(_Part):
     certificate: Certificate | None
 
     def write(self, path: Path) -> None:
-        """Writes the file, as a whole or not at all.
+        """Writes the file; an existing file is replaced in one step.
 
         Raises:
             UsageError: it cannot be written.
@@ -85,11 +85,11 @@ class ThresholdsFile(_Part):
             raise UsageError(f"out: cannot write {path}: {error.strerror}") from error
 
 
-def read_thresholds(path: Path) -> "tuple[float, ...] | ThresholdsFile":
-    """Thresholds from a file: bare ones, or with all that `dvt calibrate` knew of them.
+def read_thresholds(path: Path) -> tuple[float, ...] | ThresholdsFile:
+    """Reads thresholds: a bare list, or the content that `dvt calibrate` wrote.
 
     Raises:
-        UsageError: the file cannot be read, or holds something else.
+        UsageError: the file cannot be read, is of another kind, or was edited.
     """
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -7,9 +7,8 @@ import torch
 from pydantic import Field, model_validator
 
 import dvt
-from dvt.calibration import HeldOut, Risk
-from dvt.device import best_device, inference_dtype
-from dvt.inference import deterministic_matmul, make_executor
+from dvt.calibration import RecordedExits, Risk
+from dvt.inference import deterministic_matmul
 from dvt.loading.checkpoint import DEFAULT_MODEL
 from jobs.calibration.default_thresholds import set_default_thresholds, writable_model_folder
 from jobs.calibration.fit import calibrate
@@ -24,7 +23,7 @@ from jobs.datasets import (
     open_labelled,
     open_pictures,
 )
-from jobs.evaluation.exit_record import record_held_out
+from jobs.evaluation.recorder import ExitRecorder
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from pipeline.errors import UsageError
@@ -35,47 +34,46 @@ __all__ = ["CalibrateJob", "command", "run_calibrate"]
 
 
 class CalibrateJob(Job):
-    """Chooses thresholds of a cascade by held-out pictures.
+    """Fits thresholds of a cascade to held-out images.
 
-    One of --budget, --max-drop and --exit-mix says what for. --max-drop comes with a proof: with
-    probability 1 - delta the loss on pictures like these is at most that. --out gets a file for
-    `dvt tag --thresholds`; with --adopt the thresholds become the model's own instead, or as well.
+    One of --budget, --max-drop and --exit-mix sets the target. --max-drop comes with a proof: with
+    probability 1 - delta, the loss on images like these is at most that. --out names a file for
+    `dvt tag --thresholds`; --adopt makes the thresholds the default of the model.
 
-    --data is labelled as for `dvt eval`, or any archive that `dvt tag` takes: then the loss is of
-    agreement with full depth, which needs no labels. Without --data the exits are used that an
-    earlier call kept with the model (--keep).
+    --data is labelled as for `dvt eval`, or any archive that `dvt tag` takes. Without labels, the
+    loss is of agreement with full depth. Without --data, the calibration set is used that an
+    earlier --keep has stored with the model.
     """
 
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = DEFAULT_MODEL
-    data: Annotated[str | None, Field(description="pictures that the model was not trained on")] = (
+    data: Annotated[str | None, Field(description="images that the model was not trained on")] = (
         None
     )
-    out: Annotated[Path | None, Field(description="JSON file to write")] = None
-    budget: Annotated[Gmacs, Field(description="mean MACs of an image, such as 1.2G")] = None
-    max_drop: Annotated[Share, Field(description="largest loss against full depth, such as 1%")] = (
-        None
-    )
-    delta: Annotated[Share, Field(description="probability that --max-drop may fail")] = 0.05
-    exit_mix: Annotated[Mix, Field(description="shares of the exits, such as 60/25/15")] = None
+    out: Annotated[Path | None, Field(description="JSON file for the thresholds")] = None
+    budget: Annotated[Gmacs, Field(description="mean cost per image in MACs, e.g. 1.2G")] = None
+    max_drop: Annotated[Share, Field(description="largest loss against full depth, e.g. 1%")] = None
+    delta: Annotated[Share, Field(description="probability that --max-drop fails")] = 0.05
+    exit_mix: Annotated[Mix, Field(description="shares of the exits, e.g. 60/25/15")] = None
     of: Annotated[
         Literal["auto", "accuracy", "agreement"],
-        Field(description="what must not be lost; auto: accuracy where the data have labels"),
+        Field(description="what --max-drop bounds the loss of; auto: accuracy if labelled"),
     ] = "auto"
     keep: Annotated[
-        bool, Field(description="keep the exits with the model, for dvt tag --budget/--max-drop")
+        bool,
+        Field(description="store a calibration set with the model, for dvt tag --budget"),
     ] = False
-    adopt: Annotated[
-        bool, Field(description="make the thresholds the model's own: the default of dvt tag")
-    ] = False
+    adopt: Annotated[bool, Field(description="make the thresholds the default of the model")] = (
+        False
+    )
     num_images: Annotated[
-        int, Field(ge=2, description="pictures at most, drawn at random from the data")
+        int, Field(ge=2, description="largest number of images, drawn at random from the data")
     ] = 20_000
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="precision; auto: what `dvt tag` uses on this machine"),
+        Field(description="precision; auto: the one of dvt tag on this machine"),
     ] = "auto"
 
     @model_validator(mode="after")
@@ -98,73 +96,64 @@ class CalibrateJob(Job):
 
 
 def run_calibrate(job: CalibrateJob) -> JobResult:
-    """Calibrates.
+    """Runs the calibration.
 
     Raises:
-        UsageError: the data cannot be used, or do not allow what was asked.
-        ModelError: the model cannot be used, or does not allow it.
+        UsageError: the data cannot be used, or a file cannot be written.
+        ModelError: the model cannot be used, or the target is out of reach.
     """
     folder = writable_model_folder(job.model) if job.adopt else None
     model = dvt.load_model(job.model)
     identity = calibrated_model(model)
     if job.data is None:
-        held_out = load_calibration_set(job.model, identity)
+        recorded = load_calibration_set(job.model, identity)
     else:
-        held_out = _recorded(job, job.data, model, identity.digest)
+        recorded = _recorded(job, job.data, model)
     lines: list[str] = []
     if job.keep:
         path = held_out_path(job.model)
         try:
-            held_out.save(path)
+            recorded.save(path)
         except OSError as error:
             raise UsageError(f"keep: cannot write {path}: {error.strerror}") from error
-        lines.append(f"exits of {held_out.num_images:,} pictures kept: {path}")
+        lines.append(f"calibration set of {recorded.num_images:,} images: {path}")
     if job.out is None and folder is None:
-        return JobResult(lines=tuple(lines), data={"num_images": held_out.num_images})
+        return JobResult(lines=tuple(lines), data={"num_images": recorded.num_images})
     asked = Asked(
         budget_gmacs=job.budget,
         max_drop=job.max_drop,
         delta=None if job.max_drop is None else job.delta,
         exit_mix=job.exit_mix,
     )
-    of: Risk = held_out.risk if job.of == "auto" else job.of
-    file = calibrate(held_out, identity, asked, of)
+    of: Risk = recorded.risk if job.of == "auto" else job.of
+    file = calibrate(recorded, identity, asked, of)
     lines += calibration_lines(file)
     data = file.model_dump(mode="json")
     if job.out is not None:
         file.write(job.out)
-        lines.append(f"written: {job.out} (dvt tag --thresholds {job.out})")
+        lines.append(f"thresholds: {job.out} (dvt tag --thresholds {job.out})")
         data["out"] = str(job.out)
     if folder is not None:
         set_default_thresholds(folder, file)
         data["adopted"] = str(folder)
-        lines.append(f"the model's own from now on: {folder} (dvt tag --model {job.model})")
+        lines.append(f"default thresholds of {folder} (dvt tag --model {job.model})")
     return JobResult(lines=tuple(lines), data=data)
 
 
-def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade, digest: str) -> HeldOut:
-    """What the exits say about the pictures, computed as `dvt tag` computes it."""
+def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade) -> RecordedExits:
+    """The model's exits on the data, computed as `dvt tag` computes them."""
     deterministic_matmul()
-    device = best_device()
-    dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
-    executor = make_executor(model, device, dtype)
     source, ids = _opened(job, data, model)
+    dtype = None if job.dtype == "auto" else getattr(torch, job.dtype)
+    recorder = ExitRecorder(model, dtype, job.batch_size)
     with shown_progress() as listener:
-        return record_held_out(
-            executor,
-            digest,
-            Sampled(source, job.num_images),
-            ids,
-            data,
-            job.batch_size,
-            listener,
-        )
+        return recorder.record(Sampled(source, job.num_images), ids, data, listener)
 
 
 def _opened(
     job: CalibrateJob, data: str, model: dvt.Cascade
 ) -> tuple[LabelledSource, ClassIds | None]:
-    """The pictures, and how their labels are read; None for pictures without."""
+    """The images, and the class ids of their labels; None to ignore labels."""
     max_bytes = decode_settings(model.config).max_bytes
     if job.of == "agreement":
         return open_pictures(data, max_bytes), None
@@ -175,12 +164,12 @@ def _opened(
             check_labels(labelled, ids)
             return labelled, ids
     elif job.of == "accuracy":
-        raise UsageError(f"of: must be agreement for pictures without labels (got {data})")
+        raise UsageError(f"of: must be agreement for images without labels (got {data})")
     return open_pictures(data, max_bytes), None
 
 
 def _has_known_label(source: LabelledSource, ids: ClassIds) -> bool:
-    """Whether a label names a class of the model; where only reading all tells, it is assumed."""
+    """Whether a label names a class of the model; assumed where labels cannot be read alone."""
     labels = source.labels()
     if labels is None:
         return True

@@ -1,4 +1,4 @@
-"""`dvt eval`: accuracy of every exit and accuracy against cost, beside the checkpoint's own."""
+"""`dvt eval`: accuracy of each exit, and accuracy against cost."""
 
 import csv
 from pathlib import Path
@@ -8,12 +8,10 @@ import torch
 from pydantic import Field
 
 import dvt
-from dvt.device import best_device, inference_dtype
-from dvt.inference import make_executor
 from dvt.loading.checkpoint import DEFAULT_MODEL
-from jobs.evaluation.evaluation import Evaluation, evaluate_record
-from jobs.evaluation.exit_record import record_exits
+from jobs.evaluation.evaluation import Evaluation, evaluate
 from jobs.evaluation.plot import write_curve
+from jobs.evaluation.recorder import ExitRecorder
 from jobs.evaluation.text import evaluation_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
@@ -22,56 +20,53 @@ __all__ = ["EvalJob", "command", "run_eval"]
 
 
 class EvalJob(Job):
-    """Evaluates a trained cascade on labelled pictures.
+    """Evaluates a trained cascade on labelled images.
 
     --data is a folder of class folders, a folder with truth.parquet beside images/, tars in
     WebDataset's layout, Parquet files, or shapes:NUM:SEED; tars and Parquet files also as a folder,
     a glob, or a range {000..012}. Labels are class names, WordNet ids (ImageNet) or class ids.
 
-    The curve is told four times: with the thresholds stored in the checkpoint; with thresholds
-    fitted here by the reference's sweep, and jointly for the same costs (both on --fit-data, else
-    on each half of the data and judged on the other); and as the checkpoint itself has it.
+    Reports the accuracy of each exit and two curves of accuracy against cost: with the thresholds
+    stored in the checkpoint, and with thresholds fitted by the reference's sweep. These are fitted
+    to --fit-data, else to each half of the data and evaluated on the other half. The accuracies
+    that the checkpoint itself reports stand beside.
     """
 
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = DEFAULT_MODEL
-    data: Annotated[str, Field(description="labelled pictures")]
+    data: Annotated[str, Field(description="labelled images")]
     fit_data: Annotated[
-        str | None, Field(description="other labelled pictures to fit thresholds on")
+        str | None, Field(description="other labelled images to fit thresholds to")
     ] = None
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="precision; auto: what `dvt tag` uses on this machine"),
+        Field(description="precision; auto: the one of dvt tag on this machine"),
     ] = "auto"
     curve: Annotated[
-        Path | None, Field(description="draw accuracy against GMACs into this SVG file")
+        Path | None, Field(description="SVG file for a chart of accuracy against GMACs")
     ] = None
-    csv: Annotated[Path | None, Field(description="write all points of the curves to it")] = None
+    csv: Annotated[Path | None, Field(description="CSV file for all points of the curves")] = None
 
 
 def run_eval(job: EvalJob) -> JobResult:
-    """Evaluates.
+    """Runs the evaluation.
 
     Raises:
         UsageError: the data cannot be used, or have a class that the model lacks.
         ModelError: the model cannot be used.
     """
     model = dvt.load_model(job.model)
-    device = best_device()
-    dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
-    executor = make_executor(model, device, dtype)
+    dtype = None if job.dtype == "auto" else getattr(torch, job.dtype)
+    recorder = ExitRecorder(model, dtype, job.batch_size)
     with shown_progress() as listener:
-        record = record_exits(executor, model.labels, job.data, job.batch_size, listener)
-        fit_record = None
+        recorded = recorder.record_labelled(job.data, listener)
+        fit_on = None
         if job.fit_data is not None:
-            fit_record = record_exits(
-                executor, model.labels, job.fit_data, job.batch_size, listener
-            )
-    evaluation = evaluate_record(model, record, fit_record)
-    precision = str(dtype).removeprefix("torch.")
-    lines = [f"{job.model} on {job.data}, {precision}", *evaluation_lines(evaluation)]
+            fit_on = recorder.record_labelled(job.fit_data, listener)
+    evaluation = evaluate(model, recorded, fit_on)
+    lines = [f"{job.model} on {job.data}, {recorded.dtype}", *evaluation_lines(evaluation)]
     if job.csv is not None:
         _write_csv(job.csv, evaluation)
         lines.append(f"points: {job.csv}")
@@ -82,13 +77,13 @@ def run_eval(job: EvalJob) -> JobResult:
         "model": job.model,
         "data": job.data,
         "fit_data": job.fit_data,
-        "dtype": precision,
+        "dtype": recorded.dtype,
     }
     return JobResult(lines=tuple(lines), data=data | evaluation.as_json())
 
 
 def _write_csv(path: Path, evaluation: Evaluation) -> None:
-    """One row a point: which curve, position in the sweep from 1, GMACs, accuracy."""
+    """Writes one row per point: curve, position in the sweep from 1, GMACs, accuracy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)

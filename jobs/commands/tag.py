@@ -7,8 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dvt.inference import StateFormat
 from dvt.loading.checkpoint import DEFAULT_MODEL
-from jobs.calibration.threshold_schedule import load_threshold_schedule
-from jobs.calibration.thresholds import chosen_thresholds
+from jobs.calibration.thresholds import chosen_schedule, chosen_thresholds
 from jobs.commands.audit_text import audit_line
 from jobs.commands.deadline_text import deadline_lines
 from jobs.options import Job, JobResult, job_command
@@ -204,9 +203,9 @@ def run_tag(job: TagJob) -> JobResult:
     thresholds: tuple[float, ...] | None = None
     known: tuple[str, ...] = ()
     if job.deadline is not None:
-        ladder = load_threshold_schedule(job.model, job.max_drop, job.floor)
-        thresholds, known = ladder.threshold_sets[-1].thresholds, ladder.known
-        deadline = DeadlineSettings(job.deadline, ladder.threshold_sets)
+        schedule, known = chosen_schedule(job.model, job.max_drop, job.floor)
+        thresholds = schedule.loosest
+        deadline = DeadlineSettings(job.deadline, schedule.threshold_sets)
     elif not job.full_depth:
         thresholds, known = chosen_thresholds(job.model, job.thresholds, job.budget, job.max_drop)
     settings = TagSettings(

@@ -15,12 +15,12 @@ from dvt.calibration import HELD_OUT, SWEEP_POSITIONS, evaluate_thresholds, swee
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig
 from dvt.cost import gmacs_per_exit
-from dvt.device import best_device, inference_dtype
+from dvt.device import best_device
 from dvt.inference import deterministic_matmul, make_executor
-from dvt.loading.checkpoint import load_model, model_digest, save_model
+from dvt.loading.checkpoint import load_model, save_model
 from dvt.training import Trainer, TrainingRecipe
 from jobs.datasets import LabelledPictures, load_labelled
-from jobs.evaluation.exit_record import held_out_of, judged
+from jobs.evaluation.recorder import ExitRecorder, evaluate_pictures
 from jobs.options import Job, JobResult, job_command
 from jobs.training.folder import TrainingFolder, training_digest
 from jobs.training.loop import train_to_end
@@ -201,15 +201,13 @@ def _for_workers(
 
 def _keep_exits(out: Path, held_out: LabelledPictures) -> None:
     """Keeps what the exits say of the validation pictures, for `dvt tag --budget` and the like."""
-    model, device = load_model(out), best_device()
+    model = load_model(out)
     if model.config.num_stages == 1:
         (out / HELD_OUT).unlink(missing_ok=True)
         return
-    digest = model_digest(model)  # the executor may cast the weights
     deterministic_matmul()  # as `dvt tag` computes
-    executor = make_executor(model, device, inference_dtype(device))
     name = "the validation pictures of its training"
-    held_out_of(executor, digest, held_out, name).save(out / HELD_OUT)
+    ExitRecorder(model).record_pictures(held_out, name).save(out / HELD_OUT)
 
 
 def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float) -> JobResult:
@@ -243,7 +241,8 @@ def calibrate_by_sweep(
         drop: accuracy that may be given up against the last exit, as a fraction.
         name: of the data, for the record.
     """
-    confidences_En, correct_En = judged(make_executor(model), pictures.pixels, pictures.labels)
+    executor = make_executor(model)
+    confidences_En, correct_En = evaluate_pictures(executor, pictures.pixels, pictures.labels)
     accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
     cost = gmacs_per_exit(model.config)
     points = [

@@ -1,41 +1,36 @@
-"""Accuracy/cost curves of recorded exits, with thresholds from elsewhere or fitted to them.
+"""Accuracy/cost curves of recorded exits, with stored or fitted thresholds.
 
-Thresholds look better than they are on the images that they were fitted on. So what is fitted and
-judged on the same data is cross-fitted: thresholds fitted on each half of the images are judged on
-the other half, and every image counts once, under thresholds that have not seen it.
+Thresholds look better than they are on the images that they were fitted to. So a curve that is
+fitted and evaluated on the same data is cross-fitted: thresholds fitted to one half of the images
+are evaluated on the other, and each image counts once, under thresholds that have not seen it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from dvt.calibration import (
     SWEEP_POSITIONS,
-    JointSearch,
     OperatingPoint,
+    RecordedExits,
+    Thresholds,
     evaluate_thresholds,
     sweep_thresholds,
 )
-from jobs.evaluation.exit_record import ExitRecord
 
 __all__ = [
     "Curve",
     "accuracy_at",
     "budgets_for",
-    "cross_fitted",
-    "fitted",
-    "joint_rows",
-    "sweep",
+    "cross_fitted_sweep",
+    "evaluate_rows",
     "sweep_rows",
 ]
 
 Curve = Sequence[tuple[float, float]]
 """(GMACs, accuracy) of each point."""
 
-Rows = Sequence[tuple[float, ...]]
-Fit = Callable[[ExitRecord, Sequence[float]], Rows]
-
-# Where the paper tells the accuracy of its cascades on ImageNet (DVT, section 4), GMACs.
+# Mean costs at which the paper gives the accuracy of its cascades (DVT, section 4), GMACs.
 _PAPER_BUDGETS = {
     "dvt_t2t_vit_12": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
     "dvt_t2t_vit_14": (2.0, 2.5, 3.0, 3.5, 4.0),
@@ -44,59 +39,54 @@ _PAPER_BUDGETS = {
 _NUM_BUDGETS = 6
 
 
-def sweep(
-    record: ExitRecord, thresholds: Sequence[Sequence[float]], gmacs_per_exit: Sequence[float]
-) -> list[OperatingPoint]:
-    """What each of these thresholds gives on the record."""
-    return [
-        evaluate_thresholds(record.confidences, record.correct, row, gmacs_per_exit)
-        for row in thresholds
-    ]
+def sweep_rows(recorded: RecordedExits) -> list[Thresholds]:
+    """The reference's 59 rows of thresholds, fitted to these images."""
+    return [sweep_thresholds(recorded.confidences, position) for position in SWEEP_POSITIONS]
 
 
-def sweep_rows(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> Rows:
-    """The reference's 59 rows of thresholds, fitted on these images; costs do not matter."""
-    return [sweep_thresholds(record.confidences, position) for position in SWEEP_POSITIONS]
+def evaluate_rows(
+    recorded: RecordedExits, rows: Sequence[Thresholds], gmacs_per_exit: Sequence[float]
+) -> tuple[OperatingPoint, ...]:
+    """A curve: one point for each row of thresholds.
+
+    Args:
+        recorded: exits on labelled images.
+        rows: of thresholds.
+        gmacs_per_exit: cumulative cost of each exit.
+    """
+    correct = recorded.right("accuracy")
+    return tuple(
+        evaluate_thresholds(recorded.confidences, correct, row, gmacs_per_exit) for row in rows
+    )
 
 
-def joint_rows(record: ExitRecord, gmacs_per_exit: Sequence[float]) -> Rows:
-    """Thresholds found jointly for the mean costs of the sweep's 59 rows on these images."""
-    search = JointSearch(record.confidences, record.correct, gmacs_per_exit)
-    budgets = sweep(record, sweep_rows(record, gmacs_per_exit), gmacs_per_exit)
-    return [search.at_budget(point.gmacs) for point in budgets]
+def cross_fitted_sweep(
+    recorded: RecordedExits, gmacs_per_exit: Sequence[float]
+) -> tuple[OperatingPoint, ...]:
+    """The sweep's 59 points, each image evaluated under thresholds fitted to the other half.
 
-
-def fitted(
-    fit: Fit, record: ExitRecord, fitted_on: ExitRecord, gmacs_per_exit: Sequence[float]
-) -> list[OperatingPoint]:
-    """A curve's 59 points, with thresholds fitted on other images than the record's."""
-    return sweep(record, fit(fitted_on, gmacs_per_exit), gmacs_per_exit)
-
-
-def cross_fitted(
-    fit: Fit, record: ExitRecord, gmacs_per_exit: Sequence[float]
-) -> list[OperatingPoint]:
-    """A curve's 59 points, with thresholds fitted on the half that they are not judged on.
+    Args:
+        recorded: exits on labelled images.
+        gmacs_per_exit: cumulative cost of each exit.
 
     Returns:
-        Points whose figures are cross-fitted, and whose thresholds are those fitted on all images:
-        the figures tell what these thresholds can be expected to do on other images. Empty if a
-        half has no image.
+        Points with cross-fitted figures and the thresholds that are fitted to all images: the
+        figures are what these thresholds can be expected to give on other images. Empty if a half
+        has no images.
     """
-    halves = record.halves()
-    if min(half.num_images for half in halves) == 0:
-        return []
-    one, other = halves
+    one, other = recorded.halves()
+    if not one.num_images or not other.num_images:
+        return ()
     crossed = zip(
-        fitted(fit, one, other, gmacs_per_exit),
-        fitted(fit, other, one, gmacs_per_exit),
-        fit(record, gmacs_per_exit),
+        evaluate_rows(one, sweep_rows(other), gmacs_per_exit),
+        evaluate_rows(other, sweep_rows(one), gmacs_per_exit),
+        sweep_rows(recorded),
         strict=True,
     )
-    return [_pooled((first, second), tuple(row)) for first, second, row in crossed]
+    return tuple(_pooled((first, second), row) for first, second, row in crossed)
 
 
-def _pooled(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> OperatingPoint:
+def _pooled(points: Sequence[OperatingPoint], thresholds: Thresholds) -> OperatingPoint:
     """Points of disjoint images as one point of all of them."""
     sizes = [sum(point.exits) for point in points]
     return OperatingPoint(
@@ -108,7 +98,7 @@ def _pooled(points: Sequence[OperatingPoint], thresholds: tuple[float, ...]) -> 
 
 
 def budgets_for(name: str, gmacs_per_exit: Sequence[float]) -> tuple[float, ...]:
-    """Mean costs to tell the accuracy at: the paper's, or some between the first and last exit.
+    """Mean costs to report accuracies at: the paper's, or six between the first and last exit.
 
     Args:
         name: of the model's configuration.
@@ -121,11 +111,10 @@ def budgets_for(name: str, gmacs_per_exit: Sequence[float]) -> tuple[float, ...]
 
 
 def accuracy_at(curve: Curve, budget_gmacs: float) -> float | None:
-    """Accuracy of a curve of (GMACs, accuracy) at this mean cost.
+    """Accuracy of a curve at a mean cost; None beyond the ends of the curve.
 
-    Interpolated between the two neighbouring points, which is an accuracy that can be had: let a
-    share of the images exit by the one's thresholds and the rest by the other's. None beyond the
-    curve's ends.
+    Interpolated between the two neighbouring points. Such an accuracy can be reached: a share of
+    the images uses the thresholds of one point, the rest those of the other.
     """
     gmacs, accuracies = np.array(sorted(curve)).T
     if not gmacs[0] <= budget_gmacs <= gmacs[-1]:

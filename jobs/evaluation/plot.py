@@ -1,4 +1,4 @@
-"""Accuracy against cost, drawn with matplotlib (the extra `plot`)."""
+"""Charts of accuracy against cost, with matplotlib (the extra `plot`)."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ __all__ = ["write_curve"]
 
 
 def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
-    """Draws the curves as lines, the exits as points, and the model's thresholds as a star.
+    """Draws the curves as lines, the exits as points, and the default thresholds as a star.
 
     Args:
         path: SVG file to write; the same figures give the same bytes.
         title: of the chart.
-        evaluation: what to draw; a single exit is one point.
+        evaluation: the figures.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -38,7 +38,7 @@ def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
                 label=CURVE_TITLES[name],
             )
         exits = list(
-            zip(evaluation.gmacs_per_exit, evaluation.record.accuracy_per_exit, strict=True)
+            zip(evaluation.gmacs_per_exit, evaluation.recorded.accuracy_per_exit, strict=True)
         )
         axes.plot(
             [1000 * gmacs for gmacs, _ in exits],
@@ -46,7 +46,7 @@ def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
             marker="o",
             linestyle="none",
             markersize=7,
-            label="every image at one exit",
+            label="all images at one exit",
         )
         for number, (gmacs, accuracy) in enumerate(exits, start=1):
             axes.annotate(
@@ -62,9 +62,9 @@ def write_curve(path: Path, title: str, evaluation: Evaluation) -> None:
                 marker="*",
                 linestyle="none",
                 markersize=13,
-                label="its default thresholds",
+                label="default thresholds",
             )
-        axes.set_xlabel("mean cost of an image, MMACs")
+        axes.set_xlabel("mean cost per image, MMACs")
         axes.set_ylabel("top-1 accuracy, %")
         axes.set_title(title)
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""An evaluation as lines for a person."""
+"""An evaluation as lines of text."""
 
 import io
 from collections.abc import Sequence
@@ -15,25 +15,24 @@ __all__ = ["CURVE_TITLES", "evaluation_lines"]
 CURVE_TITLES = {
     "stored": "stored thresholds",
     "fitted": "fitted here",
-    "joint": "fitted jointly",
-    "checkpoint": "checkpoint's own",
+    "checkpoint": "reported by checkpoint",
 }
 _WIDTH = 100
-_ROUNDING = 1e-9  # less than any image's share
 
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
-    """Accuracy and cost of the exits, of the model's own thresholds, and of the curves."""
-    record, calibration = evaluation.record, evaluation.calibration
-    lines = [f"{record.num_images:,} pictures judged, {record.num_unreadable:,} unreadable"]
+    """Accuracy and cost of the exits, of the default thresholds, and of the curves."""
+    recorded, calibration = evaluation.recorded, evaluation.calibration
+    lines = [f"{recorded.num_images:,} images evaluated, {recorded.num_unreadable:,} unreadable"]
     num_exits = len(evaluation.gmacs_per_exit)
-    # A stranger's file may list another number of exits; then it says nothing about these.
-    is_known = len(calibration.accuracy_per_exit) == num_exits
-    own = calibration.accuracy_per_exit if is_known else (None,) * num_exits
+    # A foreign file may report another number of exits; its figures cannot be assigned then.
+    fits = len(calibration.accuracy_per_exit) == num_exits
+    reported = calibration.accuracy_per_exit if fits else (None,) * num_exits
     exits = [
-        (str(number), cost_text(gmacs), _percent(accuracy), _percent(own_accuracy))
-        for number, (gmacs, accuracy, own_accuracy) in enumerate(
-            zip(evaluation.gmacs_per_exit, record.accuracy_per_exit, own, strict=True), start=1
+        (str(number), cost_text(gmacs), _percent(accuracy), _percent(reported_accuracy))
+        for number, (gmacs, accuracy, reported_accuracy) in enumerate(
+            zip(evaluation.gmacs_per_exit, recorded.accuracy_per_exit, reported, strict=True),
+            start=1,
         )
     ]
     lines += _table(("exit", "cost", "measured here", CURVE_TITLES["checkpoint"]), exits)
@@ -44,22 +43,15 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
             f"{cost_text(evaluation.default.gmacs)}, images per exit {shares}"
         )
     if evaluation.curves and evaluation.budgets:
+        at_budgets = evaluation.at_budgets()
         budgets = [
             (cost_text(budget), *(_percent(accuracy) for accuracy in accuracies.values()))
-            for budget, accuracies in evaluation.at_budgets()
+            for budget, accuracies in at_budgets
         ]
-        titles = (CURVE_TITLES[name] for name in evaluation.curves)
+        titles = (CURVE_TITLES[name] for name in at_budgets[0][1])
         lines += _table(("mean cost", *titles), budgets)
-    if gains := evaluation.joint_gains():
-        at_least, better = (
-            sum(gain > bound for gain in gains) for bound in (-_ROUNDING, _ROUNDING)
-        )
-        lines.append(
-            f"fitted jointly: at least as accurate as the sweep at {at_least} of {len(gains)} "
-            f"costs, more accurate at {better}, by {100 * max(gains):.2f} points at most"
-        )
     if calibration.data:
-        lines.append(f"the checkpoint's own figures: {calibration.data}")
+        lines.append(f"figures of the checkpoint: {calibration.data}")
     return lines
 
 

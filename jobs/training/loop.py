@@ -12,7 +12,7 @@ from dvt.cascade import Cascade
 from dvt.inference import make_executor
 from dvt.training import DataParallel, EpochResult, Trainer
 from jobs.datasets import LabelledPictures
-from jobs.evaluation.exit_record import judged
+from jobs.evaluation.recorder import evaluate_pictures
 from jobs.training.folder import TrainingFolder
 from pipeline.runtime.signals import deferred_interrupt
 
@@ -82,7 +82,9 @@ def _accuracies(
     if parallel is not None and num_pictures < parallel.num_workers:
         parallel = None  # so few that every process judges all
     own = slice(None) if parallel is None else parallel.share(num_pictures)
-    _, correct_En = judged(make_executor(model), held_out.pixels[own], held_out.labels[own])
+    _, correct_En = evaluate_pictures(
+        make_executor(model), held_out.pixels[own], held_out.labels[own]
+    )
     counts_E = torch.from_numpy(correct_En.sum(axis=1))
     if parallel is not None:
         counts_E = parallel.total(counts_E.to(next(model.parameters()).device)).cpu()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import dvt
 from dvt.inference import StageExecutor
-from jobs.calibration.threshold_schedule import load_threshold_schedule
+from jobs.calibration.thresholds import chosen_schedule
 from jobs.commands.tag import TagJob, run_tag
 from jobs.shapes import write_shapes
 from pipeline.runtime import launch as on_ray
@@ -78,7 +78,8 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(
     assert any(line.startswith("deadline 1m15s: ended after ") for line in result.lines)
     assert result.data["tagged"] == NUM_IMAGES
 
-    threshold_sets = load_threshold_schedule("shapes", 0.01, None).threshold_sets
+    schedule, _ = chosen_schedule("shapes", 0.01, None)
+    threshold_sets = schedule.threshold_sets
     assert outcome["moves"] == len(used) - 1 > 0
     for entry in used:
         assert tuple(entry["thresholds"]) == threshold_sets[entry["threshold_set"]].thresholds

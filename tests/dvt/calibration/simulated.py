@@ -1,8 +1,8 @@
-"""Exits of a simulated cascade, of which any number of images can be drawn.
+"""Exits of a simulated cascade on any number of images.
 
-An image is its class, how clearly it shows, and noise that partly repeats from exit to exit; every
-exit sees the class more sharply than the one before. Confidences are a little too high, as trained
-networks' are.
+An image has a class, a clearness, and noise that is partly the same at all exits. Each exit sees
+the class more sharply than the one before. Confidences are slightly too high, as those of trained
+networks are.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["simulated_exits"]
+from dvt.calibration import RecordedExits, Risk
+
+__all__ = ["recorded_exits", "simulated_exits", "simulated_record"]
 
 Exits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 
@@ -38,4 +40,36 @@ def simulated_exits(
         np.stack(confidences).astype(np.float32),
         answers_En == classes,
         answers_En == answers_En[-1],
+    )
+
+
+def recorded_exits(
+    confidences_En: NDArray[np.float32],
+    right_En: NDArray[np.bool_],
+    of: Risk,
+    num_first: int | None = None,
+) -> RecordedExits:
+    """A record in which only the answers that count for a risk are known.
+
+    The first half has `num_first` images, by default all of them.
+    """
+    num_images = confidences_En.shape[1]
+    return RecordedExits(
+        confidences_En,
+        right_En if of == "agreement" else np.ones_like(right_En),
+        None if of == "agreement" else right_En,
+        np.arange(num_images) >= (num_images if num_first is None else num_first),
+        model_digest="simulated",
+        dtype="float32",
+        data="simulated images",
+    )
+
+
+def simulated_record(
+    seed: int, num_images: int, of: Risk, sharpness: Sequence[float] = (2.0, 2.6, 3.2)
+) -> RecordedExits:
+    """A record of simulated images, half of them in each half."""
+    confidences, correct, agrees = simulated_exits(seed, num_images, sharpness)
+    return recorded_exits(
+        confidences, agrees if of == "agreement" else correct, of, num_images // 2
     )

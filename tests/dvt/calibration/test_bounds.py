@@ -9,6 +9,7 @@ import pytest
 from dvt.calibration import (
     betting_p_value,
     binomial_p_value,
+    fewest_bets,
     fewest_images,
     good_bet,
     most_failures,
@@ -63,7 +64,7 @@ def test_terms_left_out_of_a_large_tail_do_not_count(num_failures: int) -> None:
 
 
 def test_of_a_thousand_images_four_may_fail_for_one_percent_with_95_percent() -> None:
-    """P[Bin(1000, 0.01) <= 4] = 2.9 %, and 6.6 % for 5: the issue's 0.4 %."""
+    """P[Bin(1000, 0.01) <= 4] = 2.9 %, and 6.6 % for 5."""
     assert most_failures(1000, 0.01, 0.05) == 4
     assert binomial_p_value(5, 1000, 0.01) > 0.05
 
@@ -73,6 +74,15 @@ def test_fewer_than_299_images_prove_nothing_about_one_percent() -> None:
     assert fewest_images(0.01, 0.05) == 299
     assert most_failures(298, 0.01, 0.05) is None
     assert most_failures(299, 0.01, 0.05) == 0
+
+
+def test_fewest_bets_is_where_a_sample_without_losses_begins_to_prove_the_bound() -> None:
+    enough = fewest_bets(0.01, 0.05)
+    assert fewest_images(0.01, 0.05) <= enough < 1.5 * fewest_images(0.01, 0.05)
+    for number, proves in ((enough, True), (round(0.98 * enough), False)):
+        no_losses = np.zeros(number)
+        bet = good_bet(no_losses, number, 0.01, 0.05)
+        assert (betting_p_value(no_losses, 0.01, bet) <= 0.05) is proves
 
 
 @pytest.mark.parametrize(("plus", "minus"), [(0.02, 0.0), (0.05, 0.03), (0.3, 0.28)])

@@ -1,4 +1,4 @@
-"""The threshold sweep is the reference's, and evaluating thresholds obeys the exit rule."""
+"""The sweep is the reference's, budgets are met, and evaluation obeys the exit rule."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +13,13 @@ from dvt.calibration import (
     SWEEP_POSITIONS,
     evaluate_thresholds,
     exit_shares,
+    mean_gmacs,
     sweep_thresholds,
+    thresholds_for_budget,
 )
+from dvt.errors import ModelError
+from dvt.exits import FULL_DEPTH
+from tests.dvt.calibration.simulated import simulated_exits
 
 Scores = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -129,3 +134,41 @@ def test_deeper_positions_cost_more(golden_scores: Callable[[int], Scores]) -> N
         for position in SWEEP_POSITIONS
     ]
     assert costs == sorted(costs)
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "gmacs"),
+    [
+        ((2.0, 3.2), (1.0, 4.0)),
+        ((2.0, 2.6, 3.2), (1.0, 3.0, 8.0)),
+        ((1.8, 2.2, 2.7, 3.2), (1.0, 2.0, 4.0, 8.0)),
+    ],
+)
+def test_a_budget_is_spent_to_the_last_few_images_and_never_exceeded(
+    sharpness: tuple[float, ...], gmacs: tuple[float, ...]
+) -> None:
+    confidences, _, _ = simulated_exits(5, 2000, sharpness)
+    for budget in np.linspace(1.0, gmacs[-1], 30):
+        thresholds = thresholds_for_budget(confidences, gmacs, float(budget))
+        spent = mean_gmacs(confidences, thresholds, gmacs)
+        assert budget - 3 * gmacs[-1] / 2000 <= spent <= budget * (1 + 1e-9)
+
+
+def test_the_cost_of_a_position_buys_as_good_answers_as_the_position() -> None:
+    confidences, correct, _ = simulated_exits(6, 2000)
+    for position in SWEEP_POSITIONS:
+        row = sweep_thresholds(confidences, position)
+        swept = evaluate_thresholds(confidences, correct, row, (1.0, 3.0, 8.0))
+        bought = thresholds_for_budget(confidences, (1.0, 3.0, 8.0), swept.gmacs)
+        point = evaluate_thresholds(confidences, correct, bought, (1.0, 3.0, 8.0))
+        assert point.accuracy == pytest.approx(swept.accuracy, abs=2 / 2000)
+
+
+def test_a_budget_below_the_first_exit_is_refused_and_one_above_the_last_buys_full_depth() -> None:
+    confidences, _, _ = simulated_exits(3, 100)
+    gmacs = (1.0, 3.0, 8.0)
+    with pytest.raises(ModelError, match=r"^budget: must be at least .* 1 GMACs \(got 0.9\)$"):
+        thresholds_for_budget(confidences, gmacs, 0.9)
+    cheapest = thresholds_for_budget(confidences, gmacs, 1.0)
+    assert mean_gmacs(confidences, cheapest, gmacs) == 1.0
+    assert thresholds_for_budget(confidences, gmacs, 9.0) == (FULL_DEPTH, FULL_DEPTH)

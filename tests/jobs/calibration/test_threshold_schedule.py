@@ -1,69 +1,62 @@
-"""The ladder of the shipped model, and what is said of one."""
+"""Schedules of the shipped model, and what is reported of a deadline."""
 
 import numpy as np
 import pytest
 
 import dvt
-from dvt.calibration import binomial_p_value, evaluate_thresholds, share_lost_at_worst
+from dvt.calibration import ThresholdSchedule, binomial_p_value, mean_gmacs, share_lost_at_worst
+from dvt.errors import ModelError
+from jobs.calibration.fit import DEFAULT_DELTA
 from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
-from jobs.calibration.threshold_schedule import load_threshold_schedule
-from jobs.calibration.thresholds import DEFAULT_DELTA
+from jobs.calibration.thresholds import chosen_schedule
 from jobs.commands.deadline_text import deadline_lines
 from pipeline.deadline.log import DeadlineOutcome
-from pipeline.errors import UsageError
 from pipeline.output.metadata import Summary
 
 IDENTITY = calibrated_model(dvt.load_model("shapes"))
+RECORDED = load_calibration_set("shapes", IDENTITY)
 
 
-def are_nested(rows: list[tuple[float, ...]]) -> bool:
-    return bool((np.diff(np.array(rows), axis=0) <= 0).all())
+def are_nested(schedule: ThresholdSchedule) -> bool:
+    rows = np.array([each.thresholds for each in schedule.threshold_sets])
+    return bool((np.diff(rows, axis=0) <= 0).all())
 
 
-def test_every_rung_of_the_shipped_model_is_certified_for_a_drop() -> None:
-    ladder = load_threshold_schedule("shapes", max_drop=0.01, floor=None)
-    _, second = load_calibration_set("shapes", IDENTITY).halves()
-    assert len(ladder.threshold_sets) > 24
-    assert ladder.threshold_sets[0].thresholds == (2.0, 2.0)
-    assert are_nested([threshold_set.thresholds for threshold_set in ladder.threshold_sets])
-    for threshold_set in ladder.threshold_sets:
-        lost = share_lost_at_worst(
-            second.confidences, second.right("accuracy"), threshold_set.thresholds
-        )
-        number = second.num_images
-        assert binomial_p_value(round(lost * number), number, 0.01) <= DEFAULT_DELTA
-    assert ladder.threshold_sets[-1].gmacs < 0.2 * ladder.threshold_sets[0].gmacs
-    assert ladder.known[0] == (
-        "certified, whichever are used when: at most 1 % of accuracy is lost against full depth, "
+def test_every_set_of_the_shipped_model_is_certified_for_a_drop() -> None:
+    schedule, (promise, reach) = chosen_schedule("shapes", max_drop=0.01, floor=None)
+    _, second = RECORDED.halves()
+    sets = schedule.threshold_sets
+    assert len(sets) > 24
+    assert sets[0].thresholds == (2.0, 2.0)
+    assert are_nested(schedule)
+    for each in sets:
+        num_lost = round(share_lost_at_worst(second, each.thresholds) * second.num_images)
+        assert binomial_p_value(num_lost, second.num_images, 0.01) <= DEFAULT_DELTA
+    assert sets[-1].gmacs < 0.2 * sets[0].gmacs
+    assert promise == (
+        "certified at any time of the run: at most 1 % of accuracy is lost against full depth, "
         "95 % sure"
     )
+    assert reach.startswith(f"{len(sets)} sets of thresholds, down to ")
 
 
-def test_every_rung_of_the_shipped_model_is_above_its_floor() -> None:
-    ladder = load_threshold_schedule("shapes", max_drop=None, floor=0.97)
-    held_out = load_calibration_set("shapes", IDENTITY)
-    _, second = held_out.halves()
-    assert are_nested([threshold_set.thresholds for threshold_set in ladder.threshold_sets])
-    for threshold_set in ladder.threshold_sets:
-        right = second.right("accuracy")
-        lost = share_lost_at_worst(second.confidences, right, threshold_set.thresholds)
-        assert right[-1].mean() - lost >= 0.97
-        point = evaluate_thresholds(
-            held_out.confidences,
-            held_out.right("accuracy"),
-            threshold_set.thresholds,
-            IDENTITY.gmacs_per_exit,
+def test_every_set_of_the_shipped_model_is_above_its_floor() -> None:
+    schedule, (promise, _) = chosen_schedule("shapes", max_drop=None, floor=0.97)
+    _, second = RECORDED.halves()
+    assert are_nested(schedule)
+    assert len(schedule.threshold_sets) > 24
+    for each in schedule.threshold_sets:
+        lost = share_lost_at_worst(second, each.thresholds)
+        assert second.right("accuracy")[-1].mean() - lost >= 0.97
+        assert each.gmacs == pytest.approx(
+            mean_gmacs(RECORDED.confidences, each.thresholds, IDENTITY.gmacs_per_exit)
         )
-        assert point.gmacs == pytest.approx(threshold_set.gmacs)
-    assert len(ladder.threshold_sets) > 24
-    assert ladder.known[0].startswith(
-        "expected, whichever are used when: accuracy of at least 97 % on "
-    )
+    assert promise.startswith("expected at any time of the run: accuracy of at least 97 % on ")
 
 
 def test_a_floor_above_full_depth_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"floor: must be at most full depth's accuracy .* 98\."):
-        load_threshold_schedule("shapes", max_drop=None, floor=0.999)
+    with pytest.raises(ModelError, match=r"floor: must be at most full depth's accuracy .* 98\."):
+        chosen_schedule("shapes", max_drop=None, floor=0.999)
 
 
 def summary(ended_s: float, loosest: tuple[float, ...] | None, moves: int) -> Summary:

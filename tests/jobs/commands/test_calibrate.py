@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import dvt as dvt_package
-from dvt.calibration import HELD_OUT, HeldOut
+from dvt.calibration import HELD_OUT, RecordedExits
 from dvt.loading.checkpoint import shipped_models
 from jobs import cli
 from jobs.calibration.fit import calibrate
@@ -32,7 +32,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> WrittenArchive:
 
 @pytest.fixture
 def own_model(tmp_path: Path) -> Path:
-    """The shipped model in a folder of one's own, without held-out exits."""
+    """A copy of the shipped model without its calibration set."""
     folder = tmp_path / "model"
     shutil.copytree(shipped_models()["shapes"], folder)
     (folder / HELD_OUT).unlink()
@@ -51,7 +51,7 @@ def calibrated(tmp_path: Path, **asked: Any) -> dict[str, Any]:
     return run_calibrate(CalibrateJob(**given)).data
 
 
-def test_a_budget_is_kept_and_told_with_figures_of_pictures_that_were_not_fitted(
+def test_a_budget_is_met_on_images_that_were_not_fitted_too(
     tmp_path: Path,
 ) -> None:
     found = calibrated(tmp_path, budget="4M")
@@ -62,7 +62,7 @@ def test_a_budget_is_kept_and_told_with_figures_of_pictures_that_were_not_fitted
     assert json.loads((tmp_path / "t.json").read_text()) | {"out": found["out"]} == found
 
 
-def test_a_bounded_drop_is_certified_on_the_half_that_was_not_searched(tmp_path: Path) -> None:
+def test_a_bounded_drop_is_certified_on_the_second_half(tmp_path: Path) -> None:
     found = calibrated(tmp_path, max_drop="1%", of="agreement")
     certificate = found["certificate"]
     assert certificate["num_images"] + found["fitted"]["num_images"] == found["num_images"]
@@ -83,7 +83,7 @@ def test_a_mix_of_exits_is_met(tmp_path: Path) -> None:
     assert shares == pytest.approx([0.6, 0.25, 0.15], abs=1e-3)
 
 
-def test_any_folder_calibrates_itself_without_labels(
+def test_a_folder_without_labels_calibrates_by_agreement(
     archive: WrittenArchive, own_model: Path, tmp_path: Path
 ) -> None:
     (archive.images / "note.txt").write_text("no picture")
@@ -93,10 +93,10 @@ def test_any_folder_calibrates_itself_without_labels(
     assert (found["num_images"], found["num_unreadable"]) == (150, 1)
     assert (found["of"], found["fitted"]["accuracy"]) == ("agreement", None)
     again = calibrated(tmp_path, model=str(own_model), budget="4M")
-    assert again["thresholds"] == found["thresholds"], "from what was kept with the model"
+    assert again["thresholds"] == found["thresholds"], "from the calibration set"
 
 
-def test_labelled_pictures_give_accuracy_and_a_sample_of_them_is_the_same_every_time(
+def test_labelled_images_give_accuracy_and_their_sample_is_the_same_every_time(
     archive: WrittenArchive, tmp_path: Path
 ) -> None:
     data = str(archive.truth.parent)
@@ -105,7 +105,7 @@ def test_labelled_pictures_give_accuracy_and_a_sample_of_them_is_the_same_every_
     assert found[0] == found[1]
 
 
-def test_too_few_pictures_are_refused_with_the_number_that_is_needed(
+def test_too_few_images_are_refused_with_the_number_that_is_needed(
     capsys: pytest.CaptureFixture[str], archive: WrittenArchive, tmp_path: Path
 ) -> None:
     line = refused(
@@ -116,7 +116,7 @@ def test_too_few_pictures_are_refused_with_the_number_that_is_needed(
     assert not (tmp_path / "t.json").exists()
 
 
-def test_a_class_that_the_model_lacks_is_named_unless_labels_do_not_count(
+def test_a_class_that_the_model_lacks_is_named_unless_labels_are_ignored(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for folder in ("zebra", "circle"):
@@ -150,16 +150,14 @@ def test_a_class_that_the_model_lacks_is_named_unless_labels_do_not_count(
         (["--keep"], "data: must be given"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(
+def test_wrong_input_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], word: str
 ) -> None:
     given = [argument.format(t=tmp_path / "t.json") for argument in arguments]
     assert word in refused(capsys, "calibrate", *given)
 
 
-def test_tag_takes_the_file_and_says_what_it_promises(
-    archive: WrittenArchive, tmp_path: Path
-) -> None:
+def test_tag_takes_the_file_and_prints_its_promise(archive: WrittenArchive, tmp_path: Path) -> None:
     found = calibrated(tmp_path, max_drop="1%")
     done = dvt(
         "tag", *SHAPES, archive.images, "--out", tmp_path / "o", "--thresholds", tmp_path / "t.json"
@@ -191,7 +189,7 @@ def test_tag_refuses_thresholds_of_other_weights_and_edited_certificates(
     assert not out.exists()
 
 
-def test_tag_says_what_to_run_where_a_model_has_no_held_out_exits(
+def test_tag_names_the_command_that_makes_a_missing_calibration_set(
     capsys: pytest.CaptureFixture[str], archive: WrittenArchive, own_model: Path, tmp_path: Path
 ) -> None:
     tag = ("tag", archive.images, "--out", tmp_path / "o", "--model", own_model, "--budget", "4M")
@@ -202,7 +200,7 @@ def test_tag_says_what_to_run_where_a_model_has_no_held_out_exits(
     assert "is of other weights" in refused(capsys, *tag)
 
 
-def test_another_precision_than_the_calibrated_one_is_told(
+def test_a_precision_other_than_the_calibrated_one_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     calibrated(tmp_path, budget="4M")
@@ -210,15 +208,17 @@ def test_another_precision_than_the_calibrated_one_is_told(
     (tmp_path / "t.json").write_text(json.dumps(content))
     thresholds, _ = chosen_thresholds("shapes", tmp_path / "t.json", None, None)
     assert thresholds == tuple(content["thresholds"])
-    assert "found in float16" in caplog.text
+    assert "calibrated in float16" in caplog.text
 
 
 def test_a_model_with_one_exit_has_nothing_to_choose() -> None:
     ones = np.ones((1, 9))
-    held_out = HeldOut(ones.astype(np.float32), ones > 0, None, ones[0] > 0, "a", "float32", "some")
+    recorded = RecordedExits(
+        ones.astype(np.float32), ones > 0, None, ones[0] > 0, "a", "float32", "some"
+    )
     model = CalibratedModel(name="static", digest="a", gmacs_per_exit=(1.0,))
     with pytest.raises(UsageError, match="static has one exit"):
-        calibrate(held_out, model, Asked(budget_gmacs=1.0), "agreement")
+        calibrate(recorded, model, Asked(budget_gmacs=1.0), "agreement")
 
 
 def test_only_one_way_to_choose_thresholds_may_be_given(
@@ -231,7 +231,7 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
     assert "budget: cannot be given together with full_depth" in line
 
 
-def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
+def test_adopted_thresholds_are_the_default_and_keep_their_promise(
     own_model: Path,
 ) -> None:
     shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
@@ -241,7 +241,7 @@ def test_adopted_thresholds_are_the_model_s_own_and_it_says_what_they_promise(
     assert "out" not in found
     after = json.loads((own_model / "calibration.json").read_text())
     provenance = after.pop("provenance")
-    assert after == before | {"thresholds": found["thresholds"]}, "what else is known stays"
+    assert after == before | {"thresholds": found["thresholds"]}, "other entries stay"
     assert after["thresholds"] != before["thresholds"]
     assert (provenance["max_drop"], provenance["delta"], provenance["certified"]) == (
         0.005,

@@ -1,4 +1,4 @@
-"""`dvt eval` from the command line, and what it says of published and of static models."""
+"""`dvt eval` on formats, published checkpoints and static models."""
 
 import csv
 from collections.abc import Callable
@@ -49,20 +49,17 @@ def test_a_tar_is_evaluated_with_all_figures_in_one_json_line(tar: Path, tmp_pat
     assert {name: len(curve) for name, curve in figures["curves"].items()} == {
         "stored": 59,
         "fitted": 59,
-        "joint": 59,
-        "checkpoint": 59,
     }
     assert figures["checkpoint"]["data"] == "shapes:6000:2"
     assert len(figures["budgets"]) == 6
-    assert 0 < len(figures["joint_gains"]) <= 59
-    assert set(figures["budgets"][0]) == {"gmacs", "stored", "fitted", "joint", "checkpoint"}
+    assert set(figures["budgets"][0]) == {"gmacs", "stored", "fitted", "checkpoint"}
     assert sum(figures["default"]["exits"]) == 90
     with (tmp_path / "c.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 4 * 59
+    assert len(rows) == 2 * 59
     assert float(rows[58]["accuracy"]) == figures["curves"]["stored"][58]["accuracy"]
     drawing = (tmp_path / "c.svg").read_text(encoding="utf-8")
-    for title in ("stored thresholds", "fitted here", "fitted jointly", "checkpoint's own"):
+    for title in ("stored thresholds", "fitted here"):
         assert title in drawing
 
 
@@ -77,7 +74,9 @@ def test_the_same_pictures_as_a_folder_give_the_same_figures(
     assert of_tar["curves"]["stored"] == of_folder["curves"]["stored"]
 
 
-def test_thresholds_fitted_on_other_data_are_judged_on_all_of_this(archive: WrittenArchive) -> None:
+def test_thresholds_fitted_to_other_data_are_evaluated_on_all_of_this(
+    archive: WrittenArchive,
+) -> None:
     data = str(archive.truth.parent)
     done = run_eval(EvalJob(model="shapes", data=data, fit_data="shapes:60:4"))
     assert done.data["fit_data"] == "shapes:60:4"
@@ -87,10 +86,10 @@ def test_thresholds_fitted_on_other_data_are_judged_on_all_of_this(archive: Writ
     assert all(sum(point["exits"]) == 90 for point in done.data["curves"]["fitted"])
 
 
-def test_a_published_checkpoint_is_judged_beside_the_figures_that_it_carries(
+def test_a_published_checkpoint_is_evaluated_beside_the_figures_it_reports(
     tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]]
 ) -> None:
-    """All weights are zero, so class 0 is the answer to everything: right for 1 image of 4."""
+    """All weights are zero, so each answer is class 0: right for 1 image of 4."""
     with torch.device("meta"):
         model = dvt_package.create_model("dvt_t2t_vit_12")
     sweep = [[0.9 - 0.01 * row, 0.8 - 0.01 * row, -1e8] for row in range(59)]
@@ -147,7 +146,7 @@ def test_a_static_model_has_its_accuracy_and_cost_and_no_curve(
         )
     )
     assert len(done.data["accuracy_per_exit"]) == len(done.data["gmacs_per_exit"]) == 1
-    assert done.data["curves"] == {"stored": [], "fitted": [], "joint": [], "checkpoint": []}
+    assert done.data["curves"] == {"stored": [], "fitted": []}
     assert done.data["budgets"] == []
     assert (tmp_path / "c.csv").read_text() == "curve,position,gmacs,accuracy\n"
 
@@ -165,7 +164,7 @@ def test_a_static_model_has_its_accuracy_and_cost_and_no_curve(
         ([], "data: must be given"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(
+def test_wrong_input_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], word: str
 ) -> None:
     (tmp_path / "zebra").mkdir()
@@ -177,7 +176,7 @@ def test_wrong_input_is_told_in_one_line(
     assert word in lines[0]
 
 
-def test_a_class_that_only_a_tar_knows_is_told_in_one_line(
+def test_an_unknown_class_found_in_a_tar_is_refused_in_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")

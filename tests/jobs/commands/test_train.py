@@ -16,7 +16,7 @@ import torch
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 import dvt
-from dvt.calibration import HELD_OUT, HeldOut
+from dvt.calibration import HELD_OUT, RecordedExits
 from jobs.commands.calibrate import CalibrateJob, run_calibrate
 from jobs.datasets import load_labelled
 from jobs.training.recipe import read_recipe, shipped_recipes
@@ -110,7 +110,7 @@ def test_without_tensorboardx_there_are_no_events(
 
 def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Setting) -> None:
     out = setting.train("out", {"weights": "float16"})
-    held_out = HeldOut.load(out / HELD_OUT)
+    held_out = RecordedExits.load(out / HELD_OUT)
     accuracies = dvt.load_model(out).calibration.accuracy_per_exit
     assert held_out.num_images == 12
     assert held_out.correct is not None

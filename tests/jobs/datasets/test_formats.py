@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import dvt
-from dvt.inference import make_executor
 from jobs.datasets import ClassIds, decoded_parts, load_labelled, open_labelled
-from jobs.evaluation.exit_record import record_exits
+from jobs.evaluation.recorder import ExitRecorder
 from jobs.shapes import CLASSES
 from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
@@ -48,12 +48,9 @@ def test_a_stream_of_any_format_is_judged_like_pictures_in_memory(
     model = dvt.load_model("shapes")
     pictures = load_labelled(other_format, SETTINGS, CLASSES)
     assert pictures.num_unreadable == 2
-    record = record_exits(
-        make_executor(model), model.labels, other_format, 16, lambda progress: None
-    )
-    expected = record_exits(
-        make_executor(model), model.labels, str(drawn), 16, lambda progress: None
-    )
+    recorder = ExitRecorder(model, torch.float32, batch_size=16)
+    record = recorder.record_labelled(other_format, lambda progress: None)
+    expected = recorder.record_labelled(str(drawn), lambda progress: None)
     assert record.num_images == expected.num_images == len(pictures.labels) == 38
     for exit_index in range(3):
         assert sorted(record.confidences[exit_index]) == pytest.approx(

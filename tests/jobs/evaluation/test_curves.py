@@ -7,31 +7,44 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dvt.calibration import SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
+from dvt.calibration import (
+    SWEEP_POSITIONS,
+    RecordedExits,
+    evaluate_thresholds,
+    sweep_thresholds,
+)
 from jobs.evaluation.curves import (
     accuracy_at,
     budgets_for,
-    cross_fitted,
-    fitted,
-    joint_rows,
-    sweep,
+    cross_fitted_sweep,
+    evaluate_rows,
     sweep_rows,
 )
-from jobs.evaluation.exit_record import ExitRecord
 
 Scores = Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]
 
 
-def record_of(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> ExitRecord:
+def recorded(
+    confidences: NDArray[np.float32],
+    correct: NDArray[np.bool_],
+    in_second_half: NDArray[np.bool_],
+) -> RecordedExits:
+    agrees = np.ones_like(correct)
+    return RecordedExits(confidences, agrees, correct, in_second_half, "abcd", "float32", "some")
+
+
+def recorded_scores(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> RecordedExits:
     halves = np.random.default_rng(0).random(len(labels)) < 0.5
-    return ExitRecord(scores.max(axis=2), scores.argmax(axis=2) == labels, halves)
+    return recorded(scores.max(axis=2), scores.argmax(axis=2) == labels, halves)
 
 
-def test_fitted_on_other_data_it_is_the_golden_sweep(
+def test_fitted_to_other_data_it_is_the_golden_sweep(
     golden_sweep: dict[str, Any], golden_scores: Scores
 ) -> None:
-    fit, judge = record_of(*golden_scores(10)), record_of(*golden_scores(11))
-    points = fitted(sweep_rows, judge, fit, golden_sweep["gmacs_per_exit"])
+    rows = sweep_rows(recorded_scores(*golden_scores(10)))
+    points = evaluate_rows(
+        recorded_scores(*golden_scores(11)), rows, golden_sweep["gmacs_per_exit"]
+    )
     assert len(points) == 59
     for row in golden_sweep["sweep"]:
         point = points[row["p"] - 1]
@@ -40,19 +53,20 @@ def test_fitted_on_other_data_it_is_the_golden_sweep(
         assert point.gmacs == pytest.approx(row["gmacs"], abs=1e-6)
 
 
-def test_cross_fitting_judges_every_image_once_by_the_other_halfs_thresholds(
+def test_cross_fitting_evaluates_each_image_once_by_the_other_halfs_thresholds(
     golden_scores: Scores,
 ) -> None:
-    record, costs = record_of(*golden_scores(10)), (0.47, 1.46, 3.5)
+    record, costs = recorded_scores(*golden_scores(10)), (0.47, 1.46, 3.5)
     one, other = record.halves()
     assert one.num_images + other.num_images == record.num_images == 2000
-    points = cross_fitted(sweep_rows, record, costs)
+    points = cross_fitted_sweep(record, costs)
     for position, point in zip(SWEEP_POSITIONS, points, strict=True):
         assert point.thresholds == sweep_thresholds(record.confidences, position)
         right = spent = 0.0
         for judge, fit in ((one, other), (other, one)):
             thresholds = sweep_thresholds(fit.confidences, position)
-            part = evaluate_thresholds(judge.confidences, judge.correct, thresholds, costs)
+            correct = judge.right("accuracy")
+            part = evaluate_thresholds(judge.confidences, correct, thresholds, costs)
             right += part.accuracy * judge.num_images
             spent += part.gmacs * judge.num_images
         assert point.accuracy == pytest.approx(right / 2000)
@@ -60,39 +74,27 @@ def test_cross_fitting_judges_every_image_once_by_the_other_halfs_thresholds(
         assert sum(point.exits) == 2000
 
 
-def test_fitting_on_the_judged_images_meets_its_budget_too_well(golden_scores: Scores) -> None:
-    """What cross-fitting is for: the shares are exact on the images that they were fitted on."""
-    record = record_of(*golden_scores(10))
-    same = fitted(sweep_rows, record, record, (0.0, 1.0, 2.0))
-    crossed = cross_fitted(sweep_rows, record, (0.0, 1.0, 2.0))
+def test_fitting_to_the_evaluated_images_meets_its_budget_too_well(golden_scores: Scores) -> None:
+    """The reason for cross-fitting: shares are exact on the images that they were fitted to."""
+    record = recorded_scores(*golden_scores(10))
+    same = evaluate_rows(record, sweep_rows(record), (0.0, 1.0, 2.0))
+    crossed = cross_fitted_sweep(record, (0.0, 1.0, 2.0))
     assert [point.exits for point in same] != [point.exits for point in crossed]
     assert [point.thresholds for point in same] == [point.thresholds for point in crossed]
 
 
-def test_the_joint_rows_keep_to_the_sweeps_costs_and_lose_no_accuracy_where_they_were_fitted(
-    golden_scores: Scores,
-) -> None:
-    record, costs = record_of(*golden_scores(10)), (0.47, 1.46, 3.5)
-    swept = fitted(sweep_rows, record, record, costs)
-    found = fitted(joint_rows, record, record, costs)
-    assert len(found) == 59
-    for joint, reference in zip(found, swept, strict=True):
-        assert joint.gmacs <= reference.gmacs * (1 + 1e-9)
-        assert joint.accuracy >= reference.accuracy - 1e-12
-
-
 def test_an_empty_half_gives_no_curve() -> None:
     confidences = np.full((3, 4), 0.5, dtype=np.float32)
-    record = ExitRecord(confidences, confidences > 0, np.ones(4, dtype=np.bool_))
-    assert cross_fitted(sweep_rows, record, (1.0, 2.0, 3.0)) == []
+    record = recorded(confidences, confidences > 0, np.ones(4, dtype=np.bool_))
+    assert cross_fitted_sweep(record, (1.0, 2.0, 3.0)) == ()
 
 
-def test_given_thresholds_are_judged_as_they_are() -> None:
+def test_given_thresholds_are_evaluated_as_they_are() -> None:
     """Three images, confident 0.9, 0.5, 0.1 at exit 1; at 0.5 two leave there."""
     confidences = np.array([[0.9, 0.5, 0.1], [0.9, 0.9, 0.9]], dtype=np.float32)
     correct = np.array([[True, False, False], [True, True, True]])
-    record = ExitRecord(confidences, correct, np.zeros(3, dtype=np.bool_))
-    (point,) = sweep(record, [(0.5,)], (1.0, 4.0))
+    record = recorded(confidences, correct, np.zeros(3, dtype=np.bool_))
+    (point,) = evaluate_rows(record, [(0.5,)], (1.0, 4.0))
     assert (point.exits, point.gmacs) == ((2, 1), 2.0)
     assert point.accuracy == pytest.approx(2 / 3)
 

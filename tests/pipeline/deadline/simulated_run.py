@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.calibration import ThresholdSet, nested_rows, rungs_of
+from dvt.calibration import ThresholdSet, threshold_sets, uniform_path
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
 from pipeline.deadline.policy import Backlog, CallWork, DeadlinePolicy, half_life_s, reserve_s
@@ -33,13 +33,10 @@ def images(number: int, seed: int, hardness: float = 0.0) -> NDArray[np.float32]
 
 
 def held_out_sets(most: int = 32) -> tuple[ThresholdSet, ...]:
-    """The schedule of 4,000 such images, down to a quarter of the cost of full depth."""
+    """Threshold sets from 4,000 such images, down to a quarter of the cost of full depth."""
     confidences = images(4000, seed=1)
-    right = np.random.default_rng(2).random(confidences.shape) < confidences
-    agrees = right == right[-1]
-    rows = nested_rows(confidences, agrees, agrees, GMACS)
-    threshold_sets = rungs_of(rows, confidences, GMACS, most)
-    return tuple(each for each in threshold_sets if each.gmacs >= 0.25 * GMACS[-1])
+    sets = threshold_sets(uniform_path(confidences), confidences, GMACS, most)
+    return tuple(each for each in sets if each.gmacs >= 0.25 * GMACS[-1])
 
 
 @dataclass

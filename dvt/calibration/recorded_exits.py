@@ -1,38 +1,42 @@
-"""What the exits of a model said about held-out images: all that any calibration needs.
+"""The answers of a model's exits on held-out images: all that a calibration needs.
 
-Kept in a checkpoint folder as `held_out.safetensors`, it lets `dvt tag` find thresholds for any
-budget or bound at once, without data: 18 bytes an image of a three-stage cascade.
+Kept in a checkpoint folder as `held_out.safetensors`, they let `dvt tag` find thresholds for any
+budget or bound without data: 19 bytes an image of a three-stage cascade.
 Shapes: E exits, n images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dvt.calibration.learn_then_test import Risk
+from dvt.calibration.points import Thresholds, exits_taken
 from dvt.errors import CheckpointError
 
-__all__ = ["HELD_OUT", "HeldOut"]
+__all__ = ["HELD_OUT", "RecordedExits", "Risk"]
 
 HELD_OUT = "held_out.safetensors"
 
+Risk = Literal["agreement", "accuracy"]
+"""What early exits may lose: agreement with the last exit's answers, or accuracy."""
+
 
 @dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Figures of n images, and where they come from.
+class RecordedExits:
+    """Confidences and answers of n images at E exits, and their origin.
 
     Attributes:
         confidences: largest softmax probability, [E, n] float32.
-        agrees: whether the answer is that of the last exit, [E, n].
+        agrees: whether the answer is the last exit's, [E, n].
         correct: whether the answer is right, [E, n]; None without labels.
-        in_second_half: which half an image belongs to, [n]; from its key alone.
+        in_second_half: which half an image belongs to, [n]; depends on its key alone.
         model_digest: see `dvt.loading.checkpoint.model_digest`.
-        dtype: precision that it was recorded in, such as "float32".
+        dtype: precision of the forward passes, such as "float32".
         data: name of the images.
         num_unreadable: images that were left out.
     """
@@ -48,19 +52,28 @@ class HeldOut:
 
     @property
     def num_images(self) -> int:
-        """Images that were judged."""
+        """Images that were recorded."""
         return len(self.in_second_half)
 
     @property
     def risk(self) -> Risk:
-        """The risk that these can tell: loss of accuracy with labels, else of agreement."""
+        """The risk to bound where none is named: accuracy with labels, else agreement."""
         return "agreement" if self.correct is None else "accuracy"
 
-    def right(self, of: Risk) -> NDArray[np.bool_]:
-        """What an exit is to be: right, or of one mind with the last.
+    @property
+    def accuracy_per_exit(self) -> tuple[float, ...]:
+        """Top-1 as a fraction if all images left at that exit.
 
         Raises:
-            CheckpointError: accuracy is asked for, and there are no labels.
+            CheckpointError: there are no labels.
+        """
+        return tuple(float(value) for value in self.right("accuracy").mean(axis=1))
+
+    def right(self, of: Risk) -> NDArray[np.bool_]:
+        """Whether each answer is right, or agrees with the last exit's, [E, n].
+
+        Raises:
+            CheckpointError: `of` is accuracy, and there are no labels.
         """
         if of == "agreement":
             return self.agrees
@@ -68,8 +81,35 @@ class HeldOut:
             raise CheckpointError(f"of: must be agreement, for {self.data} has no labels")
         return self.correct
 
+    def losses(self, thresholds: Thresholds, of: Risk) -> NDArray[np.int8]:
+        """Right answers that an early exit loses: 1, 0, or -1 where it gains one, [n].
+
+        Raises:
+            CheckpointError: `of` is accuracy, and there are no labels.
+        """
+        right_En = self.right(of)
+        early = right_En[exits_taken(self.confidences, thresholds), np.arange(self.num_images)]
+        losses: NDArray[np.int8] = right_En[-1].astype(np.int8) - early.astype(np.int8)
+        return losses
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Parts of one record, at least one, as a whole."""
+        first = parts[0]
+        correct = [part.correct for part in parts if part.correct is not None]
+        return cls(
+            np.concatenate([part.confidences for part in parts], axis=1),
+            np.concatenate([part.agrees for part in parts], axis=1),
+            np.concatenate(correct, axis=1) if correct else None,
+            np.concatenate([part.in_second_half for part in parts]),
+            first.model_digest,
+            first.dtype,
+            first.data,
+            sum(part.num_unreadable for part in parts),
+        )
+
     def halves(self) -> tuple[Self, Self]:
-        """The images of either half; one may be empty where there are few."""
+        """The images of each half; one may be empty where there are few."""
         first, second = (self._rows(rows) for rows in (~self.in_second_half, self.in_second_half))
         return first, second
 
@@ -85,7 +125,7 @@ class HeldOut:
         )
 
     def save(self, path: Path) -> None:
-        """Writes the file, as a whole or not at all."""
+        """Writes a safetensors file; an existing file is replaced in one step."""
         arrays: dict[str, NDArray[np.generic]] = {
             "confidences": np.ascontiguousarray(self.confidences),
             "agrees": np.ascontiguousarray(self.agrees),
@@ -101,7 +141,7 @@ class HeldOut:
         }
         partial = path.with_name(f".{path.name}.partial")
         save_file(arrays, partial, metadata=texts)
-        partial.chmod(0o644)  # the library makes it private
+        partial.chmod(0o644)  # safetensors makes it private
         partial.replace(path)
 
     @classmethod
@@ -109,7 +149,7 @@ class HeldOut:
         """Reads a file that `save` wrote.
 
         Raises:
-            CheckpointError: there is none, or it holds something else.
+            CheckpointError: the file is missing, damaged or of another kind.
         """
         if not path.is_file():
             raise CheckpointError(f"{path}: no such file")

@@ -1,0 +1,173 @@
+"""Records the exits of a model on pictures: all that curves and thresholds need.
+
+A data set of any size is recorded as a stream: of each picture, only a confidence and an answer per
+exit are kept. Shapes: E exits, n pictures, S the model's image size.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dvt.calibration import RecordedExits
+from dvt.cascade import Cascade
+from dvt.device import best_device, inference_dtype
+from dvt.errors import ModelError
+from dvt.inference import StageExecutor, exit_scores, make_executor
+from dvt.loading.checkpoint import model_digest
+from jobs.datasets import (
+    ClassIds,
+    DecodedPart,
+    LabelledPictures,
+    LabelledSource,
+    check_labels,
+    check_readable,
+    decoded_parts,
+    open_labelled,
+)
+from pipeline.progress import Progress, ProgressListener
+from pipeline.runtime.resource_plan import decode_settings
+
+__all__ = ["ExitRecorder", "evaluate_pictures"]
+
+
+class ExitRecorder:
+    """A model ready to record its exits.
+
+    Args:
+        model: is moved to the best device of this machine and cast.
+        dtype: precision; None for what `dvt tag` uses on this machine.
+        batch_size: pictures per forward pass.
+    """
+
+    def __init__(
+        self, model: Cascade, dtype: torch.dtype | None = None, batch_size: int = 128
+    ) -> None:
+        self._model_digest = model_digest(model)  # before the executor casts the weights
+        device = best_device()
+        self._executor = make_executor(model, device, dtype or inference_dtype(device))
+        self._batch_size = batch_size
+        self._ids = ClassIds.of_model(model.config.num_classes, model.labels)
+        self._decode = decode_settings(model.config)
+
+    def record_labelled(self, data: str, on_progress: ProgressListener) -> RecordedExits:
+        """Records a labelled data set.
+
+        Args:
+            data: name of the data set, see `jobs.datasets`.
+            on_progress: called after each batch.
+
+        Raises:
+            UsageError: the data cannot be used, or have a class that the model lacks.
+            ModelError: a confidence is not a number.
+        """
+        source = open_labelled(data, self._decode.max_bytes)
+        num_pictures = check_labels(source, self._ids)
+        return self.record(source, self._ids, data, on_progress, num_pictures)
+
+    def record(
+        self,
+        source: LabelledSource,
+        ids: ClassIds | None,
+        data: str,
+        on_progress: ProgressListener,
+        num_pictures: int | None = None,
+    ) -> RecordedExits:
+        """Records a stream of pictures; memory does not grow with their size.
+
+        Args:
+            source: of the pictures.
+            ids: class ids of their labels; None to ignore the labels.
+            data: name of the pictures, kept with the record.
+            on_progress: called after each batch.
+            num_pictures: for the progress; None if not known.
+
+        Raises:
+            UsageError: the data cannot be used, or have a class that the model lacks.
+            ModelError: a confidence is not a number.
+        """
+        started = time.monotonic()
+        parts: list[RecordedExits] = []
+        num_recorded = num_unreadable = 0
+        for batch in _in_batches(decoded_parts(source, self._decode), self._batch_size):
+            labels = None if ids is None else [ids.id_of(label) for label in batch.labels]
+            parts.append(
+                self._recorded(batch.pixels, labels, batch.keys, data, batch.num_unreadable)
+            )
+            num_recorded += len(batch.keys)
+            num_unreadable += batch.num_unreadable
+            elapsed_s = time.monotonic() - started
+            on_progress(Progress(num_pictures, 0, num_recorded, num_unreadable, (), elapsed_s))
+        check_readable(data, num_recorded, num_unreadable)
+        return RecordedExits.join(parts)
+
+    def record_pictures(self, pictures: LabelledPictures, data: str) -> RecordedExits:
+        """Records pictures in memory, labelled with the model's class ids.
+
+        Args:
+            pictures: at least one.
+            data: name of the pictures, kept with the record.
+
+        Raises:
+            ModelError: a confidence is not a number.
+        """
+        return self._recorded(
+            pictures.pixels, pictures.labels, pictures.keys, data, pictures.num_unreadable
+        )
+
+    def _recorded(
+        self,
+        pixels_nSS3: NDArray[np.uint8],
+        labels: Sequence[int] | NDArray[np.int64] | None,
+        keys: Sequence[str],
+        data: str,
+        num_unreadable: int,
+    ) -> RecordedExits:
+        config = self._executor.config
+        scores_EnC = np.empty((config.num_stages, 0, config.num_classes), np.float32)
+        if keys:
+            scores_EnC = exit_scores(self._executor, pixels_nSS3, self._batch_size)
+        if not np.isfinite(scores_EnC).all():
+            raise ModelError("confidence: is not a number; the weights or an image overflow")
+        answers_En = scores_EnC.argmax(axis=-1)
+        return RecordedExits(
+            confidences=scores_EnC.max(axis=-1),
+            agrees=answers_En == answers_En[-1],
+            correct=None if labels is None else answers_En == np.asarray(labels, dtype=np.int64),
+            in_second_half=np.array([_is_in_second_half(key) for key in keys], dtype=np.bool_),
+            model_digest=self._model_digest,
+            dtype=str(self._executor.dtype).removeprefix("torch."),
+            data=data,
+            num_unreadable=num_unreadable,
+        )
+
+
+def evaluate_pictures(
+    executor: StageExecutor, pixels_nSS3: NDArray[np.uint8], labels_n: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
+    scores_EnC = exit_scores(executor, pixels_nSS3)
+    return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
+
+
+def _is_in_second_half(key: str) -> bool:
+    """One bit of a hash: the same on every machine, independent of the order of the images."""
+    digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=1).digest()
+    return bool(digest[0] & 1)
+
+
+def _in_batches(parts: Iterable[DecodedPart], size: int) -> Iterator[DecodedPart]:
+    """The same samples in parts of whole batches; only the last part may be smaller."""
+    held: list[DecodedPart] = []
+    for part in parts:
+        held.append(part)
+        num_held = sum(len(part.keys) for part in held)
+        if num_held >= size:
+            whole, rest = DecodedPart.join(held).split(num_held // size * size)
+            yield whole
+            held = [rest]
+    if held:
+        yield DecodedPart.join(held)
