@@ -33,8 +33,8 @@ from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.sources import read_file
 
 _RESIZE, _CROP = 256, 224
-_EXACT = DecodeSettings(_RESIZE, _CROP)
-_FAST = DecodeSettings(_RESIZE, _CROP, mode="fast")
+_EXACT = DecodeSettings(resize=_RESIZE, crop=_CROP)
+_FAST = DecodeSettings(resize=_RESIZE, crop=_CROP, decode="fast")
 
 
 def arguments() -> argparse.Namespace:

@@ -38,8 +38,8 @@ from benchmarks.ways.in_process import run_bare, stage_seconds
 from benchmarks.ways.workload import Answered, Workload, make_workload, open_executor
 from dvt.device import inference_dtype
 from dvt.inference import StageExecutor
+from pipeline.runtime.hardware import available_cpus
 from pipeline.runtime.ray_session import running_ray
-from pipeline.runtime.resource_plan import available_cpus
 
 _LOGICAL_CPUS = 4  # three pools and a task between them; threads are set by hand
 

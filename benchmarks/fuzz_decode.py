@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    settings = DecodeSettings(256, 224, mode=given.mode, time_limit_s=20.0)
+    settings = DecodeSettings(resize=256, crop=224, decode=given.mode, decode_seconds=20.0)
     decoder = IsolatedDecoder(settings)
     outcomes: Counter[str] = Counter()
     ended: list[dict[str, str]] = []

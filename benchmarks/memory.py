@@ -15,7 +15,7 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import ray
 import dvt
 from benchmarks.reporting import report
 from benchmarks.ways.made_up import AnsweringActor, PixelActor, SlowActor
+from dvt.exits import FULL_DEPTH
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.pools import parse_pools
@@ -60,15 +61,15 @@ def main() -> None:
 
 def coordinator(given: argparse.Namespace) -> dict[str, Any]:
     settings = TagSettings(
-        inputs=("made-up",),
+        input=("made-up",),
         out="",
         model="shapes",
         batch_size=given.block,
         pools=parse_pools("1-3 threads=1"),
-        num_decoders=1,
+        decoders=1,
     )
     resident: list[int] = []
-    seconds = _run(settings, given.images, AnsweringActor, _resident_bytes, resident)
+    seconds = _run(settings, None, given.images, AnsweringActor, _resident_bytes, resident)
     first_minute = resident[min(60, len(resident) - 1)]
     return {
         "images": given.images,
@@ -83,23 +84,22 @@ def coordinator(given: argparse.Namespace) -> dict[str, Any]:
 
 def store(given: argparse.Namespace) -> dict[str, Any]:
     settings = TagSettings(
-        inputs=("made-up",),
+        input=("made-up",),
         out="",
         model="shapes",
-        full_depth=True,
         pools=parse_pools("1 threads=1 | 2 threads=1 | 3 threads=1"),
-        num_decoders=1,
-        memory_budget_bytes=int(given.budget_mb * 1e6),
+        decoders=1,
+        memory_gb=given.budget_mb / 1000,
     )
     used: list[tuple[int, int]] = []
-    seconds = _run(
-        settings, given.store_images, SlowActor.slowed(given.slowness), _store_bytes, used
-    )
+    actor = SlowActor.slowed(given.slowness)
+    full_depth = [FULL_DEPTH, FULL_DEPTH]
+    seconds = _run(settings, full_depth, given.store_images, actor, _store_bytes, used)
     return {
         "images": given.store_images,
         "seconds": seconds,
         "slowness": given.slowness,
-        "budget_bytes": settings.memory_budget_bytes,
+        "budget_bytes": given.budget_mb * 1e6,
         "peak_store_bytes": max(in_use for in_use, _ in used),
         "spilled_bytes": max(spilled for _, spilled in used),
     }
@@ -113,6 +113,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
 
 def _run(
     settings: TagSettings,
+    thresholds: Sequence[float] | None,
     num_images: int,
     cascade_actor: type,
     look: Callable[[], Any],
@@ -122,8 +123,8 @@ def _run(
     from dataclasses import replace
 
     model = dvt.load_model(settings.model)
-    thresholds = model.thresholds([2.0, 2.0] if settings.full_depth else None)
-    plan = plan_job(settings, model.config, thresholds, "float32")
+    exit_thresholds = model.thresholds(thresholds)
+    plan = plan_job(settings, model.config, exit_thresholds, "float32")
     with tempfile.TemporaryDirectory() as folder, running_ray(plan.num_cpus):
         from pipeline.runtime.coordinator import Coordinator
         from pipeline.runtime.launch import actor_kind, actor_pool_specs
@@ -131,11 +132,12 @@ def _run(
         from pipeline.scheduling import Scheduler
         from pipeline.sources import open_archive
 
-        settings = replace(settings, out=Path(folder) / "out")
+        settings = settings.model_copy(update={"out": str(Path(folder) / "out")})
         output = Output(settings.out)
-        output.claim(new_run_file(settings, ("made-up",), model, thresholds), overwrite=False)
+        output.claim(new_run_file(settings, ("made-up",), model, exit_thresholds), overwrite=False)
         ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "memory")
-        team = actor_pool_specs(plan, open_archive([folder]), ledger.tag_writer, cascade_actor)
+        source = open_archive([folder])
+        team = actor_pool_specs(settings, plan, source, ledger.tag_writer, cascade_actor)
         decoder = actor_kind("decoder", PixelActor, model.config.image_size, num_cpus=1)
         coordinator = Coordinator(
             Scheduler(plan.limits),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from pipeline.runtime.resource_plan import hardware
+from pipeline.runtime.hardware import hardware
 
 __all__ = ["report"]
 

@@ -49,19 +49,19 @@ def main() -> None:
     given = arguments()
     uris = [path.resolve().as_uri() for path in sorted(given.folder.iterdir()) if path.is_file()]
     model = dvt.load_model(given.model)
-    settings = TagSettings(inputs=(), out="", model=given.model)
+    settings = TagSettings(input=(str(given.folder),), out="", model=given.model)
     dtype = str(inference_dtype(best_device())).removeprefix("torch.")
     plan = plan_job(settings, model.config, model.thresholds(), dtype)
     images = decode_all(uris, model)
     per_core = images["images_s_core"]
-    model_images_s = model_alone(model, plan.pools[0].cascade.num_threads, images.pop("pixels"))
+    model_images_s = model_alone(model, plan.pools[0].num_threads, images.pop("pixels"))
     whole = run_whole(given, uris)
     decoding_images_s = per_core * plan.num_decoders
     figures: dict[str, Any] = {
         "model": given.model,
         "images": whole["images"],
         "decoders": plan.num_decoders,
-        "model_threads": plan.pools[0].cascade.num_threads,
+        "model_threads": plan.pools[0].num_threads,
         "fetch_and_decode_images_s_core": per_core,
         "fetch_and_decode_images_s": decoding_images_s,
         "model_images_s": model_images_s,

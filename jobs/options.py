@@ -1,16 +1,16 @@
-"""Command-line options made from a job's own fields, so that flags, YAML and checks are one list.
+"""Commands made from the fields of a job: one list of names for flags, YAML and validation.
 
-A job is a frozen pydantic model. Every field becomes a flag of the same name (`top_k`: `--top-k`,
-`from_`: `--from`) and a key of the file that `--config` names; flags win. What is wrong is told in
-one line.
+A job is a frozen pydantic model. Every field is a flag (`top_k`: `--top-k`, `from_`: `--from`) and
+a key of the file that `--config` names; flags win. A wrong value is reported in one line.
 """
 
+import inspect
 import json
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
 import yaml
@@ -18,25 +18,44 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from dvt.validation import first_problem
+from pipeline.options import Options
 
 __all__ = ["Job", "JobResult", "job_command"]
 
 
-class Job(BaseModel):
-    """Base of all jobs: settings that a person gives."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Job(Options):
+    """Base of the jobs that declare all of their options themselves."""
 
 
 class JobResult(BaseModel):
-    """What a job has to say: lines for a person, and one JSON object for a program."""
+    """Result of a job: lines of text, and one JSON object."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lines: tuple[str, ...]
     data: dict[str, Any]
 
 
-J = TypeVar("J", bound=Job)
+J = TypeVar("J", bound=Options)
+
+
+class _JobCommand(click.Command):
+    """Lists the options by the class that declares them, under the first line of its docstring."""
+
+    def __init__(self, job: type[Options], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._job = job
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        for declaring in self._job.__mro__:
+            names = [name for name in inspect.get_annotations(declaring) if name in records]
+            rows = [row for name in names if (row := records.pop(name)) is not None]
+            if rows:
+                doc = (declaring.__doc__ or "").strip().splitlines()[0].rstrip(".")
+                with formatter.section("Options" if declaring is self._job else doc):
+                    formatter.write_dl(rows)
+        with formatter.section("General options"):
+            formatter.write_dl([row for row in records.values() if row is not None])
 
 
 def job_command(
@@ -48,7 +67,7 @@ def job_command(
         name: of the command.
         job: its fields become options.
         run: does the work.
-        arguments: fields that are given by position.
+        arguments: fields that are positional.
     """
     params: list[click.Parameter] = []
     for field_name, field in job.model_fields.items():
@@ -62,14 +81,14 @@ def job_command(
             ["--config"],
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="YAML file with any of these options; flags win.",
+            help="YAML file with any of these options; flags win",
         ),
         click.Option(
             ["--json", "as_json"],
             is_flag=True,
-            help="Last line of standard output is one JSON object.",
+            help="print the result as one JSON object on the last line of standard output",
         ),
-        click.Option(["--verbose"], is_flag=True, help="Log more, and traces of internal errors."),
+        click.Option(["--verbose"], is_flag=True, help="log debug messages and stack traces"),
     ]
 
     def call(config: Path | None, as_json: bool, verbose: bool, **given: Any) -> None:
@@ -82,7 +101,7 @@ def job_command(
             datefmt="%H:%M:%S",
             force=True,
         )
-        # Which credentials were found, and where, is of no interest to who gave them.
+        # It logs where it found credentials, at every start.
         logging.getLogger("botocore").setLevel(logging.WARNING)
         result = run(_filled(job, fields, given))
         print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout)
@@ -90,36 +109,34 @@ def job_command(
             print(json.dumps(result.data))
 
     doc = (job.__doc__ or "").strip()
-    return click.Command(name, params=params, callback=call, help=doc, no_args_is_help=False)
+    return _JobCommand(job, name, params=params, callback=call, help=doc, no_args_is_help=False)
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
     flag = "--" + name.rstrip("_").replace("_", "-")
-    default = (
-        ""
-        if field.is_required() or field.default in (None, False, ())
-        else (f" [default: {field.default}]")
-    )
-    text = (field.description or "") + default
+    text = field.description or ""
+    if field.is_required():
+        text += " [required]"
+    elif field.default not in (None, False, ()):
+        text += f" [default: {field.default}]"
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
+    metavar = name.rstrip("_").upper()
+    if get_origin(field.annotation) is Literal:
+        metavar = "|".join(get_args(field.annotation))
     return click.Option(
-        [flag, name],
-        default=None,
-        help=text,
-        metavar=name.rstrip("_").upper(),
-        multiple=_is_list(field),
+        [flag, name], default=None, help=text, metavar=metavar, multiple=_is_list(field)
     )
 
 
 def _is_list(field: FieldInfo) -> bool:
-    """Whether it takes several texts: flags that may be repeated, a list in YAML."""
+    """Whether the field takes several texts: a repeatable flag, a list in YAML."""
     return field.annotation == tuple[str, ...]
 
 
 def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
     for name in job.model_fields:
-        if name.endswith("_") and name.rstrip("_") in fields:  # Python has words of its own
+        if name.endswith("_") and name.rstrip("_") in fields:  # `from` is a keyword of Python
             fields[name] = fields.pop(name.rstrip("_"))
     fields |= {key: value for key, value in given.items() if value not in (None, ())}
     try:
@@ -146,7 +163,7 @@ def _from_yaml(path: Path) -> dict[str, Any]:
 
 
 def _switch(content: dict[str, Any], name: str) -> bool:
-    """Takes a switch that is no field of the job out of a YAML file's options."""
+    """Takes a switch that is no field of the job out of the options of a YAML file."""
     value = content.pop(name, False)
     if not isinstance(value, bool):
         raise click.UsageError(f"{name}: must be true or false (got {value!r})")

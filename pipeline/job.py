@@ -1,24 +1,20 @@
-"""Tagging one archive: puts source, model, output, scheduler and actors together."""
+"""A tagging job from beginning to end: source, model, output, ledger, and the work on Ray."""
 
-import itertools
 import logging
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 import dvt
-from dvt.exits import FULL_DEPTH
-from dvt.validation import first_problem
 from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
 from pipeline.deadline.controller import DeadlineController
-from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
+from pipeline.deadline.log import ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings
 from pipeline.errors import PipelineError, Reason, UsageError
 from pipeline.output.counts import Counts
@@ -40,182 +36,206 @@ __all__ = ["retry_dead_letters", "tag_archive"]
 
 logger = logging.getLogger(__name__)
 
+Work = Iterator[tuple[int, NDArray[np.int64]] | None]
+"""Open shards and their rows without a result; None while the next shard is being listed."""
 
-def tag_archive(settings: TagSettings, listener: ProgressListener) -> Summary:
-    """Tags every image of the archive that has no result yet, or one of looser thresholds.
+
+def tag_archive(
+    settings: TagSettings,
+    model: dvt.Cascade,
+    listener: ProgressListener,
+    thresholds: Sequence[float] | None = None,
+    deadline: DeadlineSettings | None = None,
+) -> Summary:
+    """Tags every image that has no result yet, or one that left too early for the thresholds.
+
+    Args:
+        settings: of the job.
+        model: `settings.model`, loaded.
+        listener: receives progress.
+        thresholds: one for each exit but the last; None for the model's own.
+        deadline: thresholds change during the run so that it ends in time; `thresholds` are the
+            loosest of them.
 
     Returns:
         What this run did; `summary.json` in the output has the totals of all runs.
 
     Raises:
-        UsageError: the job cannot be run as asked; nothing was changed.
-        ModelError: the model or its thresholds are unusable.
-        PipelineError: it was stopped; what is committed stays, the same call continues.
+        UsageError: the job cannot run as asked; nothing was changed.
+        ModelError: the thresholds do not fit the model.
+        PipelineError: the run stopped early; what is committed stays, the same call continues.
     """
-    return _run(settings, listener, retry=None)
+    return _run(settings, model, listener, thresholds, deadline, retry=None)
 
 
 def retry_dead_letters(
-    out: str | Path,
+    out: str,
     reasons: Collection[Reason],
-    max_dead_letters: int | float | None,
+    max_errors: int | float | None,
     listener: ProgressListener,
 ) -> Summary:
-    """Does dead letters of an output again, with the archive, model and thresholds of its last run.
+    """Processes dead letters again, with the settings, model and thresholds of the last run.
 
     Args:
         out: the output.
-        reasons: which of them.
-        max_dead_letters: as in `TagSettings`; counts those that fail again.
-        listener: told about progress.
+        reasons: of the dead letters to process.
+        max_errors: as in `TagSettings`; counts those that fail again.
+        listener: receives progress.
 
     Raises:
-        UsageError: there is no such output, or it cannot be done again.
+        UsageError: there is no such output, or its job cannot run again.
         PipelineError: see `tag_archive`.
     """
     run = Output(out).run_file()
-    asked = {**run.settings, "out": str(out), "max_dead_letters": max_dead_letters}
-    try:
-        settings = TypeAdapter(TagSettings).validate_python(asked)
-    except ValidationError as error:
-        raise UsageError(
-            f"out: run.json in {out} does not say how its job was run ({first_problem(error)}); "
-            "run dvt tag on it once"
-        ) from error
-    settings = replace(settings, thresholds=run.thresholds, full_depth=False)
-    return _run(settings, listener, retry=reasons)
+    changes = {"out": out, "overwrite": False, "max_errors": max_errors}
+    settings = run.settings.model_copy(update=changes)
+    model = dvt.load_model(settings.model)
+    return _run(settings, model, listener, run.thresholds, deadline=None, retry=reasons)
 
 
 def _run(
-    settings: TagSettings, listener: ProgressListener, retry: Collection[Reason] | None
+    settings: TagSettings,
+    model: dvt.Cascade,
+    listener: ProgressListener,
+    thresholds: Sequence[float] | None,
+    deadline: DeadlineSettings | None,
+    retry: Collection[Reason] | None,
 ) -> Summary:
+    """One run; `retry` are the reasons of the dead letters to process, None for all images."""
     started_s = time.monotonic()
+    exit_thresholds = model.thresholds(thresholds)
     output = Output(settings.out)
-    source = open_archive(settings.inputs, settings.reading, output=settings.out)
-    model = dvt.load_model(settings.model)
-    config = model.config
-    full_depth = [FULL_DEPTH] * (config.num_stages - 1)
-    thresholds = model.thresholds(full_depth if settings.full_depth else settings.thresholds)
-    if next(source.list_images(), None) is None:
-        filters = settings.reading.include or settings.reading.exclude
-        why = " that fit --include and --exclude" if filters else ""
-        raise UsageError(f"input: no images in {', '.join(settings.inputs)[:200]}{why}")
-    run = new_run_file(settings, source.names, model, thresholds)
-    run = output.claim(run, settings.overwrite, _tags_schema(source))
-    settings = replace(settings, audit=run.audit)  # maybe that of an earlier run
-    if run.satisfied_thresholds is not None and retry is None:
-        logger.warning(
-            "%s has tags that may have left by the looser thresholds of before (%s, now %s); "
-            "those that these would not have let go are done again",
-            *(
+    source = _open_source(settings)
+    tags_schema = pa.schema([*TAGS_SCHEMA, *source.kept])
+    run = new_run_file(settings, source.names, model, exit_thresholds)
+    run = output.claim(run, settings.overwrite, tags_schema)
+    try:
+        if run.satisfied_thresholds is not None and retry is None:
+            logger.warning(
+                "%s: some tags were made with the previous, looser thresholds (%s, now %s); images "
+                "that exited below the new ones are processed again",
                 settings.out,
                 thresholds_text(run.satisfied_thresholds),
                 thresholds_text(run.thresholds),
-            ),
+            )
+        tables = output.tables(tags_schema)
+        ledger = Ledger(
+            *tables,
+            run.model.gmacs_per_exit,
+            run.run,
+            retry,
+            run.thresholds,
+            run.satisfied_thresholds is not None,
         )
-    try:
-        return _tag(settings, source, model, run, output, listener, retry, started_s)
+        work = _work_if_any(source, ledger)
+        seconds, controller = 0.0, None
+        if work is None:
+            ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
+        else:
+            output.mark_incomplete()
+            plan = plan_job(run.settings, model.config, exit_thresholds, run.dtype)
+            if deadline is not None:
+                used = ThresholdLog(output.store, run.run, tables[0].check_epoch)
+                controller = _controller(deadline, plan, run, started_s, used)
+            seconds = _work_on_ray(
+                run.settings, source, model, plan, ledger, work, listener, controller
+            )
+        summary = _complete(output, tables[0], ledger, run, seconds, is_retry=retry is not None)
+        outcome = None if controller is None else controller.outcome()
+        return summary.model_copy(update={"deadline": outcome})
     finally:
         output.release()
 
 
-def _tag(
+def _open_source(settings: TagSettings) -> Archive:
+    source = open_archive(settings.input, settings, output=settings.out)
+    if next(source.list_images(), None) is None:
+        filtered = " that match --include and --exclude"
+        why = filtered if settings.include or settings.exclude else ""
+        raise UsageError(f"input: no images in {', '.join(settings.input)[:200]}{why}")
+    return source
+
+
+def _work_if_any(source: Archive, ledger: Ledger) -> Work | None:
+    """The shards of an archive; None if every image has its result."""
+    work = (
+        None if shard is None else ledger.open(shard)
+        for shard in listed_ahead(cut_shards(source.list_images()))
+    )
+    first = next((item for item in work if item is not None and len(item[1])), None)
+    return None if first is None else chain([first], work)
+
+
+def _controller(
+    deadline: DeadlineSettings, plan: Plan, run: RunFile, started_s: float, used: ThresholdLog
+) -> DeadlineController:
+    stages = [pool.stages for pool in plan.pools]
+    batch_size = max(pool.batch_size for pool in plan.pools)
+    gmacs, audit = run.model.gmacs_per_exit, run.settings.audit or 0.0
+    return DeadlineController(deadline, gmacs, stages, batch_size, started_s, used, audit)
+
+
+def _work_on_ray(
     settings: TagSettings,
     source: Archive,
     model: dvt.Cascade,
-    run: RunFile,
-    output: Output,
+    plan: Plan,
+    ledger: Ledger,
+    work: Work,
     listener: ProgressListener,
-    retry: Collection[Reason] | None,
-    started_s: float,
-) -> Summary:
-    """The work on an output that was claimed."""
-    gmacs = run.model.gmacs_per_exit
-    thresholds = model.thresholds(run.thresholds)
-    tables = output.tables(_tags_schema(source))
-    retag_finished = run.satisfied_thresholds is not None
-    ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, retag_finished)
-    work = _work(source, ledger)
-    first = next((item for item in work if item is not None and len(item[1])), None)
-    seconds = 0.0
-    deadline: DeadlineController | None = None
-    outcome: DeadlineOutcome | None = None
-    if first is not None:
-        output.mark_incomplete()
-        work = itertools.chain([first], work)
-        plan = plan_job(settings, model.config, thresholds, run.dtype)
-        if settings.deadline is not None:
-            used = ThresholdLog(output.store, run.run, tables[0].check_epoch)
-            share = run.audit or 0.0
-            deadline = _deadline(settings.deadline, plan, gmacs, started_s, used, share)
-        started = time.monotonic()
-        with running_ray(plan.num_cpus):
-            from pipeline.runtime.launch import run_on_ray
+    controller: DeadlineController | None,
+) -> float:
+    """Works until every image is committed, and returns the seconds that it took."""
+    started_s = time.monotonic()
+    with running_ray(plan.num_cpus):
+        from pipeline.runtime.launch import run_on_ray
 
-            try:
-                run_on_ray(settings, source, model, plan, ledger, work, listener, deadline)
-            finally:
-                if deadline is not None:
-                    deadline.save()
-            seconds = time.monotonic() - started
-        outcome = None if deadline is None else deadline.outcome()
-    else:
-        ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
+        try:
+            run_on_ray(settings, source, model, plan, ledger, work, listener, controller)
+        finally:
+            if controller is not None:
+                controller.save()
+        return time.monotonic() - started_s
+
+
+def _complete(
+    output: Output,
+    tags: OutputTable,
+    ledger: Ledger,
+    run: RunFile,
+    seconds: float,
+    is_retry: bool,
+) -> Summary:
+    """Writes totals and proof of completion; returns the summary of this run."""
     if not ledger.is_complete:
-        raise PipelineError("the run ended with shards that are not finished; run it again")
+        raise PipelineError("the run ended with unfinished shards; run the same command again")
     totals = ledger.totals
     is_whole = totals.num_left == 0
-    if retag_finished and retry is None:
-        ledger.reopen_unlisted_shards()
-    elif retag_finished:
-        is_whole = False
-        logger.warning("stricter thresholds are not reached everywhere; dvt tag goes on with that")
+    if run.satisfied_thresholds is not None:
+        if is_retry:
+            is_whole = False
+            logger.warning("some tags still have looser thresholds; dvt tag processes them again")
+        else:
+            ledger.reopen_unlisted_shards()
     output.merge_files()
-    out = str(settings.out)
-    audit = None if run.audit is None else _audit(tables[0], totals.all_runs, gmacs)
-    all_seconds = ledger.seconds_of_all_runs
-    output.complete(
-        _summary(totals.all_runs, totals.num_images, 0, gmacs, all_seconds, out, audit), is_whole
+    audit = None if run.settings.audit is None else _audit(tags, totals.all_runs, run)
+    both = {"images": totals.num_images, "audit": audit}
+    of_all_runs = _summary(totals.all_runs, run, ledger.seconds_of_all_runs, skipped=0, **both)
+    output.complete(of_all_runs, is_whole)
+    return _summary(
+        totals.this_run,
+        run,
+        seconds,
+        skipped=totals.num_skipped,
+        tagged_before=totals.num_tagged_before,
+        retagged=totals.num_retagged,
+        **both,
     )
-    now = _summary(
-        totals.this_run, totals.num_images, totals.num_skipped, gmacs, seconds, out, audit
-    )
-    of_this_run = {
-        "tagged_before": totals.num_tagged_before,
-        "retagged": totals.num_retagged,
-        "deadline": outcome,
-    }
-    return now.model_copy(update=of_this_run)
 
 
-def _tags_schema(source: Archive) -> pa.Schema:
-    return pa.schema([*TAGS_SCHEMA, *source.kept])
-
-
-def _deadline(
-    settings: DeadlineSettings,
-    plan: Plan,
-    gmacs: tuple[float, ...],
-    started_s: float,
-    used: ThresholdLog,
-    audit: float,
-) -> DeadlineController:
-    pools = [(pool.first_stage, pool.last_stage) for pool in plan.limits.pools]
-    batch_size = max(pool.cascade.batch_size for pool in plan.pools)
-    return DeadlineController(settings, gmacs, pools, batch_size, started_s, used, audit)
-
-
-def _work(source: Archive, ledger: Ledger) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
-    """Shards with what is left to do in them, maybe nothing; None while none is listed."""
-    for shard in listed_ahead(cut_shards(source.list_images())):
-        if shard is None:
-            yield None
-            continue
-        yield ledger.open(shard)
-
-
-def _audit(tags: OutputTable, done: Counts, gmacs: tuple[float, ...]) -> AuditSummary:
-    """The audit of all runs, from the rows of its images alone."""
+def _audit(tags: OutputTable, done: Counts, run: RunFile) -> AuditSummary:
+    """The audit over all runs; reads only rows of audited images."""
+    gmacs = run.model.gmacs_per_exit
     counts = AuditCounts(len(gmacs))
     columns = ["exit_stage", "label_id", "audit_label_id"]
     for batch in tags.batches(columns, pc.field("audit_label_id").is_valid()):
@@ -223,26 +243,17 @@ def _audit(tags: OutputTable, done: Counts, gmacs: tuple[float, ...]) -> AuditSu
     return summarise_audit(counts, done.exits - done.copies, gmacs)
 
 
-def _summary(
-    counts: Counts,
-    num_images: int,
-    num_skipped: int,
-    gmacs: tuple[float, ...],
-    seconds: float,
-    out: str,
-    audit: AuditSummary | None,
-) -> Summary:
+def _summary(counts: Counts, run: RunFile, seconds: float, **others: Any) -> Summary:
+    gmacs = run.model.gmacs_per_exit
     spent = counts.gmacs(np.array(gmacs))
     return Summary(
-        images=num_images,
         tagged=counts.num_tagged,
         dead_letters=counts.num_dead_letters,
-        skipped=num_skipped,
         exits=tuple(counts.exits.tolist()),
         gmacs_per_image=spent / counts.num_tagged if counts.num_tagged else None,
         gmacs_full_depth=gmacs[-1],
         seconds=round(seconds, 3),
         images_per_second=round(counts.num_done / seconds, 3) if seconds > 0 else None,
-        out=out,
-        audit=audit,
+        out=run.settings.out,
+        **others,
     )

@@ -1,11 +1,11 @@
-"""Pools as a person asks for them: which stages, how many actors, and what each of these needs.
+"""Actor pools as users write them: stages, number of actors, and what each actor needs.
 
-    1-3                                   all stages in one kind of actor (what is done by default)
+    1-3                                   one pool with all stages (the default)
     1 | 2-3                               two pools
     1 actors=1-4 threads=2 | 2-3 gpus=1 label:zone=eu
 
-In YAML a list does the same: `pools: [{stages: 1, actors: 1-4}, {stages: 2-3, gpus: 1}]`.
-Knows neither the model nor the machine; `placement` fills in what is not given.
+In YAML also as a list: `pools: [{stages: 1, actors: 1-4}, {stages: 2-3, gpus: 1}]`. Independent of
+model and machine; `runtime.resource_plan` fills in what is not given.
 """
 
 import re
@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from dvt.validation import first_problem
 
-__all__ = ["PoolSettings", "parse_pools", "parse_stages"]
+__all__ = ["PoolSettings", "Pools", "parse_pools", "parse_stages"]
 
 
 def _range(value: object) -> object:
@@ -27,7 +27,7 @@ def _range(value: object) -> object:
         raise ValueError(f"must be a number or a range such as 1-4 (got {value!r})")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last:
-        raise ValueError(f"must begin at 1 or more and not end before it begins (got {value!r})")
+        raise ValueError(f"must be a range of numbers from 1, smaller one first (got {value!r})")
     return first, last
 
 
@@ -39,13 +39,13 @@ class PoolSettings(BaseModel):
 
     Attributes:
         stages: first and last, from 1.
-        actors: fewest and most; between the two their number follows the backlog.
-        cpus: that Ray keeps for each; None for as many as `threads`.
-        gpus: that Ray keeps for each; None for one where `device` is "cuda".
-        threads: of the processor that each computes with; None lets the machine decide.
-        device: "auto" is a GPU where there is one.
-        labels: that nodes must have.
-        batch_size: images per forward pass; None for the job's.
+        actors: minimum and maximum; in between, the number follows the backlog.
+        cpus: Ray CPUs of each actor; None for `threads`.
+        gpus: Ray GPUs of each actor; None for 1 if `device` is "cuda".
+        threads: compute threads of each actor; None for a share of the cores.
+        device: "auto" uses a GPU if there is one.
+        labels: Ray node labels that the actors require.
+        batch_size: images per forward pass; None for that of the job.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,10 +65,10 @@ class PoolSettings(BaseModel):
 
 
 def parse_pools(value: object) -> tuple[PoolSettings, ...]:
-    """Pools from text, or from a list as YAML has it.
+    """Parses pools from text, or from a list as in YAML.
 
     Raises:
-        ValueError: not of this form, or stages are left out.
+        ValueError: malformed, or a stage is missing or out of order.
     """
     if isinstance(value, str):
         entries: list[Any] = [_words(piece) for piece in value.split("|")]
@@ -85,7 +85,7 @@ def parse_pools(value: object) -> tuple[PoolSettings, ...]:
             raise ValueError(first_problem(error)) from error
         if pool.stages[0] != expected:
             raise ValueError(
-                f"must be like '1-3' or '1 | 2-3', from stage 1 on with none left out "
+                f"must be like '1-3' or '1 | 2-3', with every stage once and in order "
                 f"(got {pool} where stage {expected} must come)"
             )
         expected = pool.stages[1] + 1
@@ -95,11 +95,19 @@ def parse_pools(value: object) -> tuple[PoolSettings, ...]:
     return tuple(pools)
 
 
+def _optional_pools(value: object) -> tuple[PoolSettings, ...] | None:
+    return None if value is None else parse_pools(value)
+
+
+Pools = Annotated[tuple[PoolSettings, ...] | None, BeforeValidator(_optional_pools)]
+"""Pools from text or a list; None for one pool with all stages."""
+
+
 def parse_stages(text: str) -> tuple[tuple[int, int], ...]:
     """First and last stage of each pool: `"1 | 2-3"` is ((1, 1), (2, 3)).
 
     Raises:
-        ValueError: as for `parse_pools`.
+        ValueError: see `parse_pools`.
     """
     return tuple(pool.stages for pool in parse_pools(text))
 
@@ -111,7 +119,7 @@ def _words(piece: str) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals and value):
-            raise ValueError(f"must have the form name=value behind the stages (got {word!r})")
+            raise ValueError(f"must have the form name=value after the stages (got {word!r})")
         if name.startswith("label:"):
             entry.setdefault("labels", {})[name.removeprefix("label:")] = value
         else:

@@ -1,69 +1,74 @@
-"""What a person asks of a tagging job."""
+"""The settings of a tagging job: the options of all rooms in one frozen object.
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+A `TagSettings` is a `SourceOptions`, a `DecodeOptions` and a `CascadeOptions`, so it goes to each
+room as it is, and into `run.json`. Thresholds are no part of it: they are chosen for a model
+(`dvt calibrate`, `dvt tag --budget`), and a run may change them.
+"""
 
-from dvt.inference import StateFormat
-from pipeline.deadline.policy import DeadlineSettings
-from pipeline.decoding.settings import MAX_BYTES, PILLOW_MAX_PIXELS, TIME_LIMIT_S
-from pipeline.pools import PoolSettings
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from dvt.loading.checkpoint import DEFAULT_MODEL
+from pipeline.cascade.options import CascadeOptions
+from pipeline.decoding import DecodeOptions
+from pipeline.options import Texts
+from pipeline.pools import Pools
 from pipeline.sources import SourceOptions
+from pipeline.units import CountOrShare
 
-__all__ = ["TagSettings"]
+__all__ = ["BINDING_OPTIONS", "TagSettings"]
+
+BINDING_OPTIONS = ("top_k", "keep_columns", "audit")
+"""Options that all runs on an output share; None takes the value of the run before."""
 
 
-@dataclass(frozen=True, slots=True)
-class TagSettings:
-    """What to tag, with what, and where to.
+class TagSettings(SourceOptions, DecodeOptions, CascadeOptions):
+    """Job options."""
 
-    Attributes:
-        inputs: folders, files, globs, ranges, on this machine or on S3.
-        out: the output: a folder, or `s3://bucket/prefix`.
-        model: a shipped name, a checkpoint folder, or a published file.
-        thresholds: one for each exit but the last; None for the model's own.
-        full_depth: no early exits.
-        batch_size: images per forward pass.
-        top_k: labels named per image.
-        max_dead_letters: how many images may fail: a number, or a share of the archive; None for
-            any number.
-        overwrite: remove earlier results first.
-        num_decoders: decode actors; None lets the machine decide.
-        decode: `exact`, within a grey level of the plain way, or `fast`.
-        dedupe: compute images with identical bytes once.
-        audit: share of the images that go to full depth beside their early answer; None for none.
-        max_pixels: pictures that declare more are not decoded.
-        max_bytes: files that are longer are not read.
-        decode_seconds: for one picture; a decoder that takes longer is ended.
-        memory_budget_bytes: of pixels and states in flight.
-        pools: None for one actor with all stages.
-        state_format: of what hard images carry from pool to pool; None for the precision that the
-            model computes in, which loses nothing.
-        stalled_s: an actor that owes an answer and says nothing for so long is started anew.
-        reading: how the inputs are read.
-        deadline: thresholds move so that the run ends in time; `thresholds` are then the loosest
-            of its threshold sets. None if they stay.
-    """
+    input: Annotated[Texts, Field(min_length=1, description="images to tag")]
+    out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
+    model: Annotated[
+        str, Field(description="shipped name, checkpoint folder or published file")
+    ] = DEFAULT_MODEL
+    overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
+    max_errors: Annotated[
+        CountOrShare,
+        Field(description="stop after more dead letters than this: a number, or a share like 1%"),
+    ] = None
+    dedupe: Annotated[
+        bool, Field(description="run images with identical bytes through the model only once")
+    ] = False
+    decoders: Annotated[
+        int | None,
+        Field(ge=1, description="decode processes [default: the cores that the pools leave]"),
+    ] = None
+    pools: Annotated[
+        Pools,
+        Field(
+            description="stages of each actor pool, e.g. '1 | 2-3', each followed by its needs: "
+            "actors=1-4 cpus= gpus= threads= device= batch_size= label:NAME= "
+            "[default: all stages in one pool]"
+        ),
+    ] = None
+    memory_gb: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="limit of pixels and features in flight, GB"),
+    ] = 1.0
+    stalled_s: Annotated[
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="restart an actor that has not replied for this many seconds",
+        ),
+    ] = 300.0
 
-    inputs: tuple[str, ...]
-    out: str | Path
-    model: str
-    thresholds: tuple[float, ...] | None = None
-    full_depth: bool = False
-    batch_size: int = 64
-    top_k: int = 5
-    max_dead_letters: int | float | None = None
-    overwrite: bool = False
-    num_decoders: int | None = None
-    decode: Literal["exact", "fast"] = "exact"
-    dedupe: bool = False
-    audit: float | None = None
-    max_pixels: int = PILLOW_MAX_PIXELS
-    max_bytes: int = MAX_BYTES
-    decode_seconds: float = TIME_LIMIT_S
-    memory_budget_bytes: int = 2**30
-    pools: tuple[PoolSettings, ...] | None = None
-    state_format: StateFormat | None = None
-    stalled_s: float = 300.0
-    reading: SourceOptions = field(default_factory=SourceOptions)
-    deadline: DeadlineSettings | None = None
+    @model_validator(mode="after")
+    def _decoding_ends_before_a_stall(self) -> Self:
+        if self.decode_seconds > self.stalled_s:
+            raise ValueError(
+                f"decode_seconds: must be at most stalled_s, {self.stalled_s:g} "
+                f"(got {self.decode_seconds:g})"
+            )
+        return self

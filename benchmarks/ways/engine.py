@@ -79,8 +79,8 @@ def run_engine(
     model = dvt.load_model(work.cascade)
     config = model.config
     settings = TagSettings(
-        inputs=(),
-        out=out,
+        input=("pixels",),
+        out=str(out),
         model=str(work.cascade),
         batch_size=work.batch_size,
         pools=None if pools is None else parse_pools(pools),
@@ -94,7 +94,8 @@ def run_engine(
     # The cores are divided among the pools, as they would be among the machines of a cluster.
     threads = max(1, work.num_threads // len(plan.pools))
     cascades = [
-        _start(CascadeActor, replace(pool.cascade, num_threads=threads)) for pool in plan.pools
+        _start(CascadeActor, settings, replace(pool, num_threads=threads), plan.thresholds)
+        for pool in plan.pools
     ]
     writer = _start(WriteActor, ledger.tag_writer)
     _warm_up(decoder, cascades, work)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 import dvt
 from dvt.inference import StageExecutor
-from pipeline.cascade.batches import CascadeSettings
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord
 from pipeline.runtime.actors.cascade import CallResult, CascadeActor
 from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
@@ -53,8 +52,8 @@ class PixelActor:
 class AnsweringActor:
     """In place of the cascade actor: every image leaves at once, at one of three exits."""
 
-    def __init__(self, settings: CascadeSettings) -> None:
-        self._settings = settings
+    def __init__(self, *arguments: object) -> None:
+        """Takes those of the cascade actor."""
 
     def reset(self) -> None:
         """Answers once the actor is up."""

@@ -1,91 +1,150 @@
-"""Chooses the thresholds of a run, and says what they promise."""
+"""The options that choose a run's thresholds, and the choice."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 import dvt
-from dvt.calibration import ThresholdSchedule
 from dvt.device import best_device, inference_dtype
-from dvt.loading.checkpoint import checkpoint_folder, load_calibration
+from dvt.exits import FULL_DEPTH
 from jobs.calibration.fit import DEFAULT_DELTA, calibrate, fit_schedule
 from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.text import default_promise, promise, schedule_promises
 from jobs.calibration.thresholds_file import Asked, ThresholdsFile, read_thresholds
+from pipeline.deadline.policy import DeadlineSettings
 from pipeline.errors import UsageError
+from pipeline.options import Options
+from pipeline.units import Gmacs, Seconds, Share
 
-__all__ = ["chosen_schedule", "chosen_thresholds"]
+__all__ = ["ThresholdChoice", "ThresholdOptions", "choose_thresholds"]
 
 logger = logging.getLogger(__name__)
 
 
-def chosen_thresholds(
-    model: str, path: Path | None, budget_gmacs: float | None, max_drop: float | None
-) -> tuple[tuple[float, ...] | None, tuple[str, ...]]:
-    """Thresholds from a file, or fitted to the calibration set of the model.
+class ThresholdOptions(Options):
+    """Threshold options; without any, the model's own thresholds apply."""
+
+    thresholds: Annotated[
+        Path | None,
+        Field(description="JSON file with thresholds: from dvt calibrate, or a list of numbers"),
+    ] = None
+    budget: Annotated[
+        Gmacs,
+        Field(description="choose thresholds for this mean cost per image in MACs, e.g. 1.2G"),
+    ] = None
+    max_drop: Annotated[
+        Share,
+        Field(description="choose thresholds with this largest proven loss, e.g. 1%"),
+    ] = None
+    full_depth: Annotated[bool, Field(description="run every image through all stages")] = False
+    deadline: Annotated[
+        Seconds,
+        Field(
+            description="end within this time, e.g. 2h or 45m: the run changes its thresholds, "
+            "within the limits of --max-drop or --floor"
+        ),
+    ] = None
+    floor: Annotated[
+        Share, Field(description="with --deadline: lowest expected accuracy, e.g. 95%")
+    ] = None
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> Self:
+        names = ("thresholds", "budget", "max_drop", "full_depth")
+        given = [name for name in names if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}: cannot be combined with {given[1]}")
+        if self.deadline is None:
+            if self.floor is not None:
+                raise ValueError("floor: applies to deadline only; see also max_drop")
+            return self
+        if given and given != ["max_drop"]:
+            raise ValueError(
+                f"deadline: changes the thresholds, so it cannot be combined with {given[0]}"
+            )
+        if (self.max_drop is None) == (self.floor is None):
+            raise ValueError("deadline: needs either max_drop or floor as limit of the thresholds")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdChoice:
+    """Thresholds of a run.
+
+    Attributes:
+        thresholds: one for each exit but the last; None for the model's own.
+        promises: lines that say what is known of them.
+        deadline: with the threshold sets that a run with a deadline may use.
+    """
+
+    thresholds: tuple[float, ...] | None
+    promises: tuple[str, ...] = ()
+    deadline: DeadlineSettings | None = None
+
+
+def choose_thresholds(
+    options: ThresholdOptions, source: str, model: dvt.Cascade
+) -> ThresholdChoice:
+    """Chooses thresholds from a file, or from the exits recorded with the model.
 
     Args:
-        model: what `dvt.load_model` takes.
-        path: file with thresholds.
-        budget_gmacs: mean cost of an image.
-        max_drop: largest loss against full depth.
-
-    Returns:
-        The thresholds, None for the model's own; and lines that say what they promise.
+        options: how to choose.
+        source: where the model was loaded from, as for `dvt.load_model`.
+        model: loaded.
 
     Raises:
-        UsageError: the file is for another model, or the model has no calibration set.
-        ModelError: the model cannot be used, or not for that target.
+        UsageError: the file is for another model, or the recorded exits are missing or too few.
+        ModelError: no thresholds of the model meet the budget.
     """
-    if path is None and budget_gmacs is None and max_drop is None:
-        folder = checkpoint_folder(model)
-        provenance = None if folder is None else load_calibration(folder).provenance
-        text = default_promise(provenance)
-        if provenance is None or text is None:
-            return None, ()
-        _warn_of_other_precision(provenance.dtype)
-        return None, (text,)
-    identity = calibrated_model(dvt.load_model(model))
-    if path is None:
-        delta = None if max_drop is None else DEFAULT_DELTA
-        asked = Asked(budget_gmacs=budget_gmacs, max_drop=max_drop, delta=delta)
-        recorded = load_calibration_set(model, identity)
-        file = calibrate(recorded, identity, asked, recorded.risk)
-    else:
-        content = read_thresholds(path)
-        if not isinstance(content, ThresholdsFile):
-            return content, ()
-        file = content
-    if file.model.digest != identity.digest:
+    if options.full_depth:
+        return ThresholdChoice((FULL_DEPTH,) * (model.config.num_stages - 1))
+    if options.thresholds is not None:
+        return _from_file(options.thresholds, model)
+    if options.budget is None and options.max_drop is None and options.floor is None:
+        return _defaults(model)
+    identity = calibrated_model(model)
+    recorded = load_calibration_set(source, identity)
+    if options.deadline is not None:
+        schedule = fit_schedule(recorded, identity, options.max_drop, options.floor)
+        _warn_of_other_precision(recorded.dtype)
+        return ThresholdChoice(
+            schedule.loosest,
+            schedule_promises(schedule, recorded, options.max_drop, options.floor),
+            DeadlineSettings(options.deadline, schedule.threshold_sets),
+        )
+    delta = None if options.max_drop is None else DEFAULT_DELTA
+    asked = Asked(budget_gmacs=options.budget, max_drop=options.max_drop, delta=delta)
+    return _calibrated(calibrate(recorded, identity, asked, recorded.risk))
+
+
+def _from_file(path: Path, model: dvt.Cascade) -> ThresholdChoice:
+    content = read_thresholds(path)
+    if not isinstance(content, ThresholdsFile):
+        return ThresholdChoice(content)
+    identity = calibrated_model(model)
+    if content.model.digest != identity.digest:
         raise UsageError(
-            f"thresholds: {path} is for {file.model.name} ({file.model.digest}), not for "
+            f"thresholds: {path} is for {content.model.name} ({content.model.digest}), not for "
             f"{identity.name} ({identity.digest}); run dvt calibrate for this model"
         )
+    return _calibrated(content)
+
+
+def _calibrated(file: ThresholdsFile) -> ThresholdChoice:
     _warn_of_other_precision(file.dtype)
-    return file.thresholds, (promise(file),)
+    return ThresholdChoice(file.thresholds, (promise(file),))
 
 
-def chosen_schedule(
-    model: str, max_drop: float | None, floor: float | None
-) -> tuple[ThresholdSchedule, tuple[str, ...]]:
-    """Threshold sets for a deadline, fitted to the calibration set of the model.
-
-    Args:
-        model: what `dvt.load_model` takes.
-        max_drop: largest loss against full depth, to be proved; or None, and
-        floor: lowest accuracy to expect (agreement with full depth for images without labels).
-
-    Returns:
-        The schedule, and lines that say what it promises.
-
-    Raises:
-        UsageError: the model has no calibration set, or one exit only.
-        ModelError: the model cannot be used, or not for that target.
-    """
-    identity = calibrated_model(dvt.load_model(model))
-    recorded = load_calibration_set(model, identity)
-    schedule = fit_schedule(recorded, identity, max_drop, floor)
-    _warn_of_other_precision(recorded.dtype)
-    return schedule, schedule_promises(schedule, recorded, max_drop, floor)
+def _defaults(model: dvt.Cascade) -> ThresholdChoice:
+    provenance = model.calibration.provenance
+    text = default_promise(provenance)
+    if provenance is None or text is None:
+        return ThresholdChoice(None)
+    _warn_of_other_precision(provenance.dtype)
+    return ThresholdChoice(None, (text,))
 
 
 def _warn_of_other_precision(calibrated_in: str) -> None:

@@ -5,16 +5,18 @@ from typing import Annotated, Any
 
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from dvt.loading.checkpoint import load_model, model_digest
+from dvt import Cascade, load_model
+from dvt.loading.checkpoint import model_digest
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.report import write_report
 from jobs.shapes import write_shapes
 from pipeline.errors import UsageError
 from pipeline.job import tag_archive
-from pipeline.output.metadata import RunFile, Summary
+from pipeline.output.layout import Output
+from pipeline.output.metadata import Summary
 from pipeline.settings import TagSettings
 
 __all__ = ["DemoJob", "command", "run_demo"]
@@ -44,14 +46,15 @@ def run_demo(job: DemoJob) -> JobResult:
     except ValueError as error:
         raise UsageError(str(error)) from error
     results = job.out / "results"
+    model = load_model("shapes")
     settings = TagSettings(
-        inputs=(str(archive.images),),
-        out=results,
+        input=(str(archive.images),),
+        out=str(results),
         model="shapes",
-        overwrite=_is_of_another_model(results),
+        overwrite=not _can_continue(results, model),
     )
     with shown_progress() as listener:
-        tag_archive(settings, listener)
+        tag_archive(settings, model, listener)
     summary = Summary.model_validate_json((results / "summary.json").read_bytes())
     page = write_report(results)
     truth = pq.read_table(archive.truth, columns=["key", "label"]).to_pylist()
@@ -81,13 +84,12 @@ def run_demo(job: DemoJob) -> JobResult:
     return JobResult(lines=lines, data=data)
 
 
-def _is_of_another_model(results: Path) -> bool:
-    """Whether an earlier version of dvt left results here, which are the demo's own to replace."""
+def _can_continue(results: Path, model: Cascade) -> bool:
+    """Whether the results are of this version of dvt and its model; others are replaced."""
     try:
-        earlier = RunFile.model_validate_json((results / "run.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return (results / "run.json").is_file()
-    return earlier.model.digest != model_digest(load_model("shapes"))
+        return Output(results).run_file().model.digest == model_digest(model)
+    except UsageError:
+        return False
 
 
 command = job_command("demo", DemoJob, run_demo)

@@ -15,7 +15,7 @@ from dvt.inference.profiling import StageProfile, matmul_limit_gmacs_s, profile_
 from dvt.loading.checkpoint import DEFAULT_MODEL
 from dvt.presets import PRESETS
 from jobs.options import Job, JobResult, job_command
-from pipeline.runtime.resource_plan import available_cpus, hardware
+from pipeline.runtime.hardware import available_cpus, hardware
 
 __all__ = ["ProfileJob", "command", "run_profile"]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from jobs.commands.tag import summary_lines
+from jobs.commands.summary_text import summary_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from pipeline.errors import Reason

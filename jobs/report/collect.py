@@ -105,7 +105,7 @@ def build_report(location: str | Path) -> ReportData:
     confidence = ConfidenceTotals(run.thresholds)
     labels = LabelTotals(len(gmacs))
     images = ImageTotals()
-    audit = None if run.audit is None else AuditTotals(len(gmacs))
+    audit = None if run.settings.audit is None else AuditTotals(len(gmacs))
     tag_totals: list[_Totals] = [exits, confidence, labels, images]
     _read(out.child("tags"), tag_totals if audit is None else [*tag_totals, audit])
     dead_letters = DeadLetterTotals()

@@ -8,41 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dvt.inference import EncodedState, StateFormat
+from dvt.inference import EncodedState
 from pipeline.audit.held_predictions import HeldPredictions
 
-__all__ = ["CascadeSettings", "Failure", "ForwardedBatch", "Predictions"]
-
-
-@dataclass(frozen=True, slots=True)
-class CascadeSettings:
-    """How the model is run.
-
-    Attributes:
-        model: what `dvt.load_model` takes; weights are loaded from there after a restart too.
-        thresholds: one for each exit, the last taking everything.
-        batch_size: images per forward pass.
-        top_k: labels named per image.
-        num_threads: of the processor.
-        device: "cpu" or "cuda".
-        dtype: "float32" or "bfloat16".
-        stages: first and last, from 1; None for all.
-        state_format: of what hard images carry to another actor.
-        shares_answers: they are told to the coordinator too, for copies of the images.
-        audit: share of the images that go to full depth beside their early answer; None for none.
-    """
-
-    model: str
-    thresholds: tuple[float, ...]
-    batch_size: int
-    top_k: int
-    num_threads: int
-    device: str
-    dtype: str
-    stages: tuple[int, int] | None = None
-    state_format: StateFormat = "float32"
-    shares_answers: bool = False
-    audit: float | None = None
+__all__ = ["Failure", "ForwardedBatch", "Predictions"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ or hangs its decoder costs one image. Knows Pillow and numpy; neither torch nor 
 from pipeline.decoding.fitting import fit
 from pipeline.decoding.isolated import IsolatedDecoder
 from pipeline.decoding.picture import decode, open_upright
-from pipeline.decoding.settings import Decoded, DecodeMode, DecodeSettings
+from pipeline.decoding.settings import Decoded, DecodeOptions, DecodeSettings
 
 __all__ = [
-    "DecodeMode",
+    "DecodeOptions",
     "DecodeSettings",
     "Decoded",
     "IsolatedDecoder",

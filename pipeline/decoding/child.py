@@ -42,7 +42,7 @@ def main() -> None:
 
     Arguments: the settings as JSON, the descriptor to answer to, that of the shared memory.
     """
-    settings = DecodeSettings(**json.loads(sys.argv[1]))
+    settings = DecodeSettings.model_validate_json(sys.argv[1])
     answers, shared = int(sys.argv[2]), int(sys.argv[3])
     available_formats()
     _restrain(settings)
@@ -77,7 +77,7 @@ def _serve(settings: DecodeSettings, files: BinaryIO, answers: int, shared: int)
         content = files.read(length)
         if place >= 0:
             slot = place
-        signal.setitimer(signal.ITIMER_REAL, settings.time_limit_s)
+        signal.setitimer(signal.ITIMER_REAL, settings.decode_seconds)
         try:
             decoded = decode(content, settings)
         except ImageError as error:

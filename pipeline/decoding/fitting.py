@@ -53,7 +53,7 @@ def fit(
         raise ImageError(Reason.TOO_LARGE, f"{width}x{height} is too elongated to resize")
     left, top = (round((side - settings.crop) / 2) for side in scaled)
     resample = _FILTERS[settings.interpolation]
-    if settings.mode == "fast" and min(left, top) >= 0:
+    if settings.decode == "fast" and min(left, top) >= 0:
         shrunk = round(width / picture.width)
         original = (width / shrunk, height / shrunk)
         return _fit_fast(picture, original, scaled, (left, top), settings.crop, resample)

@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict
 from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
 
@@ -132,7 +131,7 @@ class IsolatedDecoder:
 
     def _step(self) -> None:
         """Waits for the pipes to move, takes answers, and sees to a child that has ended."""
-        ended = not self._started.exchange(self._settings.time_limit_s + _GRACE_S)
+        ended = not self._started.exchange(self._settings.decode_seconds + _GRACE_S)
         for answer in self._started.answers():
             index, _ = self._waiting.popleft()
             self._outcomes[index] = answer
@@ -149,7 +148,7 @@ class IsolatedDecoder:
         if not self._waiting:
             return
         index, _ = self._waiting[0]
-        limit = f"{self._settings.time_limit_s:g} s"
+        limit = f"{self._settings.decode_seconds:g} s"
         if exit_code == -signal.SIGALRM:
             error = f"decoding it took longer than {limit}"
         elif self._suspect != index:
@@ -189,7 +188,7 @@ class _Child:
         self._received = bytearray()
         self._is_stuck = False
         # -P: the folder that the job happens to run in is no place for modules.
-        command = [sys.executable, "-P", "-m", module, json.dumps(asdict(settings))]
+        command = [sys.executable, "-P", "-m", module, settings.model_dump_json()]
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 [*command, str(write_end), str(shared)],

@@ -41,7 +41,7 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
     Raises:
         ImageError: with the reason why this file is no usable picture.
     """
-    shrink_to = settings.resize if settings.mode == "fast" else None
+    shrink_to = settings.resize if settings.decode == "fast" else None
     picture, size = _open(content, settings.max_pixels, shrink_to)
     return Decoded(fit(picture, settings, size), *size)
 

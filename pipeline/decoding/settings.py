@@ -1,57 +1,56 @@
-"""What is asked of decoding, and what it gives."""
+"""What decoding is asked for, and what it returns."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
-__all__ = [
-    "MAX_BYTES",
-    "PILLOW_MAX_PIXELS",
-    "TIME_LIMIT_S",
-    "DecodeMode",
-    "DecodeSettings",
-    "Decoded",
-]
+from pipeline.options import Options
+from pipeline.units import Bytes, Pixels
 
-PILLOW_MAX_PIXELS = 178_956_970  # where Pillow itself gives up
-MAX_BYTES = 256 * 2**20
-TIME_LIMIT_S = 30.0
+__all__ = ["PILLOW_MAX_PIXELS", "DecodeOptions", "DecodeSettings", "Decoded"]
 
-DecodeMode = Literal["exact", "fast"]
-"""`exact`: within one grey level of the plain way. `fast`: large pictures are shrunk by cruder
-steps first."""
+PILLOW_MAX_PIXELS = 178_956_970  # Pillow's own limit
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeSettings:
-    """What the model wants of a picture, and what is too much.
+class DecodeOptions(Options):
+    """Decoding options."""
 
-    Attributes:
-        resize: short side after resizing, pixels.
-        crop: side of the centre crop, pixels.
-        interpolation: of the resizing.
-        mode: how true to the plain way.
-        max_pixels: pictures that declare more are not decoded.
-        max_bytes: files that are longer are not read.
-        time_limit_s: an isolated decoder is ended when one picture takes longer.
-        memory_limit_bytes: data that an isolated decoder may hold.
-    """
+    decode: Annotated[
+        Literal["exact", "fast"],
+        Field(
+            description="exact: within one grey level of Pillow's resize; fast: shrink large "
+            "images coarsely first"
+        ),
+    ] = "exact"
+    max_pixels: Annotated[
+        Pixels, Field(description="reject images with more pixels than this, e.g. 200M")
+    ] = PILLOW_MAX_PIXELS
+    max_bytes: Annotated[
+        Bytes, Field(description="reject files with more bytes than this, e.g. 256MiB")
+    ] = 256 * 2**20
+    decode_seconds: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False, description="reject images that take longer to decode"),
+    ] = 30.0
 
-    resize: int
-    crop: int
+
+class DecodeSettings(DecodeOptions):
+    """Options of the job, and the input that the model expects."""
+
+    resize: Annotated[int, Field(ge=1, description="short side after resizing, pixels")]
+    crop: Annotated[int, Field(ge=1, description="side of the centre crop, pixels")]
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    mode: DecodeMode = "exact"
-    max_pixels: int = PILLOW_MAX_PIXELS
-    max_bytes: int = MAX_BYTES
-    time_limit_s: float = TIME_LIMIT_S
-    memory_limit_bytes: int = 4 * 2**30
+    memory_limit_bytes: Annotated[
+        int, Field(description="data segment of an isolated decoder (RLIMIT_DATA)")
+    ] = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Pixels [crop, crop, 3] uint8, and the upright picture's own width and height."""
+    """Pixels [crop, crop, 3] uint8, and width and height of the upright image."""
 
     pixels: NDArray[np.uint8]
     width: int

@@ -1,8 +1,9 @@
-"""Which run may continue an output: the same archive and model, and no looser thresholds."""
+"""Which run may continue an output: the same archive, model and options, no looser thresholds."""
 
 from pipeline.errors import UsageError
 from pipeline.output.metadata import RunFile, thresholds_text
 from pipeline.output.retag import looser_exit
+from pipeline.settings import BINDING_OPTIONS
 
 __all__ = ["continued_run"]
 
@@ -18,24 +19,31 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         uri: of the output.
 
     Returns:
-        The run with the earlier audit, if it names none, and with `satisfied_thresholds` if some
-        tags may be below its own.
+        The run with the binding options that it leaves to the earlier one, and with
+        `satisfied_thresholds` if some tags may be below its own.
 
     Raises:
         UsageError: the results of both must not be mixed.
     """
-    audit = earlier.audit if run.audit is None else run.audit
-    pairs = (
-        ("archive", ", ".join(earlier.inputs), ", ".join(run.inputs)),
-        ("model", _model(earlier), _model(run)),
-        ("top-k", earlier.top_k, run.top_k),
-        ("keep-columns", list(earlier.keep_columns), list(run.keep_columns)),
-        ("audit", _share(earlier.audit), _share(audit)),
-    )
-    for field, before, now in pairs:
+    inherited = {
+        name: getattr(earlier.settings, name)
+        for name in BINDING_OPTIONS
+        if getattr(run.settings, name) is None
+    }
+    settings = run.settings.model_copy(update=inherited)
+    bindings = {
+        "archive": (earlier.inputs, run.inputs),
+        "model": (str(earlier.model), str(run.model)),
+        **{
+            name.replace("_", "-"): (getattr(earlier.settings, name), getattr(settings, name))
+            for name in BINDING_OPTIONS
+        },
+    }
+    for what, (before, now) in bindings.items():
         if before != now:
             raise UsageError(
-                f"out: {uri} holds results of another {field}: {before}, not {now}; {_WAY_OUT}"
+                f"out: {uri} holds results of another {what}: {_text(before)}, not {_text(now)}; "
+                f"{_WAY_OUT}"
             )
     exit_stage = looser_exit(earlier.thresholds, run.thresholds)
     if exit_stage is not None:
@@ -47,13 +55,11 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         )
     satisfied = earlier.satisfied_thresholds or earlier.thresholds
     is_satisfied = satisfied == run.thresholds
-    changes = {"audit": audit, "satisfied_thresholds": None if is_satisfied else satisfied}
+    changes = {"settings": settings, "satisfied_thresholds": None if is_satisfied else satisfied}
     return run.model_copy(update=changes)
 
 
-def _model(run: RunFile) -> str:
-    return f"{run.model.name} ({run.model.digest})"
-
-
-def _share(share: float | None) -> str:
-    return "none" if share is None else f"{100 * share:g} %"
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return "none" if value is None else str(value)

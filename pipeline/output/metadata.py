@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -10,9 +10,11 @@ from dvt.validation import first_problem
 from pipeline.audit.summary import AuditSummary
 from pipeline.deadline.log import DeadlineOutcome
 from pipeline.errors import UsageError
+from pipeline.settings import TagSettings
 from pipeline.storage import OutputStore
 
 __all__ = [
+    "RUN_FORMAT",
     "Hardware",
     "ModelIdentity",
     "RunFile",
@@ -21,6 +23,9 @@ __all__ = [
     "read_summary",
     "thresholds_text",
 ]
+
+RUN_FORMAT: Final = 1
+"""Version of `run.json`; a new one means that older outputs cannot be continued."""
 
 
 class ModelIdentity(BaseModel):
@@ -32,6 +37,9 @@ class ModelIdentity(BaseModel):
     num_classes: int
     grids: tuple[int, ...]
     gmacs_per_exit: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.digest})"
 
 
 class Hardware(BaseModel):
@@ -47,28 +55,27 @@ class RunFile(BaseModel):
     """`run.json`: what the last run was, so that the next one can continue it.
 
     Attributes:
+        format: version of this file; any other one is refused.
+        inputs: names of the archive's parts, the same on every machine.
         thresholds: of this run; never looser than those of earlier runs.
         satisfied_thresholds: while a run with stricter thresholds is unfinished, those that every
             tag meets already; None if these are `thresholds`.
-        audit: share of the images that also run at full depth; None for none.
-        settings: of the job, for `dvt retry`; without credentials.
+        dtype: precision on the best device of the machine that started the run.
+        settings: of the job, with absolute paths and without credentials.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = RUN_FORMAT
     run: str
     inputs: tuple[str, ...]
     model: ModelIdentity
     thresholds: tuple[float, ...]
     satisfied_thresholds: tuple[float, ...] | None = None
-    top_k: int
-    keep_columns: tuple[str, ...] = ()
-    audit: float | None = None
     dtype: str
-    batch_size: int
     versions: dict[str, str]
     hardware: Hardware
     started_at: datetime
-    settings: dict[str, Any] = {}
+    settings: TagSettings
 
     @model_validator(mode="after")
     def _thresholds_fit_exits(self) -> Self:

@@ -46,12 +46,12 @@ def run_on_ray(
     count = _CountedImages(source, work, ledger)
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        actor_pool_specs(plan, source, ledger.tag_writer),
+        actor_pool_specs(settings, plan, source, ledger.tag_writer),
         ledger,
         count.while_listing(),
-        len(plan.pools[0].cascade.thresholds),
+        len(plan.thresholds),
         lambda: allowed_dead_letters(
-            settings.max_dead_letters, count(), count.num_listed, count.is_uncountable
+            settings.max_errors, count(), count.num_listed, count.is_uncountable
         ),
         count,
         listener,
@@ -63,11 +63,16 @@ def run_on_ray(
 
 
 def actor_pool_specs(
-    plan: Plan, source: Archive, writer: FileWriter, cascade_actor: type = CascadeActor
+    settings: TagSettings,
+    plan: Plan,
+    source: Archive,
+    writer: FileWriter,
+    cascade_actor: type = CascadeActor,
 ) -> ActorPoolSpecs:
     """The actors that a plan asks for; none of them is started yet.
 
     Args:
+        settings: of the job.
         plan: of the job.
         source: of the images.
         writer: of the `tags` table.
@@ -83,7 +88,7 @@ def actor_pool_specs(
                 source.fetcher,
                 plan.decode,
                 source.kept,
-                plan.dedupe,
+                settings.dedupe,
                 num_cpus=1,
             ),
             plan.num_decoders,
@@ -94,13 +99,15 @@ def actor_pool_specs(
                 actor_kind(
                     pool.name,
                     cascade_actor,
-                    pool.cascade,
+                    settings,
+                    pool,
+                    plan.thresholds,
                     num_cpus=pool.cpus,
                     num_gpus=pool.gpus,
                     **({"label_selector": pool.labels} if pool.labels else {}),
                 ),
-                pool.fewest,
-                pool.most,
+                pool.min_actors,
+                pool.max_actors,
             )
             for pool in plan.pools
         ),

@@ -6,7 +6,8 @@ An INPUT argument names files (`locations`), which are pictures or hold some (`t
 
 from pipeline.sources.archive import Archive
 from pipeline.sources.base import Fetcher, Source
-from pipeline.sources.opening import SourceOptions, open_archive
+from pipeline.sources.opening import open_archive
+from pipeline.sources.options import SourceOptions
 from pipeline.storage.local_files import read_file
 
 __all__ = ["Archive", "Fetcher", "Source", "SourceOptions", "open_archive", "read_file"]

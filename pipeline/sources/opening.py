@@ -7,7 +7,6 @@ files if there are such, and no pictures, among the first thousand names in it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
@@ -19,15 +18,16 @@ from pipeline.sources.base import Source
 from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.sources.files import ChosenFiles, NamedFiles
 from pipeline.sources.locations import Location, locate
+from pipeline.sources.options import InputFormat, SourceOptions
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.tar import TarSource
 from pipeline.sources.uris import UriList
 from pipeline.storage import S3Options, Stores
+from pipeline.storage.retry_policy import RetryPolicy
 
-__all__ = ["InputFormat", "SourceOptions", "open_archive"]
+__all__ = ["open_archive"]
 
-InputFormat = Literal["auto", "files", "webdataset", "parquet"]
 _Kind = Literal["files", "webdataset", "parquet", "list"]
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst")
@@ -40,29 +40,11 @@ _PICTURES = (
 _FIRST_NAMES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """How INPUTs are to be read.
-
-    Attributes:
-        input_format: of all of them; "auto" tells by names.
-        include: patterns of keys, of which one must fit; none for all.
-        exclude: patterns of keys, of which none may fit.
-        keep_columns: of Parquet files, to be passed through to the tags.
-        s3: how to talk to S3.
-    """
-
-    input_format: InputFormat = "auto"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    keep_columns: tuple[str, ...] = ()
-    s3: S3Options = field(default_factory=S3Options)
-
-
 def open_archive(
     inputs: Sequence[str],
     options: SourceOptions | None = None,
     output: str | Path | None = None,
+    retry_policy: RetryPolicy | None = None,
 ) -> Archive:
     """The archive that some INPUT arguments name.
 
@@ -70,13 +52,15 @@ def open_archive(
         inputs: at least one.
         options: how to read them.
         output: a folder to leave out, which may lie inside the archive.
+        retry_policy: for requests to S3; None for the default one.
 
     Raises:
         UsageError: there is no such input, or it cannot be read in this way.
         StorageDeniedError, StorageFailedError: the storage cannot be asked.
     """
     options = options or SourceOptions()
-    stores = Stores(options.s3)
+    s3 = S3Options(options.requester_pays, retry_policy or RetryPolicy())
+    stores = Stores(s3)
     located = [
         (location, _kind(location, options.input_format))
         for text in inputs
@@ -87,7 +71,7 @@ def open_archive(
         raise UsageError(
             f"keep-columns: only Parquet files have columns (got {', '.join(inputs)[:200]})"
         )
-    return Archive(parts, ArchiveFetcher(options.s3))
+    return Archive(parts, ArchiveFetcher(s3))
 
 
 def _kind(location: Location, wanted: InputFormat) -> _Kind:

@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,7 @@ def run_with(
     settings: TagSettings,
     num_cpus: int = 4,
     goes_on: Callable[[], bool] = lambda: True,
+    thresholds: Sequence[float] | None = None,
 ) -> None:
     """A whole job, its cascade actors of another class.
 
@@ -103,13 +104,14 @@ def run_with(
         settings: of the job.
         num_cpus: at least.
         goes_on: the listing pauses in the middle of each shard until this is true.
+        thresholds: None for those of the model.
     """
     model = dvt.load_model(settings.model)
-    thresholds = model.thresholds(settings.thresholds)
-    plan = plan_job(settings, model.config, thresholds, "float32")
-    source = open_archive(settings.inputs)
+    exit_thresholds = model.thresholds(thresholds)
+    plan = plan_job(settings, model.config, exit_thresholds, "float32")
+    source = open_archive(settings.input)
     output = Output(settings.out)
-    output.claim(new_run_file(settings, source.names, model, thresholds), overwrite=False)
+    output.claim(new_run_file(settings, source.names, model, exit_thresholds), overwrite=False)
     ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "test")
 
     def work() -> Iterator[tuple[int, NDArray[np.int64]] | None]:
@@ -127,7 +129,7 @@ def run_with(
 
         Coordinator(
             Scheduler(plan.limits),
-            actor_pool_specs(plan, source, ledger.tag_writer, actor),
+            actor_pool_specs(settings, plan, source, ledger.tag_writer, actor),
             ledger,
             work(),
             model.config.num_stages,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import dvt
 from dvt.inference import StageExecutor
-from jobs.calibration.thresholds import chosen_schedule
+from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
 from jobs.commands.tag import TagJob, run_tag
 from jobs.shapes import write_shapes
 from pipeline.runtime import launch as on_ray
@@ -78,8 +78,10 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(
     assert any(line.startswith("deadline 1m15s: ended after ") for line in result.lines)
     assert result.data["tagged"] == NUM_IMAGES
 
-    schedule, _ = chosen_schedule("shapes", 0.01, None)
-    threshold_sets = schedule.threshold_sets
+    options = ThresholdOptions.model_validate({"deadline": "1m15s", "max_drop": "1%"})
+    choice = choose_thresholds(options, "shapes", dvt.load_model("shapes"))
+    assert choice.deadline is not None
+    threshold_sets = choice.deadline.threshold_sets
     assert outcome["moves"] == len(used) - 1 > 0
     for entry in used:
         assert tuple(entry["thresholds"]) == threshold_sets[entry["threshold_set"]].thresholds

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,11 +38,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(archive: Path, out: Path, pools: str, stalled_s: float = 300.0) -> TagSettings:
     return TagSettings(
-        (str(archive),),
-        out,
-        "shapes",
+        input=(str(archive),),
+        out=str(out),
+        model="shapes",
         batch_size=16,
-        num_decoders=1,
+        decoders=1,
         pools=parse_pools(pools),
         stalled_s=stalled_s,
     )
@@ -144,7 +143,7 @@ def test_a_pool_grows_with_its_backlog_without_stopping(
 ) -> None:
     """A second a batch: the queue is full of images, and the pool doubles."""
     job = settings(archive, tmp_path / "out", "1 actors=1-2 threads=1 | 2-3 threads=1")
-    job = replace(job, batch_size=8, memory_budget_bytes=700_000)
+    job = job.model_copy(update={"batch_size": 8, "memory_gb": 0.0007})
     with caplog.at_level(logging.INFO):
         run_with(Slow, job)
     assert "pool 1: 2 actors instead of 1" in caplog.text

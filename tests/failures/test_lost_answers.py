@@ -57,7 +57,7 @@ def test_their_images_start_again_and_all_others_are_committed(
 ) -> None:
     model = dvt.load_model("shapes")
     output = Output(tmp_path / "out")
-    settings = TagSettings(("a",), tmp_path / "out", "shapes")
+    settings = TagSettings(input=("a",), out=str(tmp_path / "out"), model="shapes")
     output.claim(new_run_file(settings, ("a",), model, model.thresholds()), overwrite=False)
     ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "test")
     keys = tags(0, NUM_IMAGES)["key"].to_pylist()

@@ -35,9 +35,9 @@ def test_text_and_yaml_say_the_same() -> None:
     ("value", "message"),
     [
         ("", "stages"),
-        ("2-3", "none left out"),
-        ("1 | 3", "none left out"),
-        ("1 | 1-2", "none left out"),
+        ("2-3", "every stage once"),
+        ("1 | 3", "every stage once"),
+        ("1 | 1-2", "every stage once"),
         ("3-1", "stages"),
         ("1 actors=0 | 2-3", "actors"),
         ("1 actors=4-2 | 2-3", "actors"),

@@ -14,13 +14,15 @@ import dvt
 from dvt.inference import EncodedState, StageExecutor, deterministic_matmul, make_executor
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
-from pipeline.cascade.batches import CascadeSettings, Failure, ForwardedBatch, Predictions
+from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.tag_rows import label_names, packed_answers, tag_rows
 from pipeline.errors import ActorRestartedError
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.actors.decode import DecodedBlock
+from pipeline.runtime.resource_plan import PoolPlan
+from pipeline.settings import TagSettings
 
 __all__ = ["CallResult", "CascadeActor", "ForwardedBlock"]
 
@@ -98,22 +100,32 @@ class _Held:
 
 
 class CascadeActor:
-    """Runs blocks through the stages of its pool; images that are not sure yet stay inside."""
+    """Runs blocks through the stages of its pool; images that are not sure yet stay inside.
 
-    def __init__(self, settings: CascadeSettings) -> None:
+    Args:
+        settings: of the job; the model is loaded from where they say, also after a restart.
+        pool: the stages to run, and how.
+        thresholds: one for each exit of the cascade, the last taking everything.
+    """
+
+    def __init__(
+        self, settings: TagSettings, pool: PoolPlan, thresholds: tuple[float, ...]
+    ) -> None:
         deterministic_matmul()
-        torch.set_num_threads(settings.num_threads)
+        torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)
         self._labels = label_names(model)
         self._gmacs = dvt.gmacs_per_exit(model.config)
         self._num_named = min(settings.top_k, model.config.num_classes)
         self._settings = settings
+        self._pool = pool
+        self._thresholds = thresholds
         self._executor = self._make_executor(model)
         self._is_reset = False
 
     def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
-        device = torch.device(self._settings.device)
-        return make_executor(model, device, getattr(torch, self._settings.dtype))
+        device = torch.device(self._pool.device)
+        return make_executor(model, device, getattr(torch, self._pool.dtype))
 
     def reset(self) -> str:
         """Forgets all images; answers, with the node's name, once the weights are loaded.
@@ -125,14 +137,13 @@ class CascadeActor:
         return str(ray.get_runtime_context().get_node_id())
 
     def _start_anew(self) -> None:
-        settings = self._settings
         self._runner = CascadeRunner(
             self._executor,
-            settings.thresholds,
-            settings.batch_size,
-            settings.top_k,
-            settings.stages,
-            settings.state_format,
+            self._thresholds,
+            self._pool.batch_size,
+            self._settings.top_k,
+            self._pool.stages,
+            self._pool.state_format,
         )
         self._held: list[_Held] = []
         self._num_tickets = 0
@@ -215,7 +226,7 @@ class CascadeActor:
         shared: dict[int, list[bytes]] = {}
         for answer in answers:
             info, pieces = self._take_out(answer.row_ids)
-            packed = packed_answers(answer, info) if self._settings.shares_answers else []
+            packed = packed_answers(answer, info) if self._settings.dedupe else []
             for block, rows in pieces:
                 answered.setdefault(block, []).append((rows, answer.exit_stage))
                 shared.setdefault(block, []).extend(packed[: len(rows)])
@@ -241,7 +252,7 @@ class CascadeActor:
             pieces=going_on,
             forwarded_bytes=0 if hard is None else hard.num_bytes,
             busy_s=time.perf_counter() - started,
-            answers=shared if self._settings.shares_answers else {},
+            answers=shared if self._settings.dedupe else {},
             work=self._runner.take_work(),
             waiting=self._runner.waiting,
         )

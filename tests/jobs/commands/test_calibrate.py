@@ -14,7 +14,11 @@ from dvt.calibration import HELD_OUT, RecordedExits
 from dvt.loading.checkpoint import shipped_models
 from jobs import cli
 from jobs.calibration.fit import calibrate
-from jobs.calibration.thresholds import chosen_thresholds
+from jobs.calibration.thresholds import (
+    ThresholdChoice,
+    ThresholdOptions,
+    choose_thresholds,
+)
 from jobs.calibration.thresholds_file import Asked, CalibratedModel
 from jobs.commands.calibrate import CalibrateJob, run_calibrate
 from jobs.commands.eval import EvalJob, run_eval
@@ -206,8 +210,9 @@ def test_a_precision_other_than_the_calibrated_one_is_warned_of(
     calibrated(tmp_path, budget="4M")
     content = json.loads((tmp_path / "t.json").read_text()) | {"dtype": "float16"}
     (tmp_path / "t.json").write_text(json.dumps(content))
-    thresholds, _ = chosen_thresholds("shapes", tmp_path / "t.json", None, None)
-    assert thresholds == tuple(content["thresholds"])
+    options = ThresholdOptions(thresholds=tmp_path / "t.json")
+    choice = choose_thresholds(options, "shapes", dvt_package.load_model("shapes"))
+    assert choice.thresholds == tuple(content["thresholds"])
     assert "calibrated in float16" in caplog.text
 
 
@@ -228,7 +233,7 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
     line = refused(
         capsys, "tag", *SHAPES, tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
     )
-    assert "budget: cannot be given together with full_depth" in line
+    assert "budget: cannot be combined with full_depth" in line
 
 
 def test_adopted_thresholds_are_the_default_and_keep_their_promise(
@@ -253,12 +258,16 @@ def test_adopted_thresholds_are_the_default_and_keep_their_promise(
     assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
     judged = run_eval(EvalJob(model=str(own_model), data="shapes:50:5")).data["default"]
     assert list(judged["thresholds"]) == found["thresholds"]
-    thresholds, (line,) = chosen_thresholds(str(own_model), None, None, None)
-    assert thresholds is None
-    assert line.startswith("the model's own thresholds, certified: at most 0.5 % of the answers")
+    choice = choose_thresholds(ThresholdOptions(), str(own_model), model)
+    assert choice.thresholds is None
+    assert choice.promises[0].startswith(
+        "the model's own thresholds, certified: at most 0.5 % of the answers"
+    )
     cheap: dict[str, Any] = {"model": str(own_model), "budget": "4M"}
     run_calibrate(CalibrateJob(**cheap, adopt=True))
-    assert chosen_thresholds(str(own_model), None, None, None) == (None, ()), "nothing is proved"
+    model = dvt_package.load_model(own_model)
+    choice = choose_thresholds(ThresholdOptions(), str(own_model), model)
+    assert choice == ThresholdChoice(None), "nothing is proved"
 
 
 def test_only_a_checkpoint_folder_can_adopt(

@@ -10,7 +10,7 @@ import torch
 import dvt as dvt_package
 from dvt.device import inference_dtype
 from dvt.preprocess import normalise, pixels_to_unit
-from jobs.commands.tag import summary_lines
+from jobs.commands.summary_text import summary_lines
 from jobs.datasets import load_labelled
 from jobs.shapes import WrittenArchive
 from pipeline.output.metadata import Summary
@@ -92,7 +92,9 @@ def test_real_photographs_are_all_tagged_and_a_second_run_adds_no_row(tmp_path: 
     assert len(keys) == len(set(keys)) == 200
 
 
-@pytest.mark.parametrize(("exits", "line"), [((7, 3), "left at exits 1 to 2: 7 / 3"), ((10,), "")])
+@pytest.mark.parametrize(
+    ("exits", "line"), [((7, 3), "images at exits 1 to 2: 7 / 3"), ((10,), "")]
+)
 def test_exits_are_counted_where_there_are_several(exits: tuple[int, ...], line: str) -> None:
     summary = Summary(
         images=10,

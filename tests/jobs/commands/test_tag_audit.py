@@ -79,7 +79,7 @@ def test_audited_rows_have_the_answer_of_a_full_depth_run_and_all_else_is_as_wit
     saved = 1 - done.json["gmacs_per_image"] / done.json["gmacs_full_depth"]
     assert said["compute_saved"] == pytest.approx(saved)
     assert said["extra_gmacs"] > 0
-    assert "% answered as at full depth (95 % sure: " in done.err
+    assert "% answered as at full depth (95 % confidence: " in done.err
 
     shutil.copy(source, broken)
     again = finished(dvt("retry", out, "--json"))

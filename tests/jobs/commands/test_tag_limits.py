@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,13 +39,13 @@ def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
 
 def test_limits_of_a_picture_reach_the_decoders() -> None:
     config = load_model("shapes").config
-    settings = replace(
-        TagSettings(("a",), "b", "shapes"), max_pixels=10, max_bytes=20, decode_seconds=1.5
-    )
+    usual_settings = TagSettings(input=("a",), out="b", model="shapes")
+    limits = {"max_pixels": 10, "max_bytes": 20, "decode_seconds": 1.5}
+    settings = usual_settings.model_copy(update=limits)
     thresholds = (0.5,) * config.num_stages
     decode = plan_job(settings, config, thresholds, "float32").decode
-    assert (decode.max_pixels, decode.max_bytes, decode.time_limit_s) == (10, 20, 1.5)
-    usual = plan_job(TagSettings(("a",), "b", "shapes"), config, thresholds, "float32").decode
+    assert (decode.max_pixels, decode.max_bytes, decode.decode_seconds) == (10, 20, 1.5)
+    usual = plan_job(usual_settings, config, thresholds, "float32").decode
     assert usual == decode_settings(config)
 
 

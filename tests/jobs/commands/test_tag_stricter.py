@@ -98,12 +98,12 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
 
     second = dvt(*tag_command(images, out, stricter))
     assert second.code == 0, second.err
-    assert "looser thresholds of before (0.3 / 0.3, now " in second.err
+    assert "previous, looser thresholds (0.3 / 0.3, now " in second.err
     assert unmarked(out) == to_do
     num_left = len(to_do - done)
     assert (second.json["tagged"], second.json["skipped"]) == (num_left, 5000 - num_left)
     assert (second.json["retagged"], second.json["tagged_before"]) == (num_left, 5000)
-    assert f"{num_left:,} of 5,000 rows had stopped too early" in second.err
+    assert f"{num_left:,} of 5,000 earlier tags exited below the new thresholds" in second.err
     assert read_status(out).finished
 
     assert dvt(*tag_command(images, fresh, stricter)).code == 0
@@ -114,7 +114,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
 
     looser = dvt(*tag_command(images, out, loose))
     assert looser.code == 2
-    assert ", not 0.3 / 0.3, looser at exit 1; the same or stricter" in looser.err
+    assert ", not 0.3 / 0.3, looser at exit 1; pass the same or stricter" in looser.err
     assert len(looser.err.splitlines()) == 1
 
     mark(out)

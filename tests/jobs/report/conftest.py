@@ -11,6 +11,8 @@ import pytest
 from deltalake import write_deltalake
 from PIL import Image
 
+from pipeline.output.metadata import RUN_FORMAT
+
 THRESHOLDS = [0.8, 0.6]
 GMACS_PER_EXIT = [1.0, 2.5, 5.0]
 LABELS = [f"label {index:02d}" for index in range(25)]
@@ -91,9 +93,10 @@ _SUMMARY: dict[str, Any] = {
 }
 
 
-def _run_json(**changes: Any) -> dict[str, Any]:
+def _run_json(audit: float | None = None, **changes: Any) -> dict[str, Any]:
     """A `run.json` as `dvt tag` writes it."""
     return {
+        "format": RUN_FORMAT,
         "run": "b",
         "inputs": ["/archives/natural history/"],
         "model": {
@@ -105,11 +108,10 @@ def _run_json(**changes: Any) -> dict[str, Any]:
         },
         "thresholds": THRESHOLDS,
         "dtype": "bfloat16",
-        "top_k": 5,
-        "batch_size": 64,
         "versions": {"dvt": "0.1.0", "torch": "2.9.0"},
         "hardware": {"cpu": "a CPU", "num_cpus": 2, "gpus": []},
         "started_at": "2026-03-12T10:15:00+00:00",
+        "settings": {"input": ["a"], "out": "out", "audit": audit},
         **changes,
     }
 

@@ -20,7 +20,7 @@ from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.storage.s3_connection import S3Options
 from tests.pipeline.decoding.crashing_child import MAGIC
 
-SETTINGS = DecodeSettings(resize=64, crop=48, time_limit_s=1.0, memory_limit_bytes=2**30)
+SETTINGS = DecodeSettings(resize=64, crop=48, decode_seconds=1.0, memory_limit_bytes=2**30)
 CRASHING = "tests.pipeline.decoding.crashing_child"
 
 
@@ -121,7 +121,7 @@ def test_the_next_file_is_fetched_while_one_is_decoded(decoder: IsolatedDecoder)
             yield content
 
     decoder.decode_all(contents(), 3)
-    assert taken[2] - taken[0] < SETTINGS.time_limit_s / 2
+    assert taken[2] - taken[0] < SETTINGS.decode_seconds / 2
 
 
 def test_an_error_of_the_source_leaves_no_answers_behind(decoder: IsolatedDecoder) -> None:

@@ -28,7 +28,7 @@ def outcome(content: bytes, settings: DecodeSettings = SETTINGS) -> tuple[int, i
 @pytest.mark.parametrize("key", FILES)
 def test_a_file_of_its_kind_has_the_outcome_that_it_should_in_both_modes(key: str) -> None:
     assert outcome(FILES[key].content) == FILES[key].expected
-    fast = DecodeSettings(resize=32, crop=24, mode="fast")
+    fast = DecodeSettings(resize=32, crop=24, decode="fast")
     assert outcome(FILES[key].content, fast) == FILES[key].expected
 
 
@@ -96,7 +96,7 @@ def test_sixteen_bits_are_those_of_eight_and_alpha_lies_over_white() -> None:
 
 
 def test_2000_mutated_files_end_with_pixels_or_a_reason_in_little_memory() -> None:
-    decoder = IsolatedDecoder(DecodeSettings(resize=64, crop=64, time_limit_s=5.0))
+    decoder = IsolatedDecoder(DecodeSettings(resize=64, crop=64, decode_seconds=5.0))
     resident = []
     files = [content for _, content in mutated_files(2000, seed=7)]
     for start in range(0, len(files), 200):

@@ -18,6 +18,7 @@ from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import ModelIdentity, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
+from pipeline.settings import BINDING_OPTIONS
 from pipeline.sources.sharding import Shard, cut_shards
 
 GMACS = (1.0, 3.0)
@@ -25,21 +26,21 @@ _CHUNK = 40
 
 
 def run_file(**changes: object) -> RunFile:
-    """Of a run of this module."""
+    """The record of a run of this module, with other values of some fields or options."""
     model = ModelIdentity(name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=GMACS)
     fields: dict[str, object] = {
         "run": f"r{time.time_ns()}",
         "inputs": ("file:///a",),
         "model": model,
         "thresholds": (0.5,),
-        "top_k": 5,
         "dtype": "float32",
-        "batch_size": 64,
         "versions": {},
         "hardware": {"cpu": "c", "num_cpus": 2, "gpus": []},
         "started_at": "2026-03-12T10:15:00+00:00",
     }
-    return RunFile.model_validate(fields | changes)
+    options = {name: changes.pop(name) for name in BINDING_OPTIONS if name in changes}
+    settings = {"input": "a", "out": "o"} | options
+    return RunFile.model_validate(fields | {"settings": settings} | changes)
 
 
 def listing(num_images: int) -> Iterator[ImageRecord]:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,7 @@ from deltalake import DeltaTable
 from pipeline.errors import UsageError
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.layout import Output
-from pipeline.output.metadata import ModelIdentity, RunFile, Summary
+from pipeline.output.metadata import RUN_FORMAT, ModelIdentity, RunFile, Summary
 from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import open_output_store
 from tests.command_line import rows
@@ -65,7 +66,7 @@ def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
     [
         ({"inputs": ("file:///b",)}, "archive"),
         ({"top_k": 3}, "top-k"),
-        ({"audit": 0.01}, "audit: none, not 1 %"),
+        ({"audit": 0.01}, "audit: none, not 0.01"),
         (
             {
                 "model": ModelIdentity(
@@ -109,15 +110,15 @@ def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: P
     deeper: dict[str, object] = {"thresholds": (2.0,)}
     for changes in ({}, deeper, deeper | {"audit": 0.01}):
         output = Output(tmp_path)
-        assert output.claim(run_file(**changes), overwrite=False).audit == 0.01
+        assert output.claim(run_file(**changes), overwrite=False).settings.audit == 0.01
         output.release()
         run = output.run_file()
-        assert run.audit == 0.01
-    with pytest.raises(UsageError, match="another audit: 1 %, not 2 %"):
+        assert run.settings.audit == 0.01
+    with pytest.raises(UsageError, match=r"another audit: 0\.01, not 0\.02"):
         claim(tmp_path, run_file(thresholds=(2.0,), audit=0.02))
     claim(tmp_path, run_file(), overwrite=True)
     run = Output(tmp_path).run_file()
-    assert run.audit is None
+    assert run.settings.audit is None
 
 
 def write_tags(folder: Path, without: str) -> None:
@@ -153,6 +154,17 @@ def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> 
         claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)))
     assert (tmp_path / "run.json").read_bytes() == before
     claim(tmp_path, run_file(model=model, thresholds=(0.9, 0.6)), overwrite=True)
+
+
+def test_a_run_file_of_another_format_is_refused_in_one_line(tmp_path: Path) -> None:
+    claim(tmp_path, run_file())
+    content = json.loads((tmp_path / "run.json").read_bytes())
+    assert content["format"] == RUN_FORMAT
+    content["format"] = RUN_FORMAT + 1
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    with pytest.raises(UsageError, match=r"another version of dvt \(format: .*--overwrite starts"):
+        claim(tmp_path, run_file())
+    claim(tmp_path, run_file(), overwrite=True)
 
 
 def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,8 @@ from dvt.inference import encode_state, make_executor, state_bytes
 from dvt.inference.state_codec import STATE_FORMATS
 from pipeline.errors import UsageError
 from pipeline.pools import parse_pools
-from pipeline.runtime import resource_plan as placement
+from pipeline.runtime import resource_plan
+from pipeline.runtime.hardware import available_cpus
 from pipeline.runtime.resource_plan import Plan
 from pipeline.settings import TagSettings
 
@@ -20,13 +20,13 @@ THRESHOLDS = (0.5, 0.5, float("-inf"))
 
 def plan(pools: str | None = None, decoders: int | None = None) -> Plan:
     settings = TagSettings(
-        ("a",),
-        Path("o"),
-        "shapes",
-        num_decoders=decoders,
+        input=("a",),
+        out="o",
+        model="shapes",
+        decoders=decoders,
         pools=None if pools is None else parse_pools(pools),
     )
-    return placement.plan_job(settings, CONFIG, THRESHOLDS, "float32")
+    return resource_plan.plan_job(settings, CONFIG, THRESHOLDS, "float32")
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])
@@ -36,9 +36,9 @@ def test_ray_is_told_of_as_many_processors_as_its_actors_ask_for(
     monkeypatch: pytest.MonkeyPatch, cpus: int, decoders: int | None, pools: str | None
 ) -> None:
     """With fewer, one of them would never be scheduled, and Ray would wait for ever."""
-    monkeypatch.setattr(placement, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(resource_plan, "available_cpus", lambda: cpus)
     found = plan(pools, decoders)
-    most = found.num_decoders + sum(pool.most * pool.cpus for pool in found.pools)
+    most = found.num_decoders + sum(pool.max_actors * pool.cpus for pool in found.pools)
     assert found.num_cpus >= most
     assert found.num_decoders >= 1
 
@@ -47,19 +47,19 @@ def test_ray_is_told_of_as_many_processors_as_its_actors_ask_for(
 def test_decoders_and_the_one_pool_fill_the_cores(
     monkeypatch: pytest.MonkeyPatch, cpus: int
 ) -> None:
-    monkeypatch.setattr(placement, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(resource_plan, "available_cpus", lambda: cpus)
     found = plan()
     (pool,) = found.pools
-    assert found.num_decoders + pool.cascade.num_threads == cpus
+    assert found.num_decoders + pool.num_threads == cpus
 
 
 def test_a_pool_gets_what_it_asks_for() -> None:
     found = plan("1 actors=2-4 cpus=1.5 threads=3 batch_size=16 label:zone=eu | 2-3")
     first, second = found.pools
-    assert (first.fewest, first.most, first.cpus) == (2, 4, 1.5)
-    assert (first.cascade.num_threads, first.cascade.batch_size) == (3, 16)
+    assert (first.min_actors, first.max_actors, first.cpus) == (2, 4, 1.5)
+    assert (first.num_threads, first.batch_size) == (3, 16)
     assert first.labels == {"zone": "eu"}
-    assert second.cascade.stages == (2, 3)
+    assert second.stages == (2, 3)
     assert found.limits.block_length == 16
 
 
@@ -87,11 +87,11 @@ def test_room_is_kept_for_exactly_the_state_that_travels() -> None:
 def test_pools_that_cannot_be_are_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, pools: str, message: str
 ) -> None:
-    monkeypatch.setattr(placement, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(resource_plan, "best_device", lambda: torch.device("cpu"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UsageError, match=message):
         plan(pools)
 
 
 def test_no_more_processors_are_used_than_the_process_may_run_on() -> None:
-    assert 1 <= placement.available_cpus() <= len(os.sched_getaffinity(0))
+    assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))

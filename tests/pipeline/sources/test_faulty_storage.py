@@ -7,7 +7,6 @@ import pytest
 from pipeline.errors import ImageError, Reason, StorageDeniedError
 from pipeline.sources import Archive, SourceOptions, open_archive
 from pipeline.storage.retry_policy import RetryPolicy
-from pipeline.storage.s3_connection import S3Options
 from tests.faulty_proxy import KINDS, FaultyProxy, faulty_proxy
 from tests.s3 import TestStore
 
@@ -27,10 +26,9 @@ def test_with_a_fifth_of_all_requests_failing_every_byte_is_the_same(
     draw = random.Random(5)
     files = {f"{n:04}.jpg": draw.randbytes(draw.randint(1, 40_000)) for n in range(300)}
     s3.put(bucket, files)
-    options = SourceOptions(s3=S3Options(retry_policy=QUICK))
     with faulty_proxy(FaultyProxy(s3.endpoint, seed=7, patience_s=1.0)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        got = listed_and_fetched(open_archive([f"s3://{bucket}/"], options))
+        got = listed_and_fetched(open_archive([f"s3://{bucket}/"], retry_policy=QUICK))
     assert got == files
     assert set(proxy.faults) == set(KINDS), "every kind must have occurred, or this shows little"
     assert proxy.faults.total() > 50
@@ -43,7 +41,7 @@ def test_what_fails_for_ever_is_a_dead_letter_that_says_how(
     bucket = s3.new_bucket()
     s3.put(bucket, {"a.jpg": bytes(50_000)})
     patience = RetryPolicy(3, 0.01, 0.02, silence_s=0.3, min_bytes_per_s=100_000)
-    archive = open_archive([f"s3://{bucket}/"], SourceOptions(s3=S3Options(retry_policy=patience)))
+    archive = open_archive([f"s3://{bucket}/"], retry_policy=patience)
     images = list(archive.list_images())
     with faulty_proxy(FaultyProxy(s3.endpoint, 1.0, kinds=(kind,), patience_s=3)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
@@ -174,6 +172,6 @@ def test_every_request_says_who_pays_if_it_is_the_requester(
     s3.put(bucket, {"d/a.jpg": b"a"})
     with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        options = SourceOptions(s3=S3Options(requester_pays=pays))
+        options = SourceOptions(requester_pays=pays)
         assert listed_and_fetched(open_archive([f"s3://{bucket}/d"], options)) == {"a.jpg": b"a"}
         assert set(proxy.payers) == {"requester" if pays else None}
