@@ -1,1 +1,1 @@
-"""Measurements of speed and memory; run by hand, never by the tests."""
+"""Measurements of speed, memory and accuracy. Run by hand, one command each: see README.md."""

@@ -1,14 +1,14 @@
-"""Decoding on its own, and fetching with it: images a second and core, beside the plain way.
+"""Times decoding, with and without fetching, against the plain way of Pillow.
 
-    python -m benchmarks.decode ../shared/datasets/photos --out benchmarks/results/decode.json
+    python -m benchmarks.decode FOLDER --out benchmarks/results/decode.json
 
-The plain way opens a file with Pillow, converts it to RGB, resizes its short side to 256, bicubic,
-and cuts out 224 pixels. All ways take turns in one process on one core; the figure is the median of
-the rounds, in processor time, so that other work on the machine counts little. `isolated` is what
-the decode actor does: fetching there, decoding in a child; both processes' time is counted.
+FOLDER has images that can all be read. The plain way opens a file with Pillow, converts it to RGB,
+resizes its short side to 256, bicubic, and crops 224 × 224 pixels. All contenders run in one
+process on one core. Times are processor times, so that other load on the machine matters little.
+`isolated` is what the decode actor does: it fetches, and a child process decodes; both count.
 
-Also told: how far the pixels are from the plain way's, and in how many pictures a T2T-ViT-12 with
-random weights, which sees every small difference, answers otherwise (`--labels`).
+Also reports how far the pixels are from those of the plain way, and with `--labels` how many labels
+of a T2T-ViT-12 with random weights change. Such a model is sensitive to every small difference.
 """
 
 import argparse
@@ -16,18 +16,16 @@ import os
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from numpy.typing import NDArray
 from PIL import Image, features
 
 import dvt
-from benchmarks.reporting import report
+from benchmarks.reporting import argument_parser, in_turns, report
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.sources import read_file
@@ -38,45 +36,21 @@ _FAST = DecodeSettings(resize=_RESIZE, crop=_CROP, decode="fast")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="of pictures that can all be read")
+    parser = argument_parser(__doc__)
+    parser.add_argument("folder", type=Path, help="images that can all be read")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--labels", action="store_true", help="compare labels too")
-    parser.add_argument("--out", type=Path, help="keep the results in this file too")
     return parser.parse_args()
 
 
 def main() -> None:
     given = arguments()
     paths = sorted(path for path in given.folder.iterdir() if path.is_file())
-    uris = [path.resolve().as_uri() for path in paths]
-    contents = [path.read_bytes() for path in paths]
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
-
-    def fetched(settings: DecodeSettings) -> None:
-        for uri in uris:
-            decode(read_file(uri, settings.max_bytes), settings)
-
-    def all_of(way: Callable[[Any], object], items: list[Any]) -> Callable[[], object]:
-        return lambda: [way(item) for item in items]
-
-    ways: dict[str, Callable[[], object]] = {
-        "plain": all_of(plain, paths),
-        "decode exact": all_of(lambda content: decode(content, _EXACT), contents),
-        "decode fast": all_of(lambda content: decode(content, _FAST), contents),
-        "fetch + decode exact": lambda: fetched(_EXACT),
-        "fetch + decode fast": lambda: fetched(_FAST),
-    }
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(given.rounds):
-        for name, way in ways.items():
-            started = time.process_time()
-            way()
-            taken[name].append(time.process_time() - started)
-    seconds_of = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    seconds_of["fetch + decode exact, isolated"] = _isolated(uris, given.rounds)
-    figures = {
+    seconds_of = time_all(paths, given.rounds)
+    os.sched_setaffinity(0, cores)
+    contenders = {
         name: {
             "ms_per_image": round(1000 * seconds / len(paths), 3),
             "images_s_core": round(len(paths) / seconds, 1),
@@ -84,64 +58,88 @@ def main() -> None:
         }
         for name, seconds in seconds_of.items()
     }
-    for name, figure in figures.items():
-        print(f"{name}: {figure}", flush=True)
-    os.sched_setaffinity(0, cores)
+    for name, figures in contenders.items():
+        print(f"{name}: {figures}", flush=True)
     reference = np.stack([plain(path) for path in paths])
     pixels = {
-        mode: np.stack([decode(content, settings).pixels for content in contents])
-        for mode, settings in (("exact", _EXACT), ("fast", _FAST))
+        settings.decode: np.stack([decode(path.read_bytes(), settings).pixels for path in paths])
+        for settings in (_EXACT, _FAST)
     }
-    differences = {mode: _difference(got, reference) for mode, got in pixels.items()}
-    labels = None
-    if given.labels:
-        expected = _labels(reference)
-        labels = {mode: int((_labels(got) != expected).sum()) for mode, got in pixels.items()}
-    report(
-        {
-            "images": len(paths),
-            "ways": figures,
-            "grey_levels_off_plain": differences,
-            "labels_changed_of_random_t2t_vit_12": labels,
-            "libraries": {
-                "pillow": PIL.__version__,
-                "libjpeg_turbo": features.version("libjpeg_turbo"),
-            },
+    results = {
+        "images": len(paths),
+        "contenders": contenders,
+        "grey_levels_off_plain": {
+            mode: pixel_difference(got, reference) for mode, got in pixels.items()
         },
-        given,
-    )
+        "libjpeg_turbo": features.version("libjpeg_turbo"),
+    }
+    if given.labels:
+        expected = random_labels(reference)
+        results["labels_changed_of_random_t2t_vit_12"] = {
+            mode: int((random_labels(got) != expected).sum()) for mode, got in pixels.items()
+        }
+    report(results, given)
 
 
-def plain(path: Path) -> NDArray[np.uint8]:
-    """As people write it: everything is resized, then the centre is cut out."""
-    picture = Image.open(path).convert("RGB")
-    short, long = sorted(picture.size)
-    scaled = int(_RESIZE * long / short)
-    size = (_RESIZE, scaled) if picture.width <= picture.height else (scaled, _RESIZE)
-    left, top = (round((side - _CROP) / 2) for side in size)
-    resized = picture.resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(resized.crop((left, top, left + _CROP, top + _CROP)))
+def time_all(paths: list[Path], rounds: int) -> dict[str, float]:
+    """Median seconds that each contender takes for all files."""
+    uris = [path.resolve().as_uri() for path in paths]
+    contents = [path.read_bytes() for path in paths]
 
+    def fetched(settings: DecodeSettings) -> Iterable[bytes]:
+        return (read_file(uri, settings.max_bytes) for uri in uris)
 
-def _isolated(uris: list[str], rounds: int) -> float:
-    """Processor time of both processes; that of a child is known once it has ended."""
+    def decode_all(files: Iterable[bytes], settings: DecodeSettings) -> None:
+        for content in files:
+            decode(content, settings)
 
-    def run(blocks: int) -> float:
+    def timed(work: Callable[[], object]) -> Callable[[], float]:
+        def run() -> float:
+            started = time.process_time()
+            work()
+            return time.process_time() - started
+
+        return run
+
+    contenders = {
+        "plain": timed(lambda: [plain(path) for path in paths]),
+        "decode exact": timed(lambda: decode_all(contents, _EXACT)),
+        "decode fast": timed(lambda: decode_all(contents, _FAST)),
+        "fetch + decode exact": timed(lambda: decode_all(fetched(_EXACT), _EXACT)),
+        "fetch + decode fast": timed(lambda: decode_all(fetched(_FAST), _FAST)),
+    }
+    times = in_turns(contenders, rounds)
+    seconds_of = {name: statistics.median(seconds) for name, seconds in times.items()}
+
+    def isolated(num_blocks: int) -> float:
+        """Processor time of both processes; that of a child is available once it has ended."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.process_time()
         decoder = IsolatedDecoder(_EXACT)
-        for _ in range(blocks):
-            decoder.decode_all((read_file(uri, _EXACT.max_bytes) for uri in uris), len(uris))
+        for _ in range(num_blocks):
+            decoder.decode_all(fetched(_EXACT), len(uris))
         decoder.close()
-        own = time.process_time() - started
+        own_s = time.process_time() - started
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return own + after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return own_s + after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    # What a start costs is left out: a child serves as long as no file ends it.
-    return (run(rounds + 1) - run(1)) / rounds
+    # Without the start of the child, which serves for many blocks.
+    seconds_of["fetch + decode exact, isolated"] = (isolated(rounds + 1) - isolated(1)) / rounds
+    return seconds_of
 
 
-def _difference(got: NDArray[np.uint8], reference: NDArray[np.uint8]) -> dict[str, float]:
+def plain(path: Path) -> NDArray[np.uint8]:
+    """Decodes as is commonly done: resizes everything, then crops the centre."""
+    image = Image.open(path).convert("RGB")
+    short, long = sorted(image.size)
+    scaled = int(_RESIZE * long / short)
+    size = (_RESIZE, scaled) if image.width <= image.height else (scaled, _RESIZE)
+    left, top = (round((side - _CROP) / 2) for side in size)
+    resized = image.resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + _CROP, top + _CROP)))
+
+
+def pixel_difference(got: NDArray[np.uint8], reference: NDArray[np.uint8]) -> dict[str, float]:
     off = np.abs(got.astype(np.int16) - reference)
     return {
         "mean": round(float(off.mean()), 5),
@@ -151,13 +149,13 @@ def _difference(got: NDArray[np.uint8], reference: NDArray[np.uint8]) -> dict[st
     }
 
 
-def _labels(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def random_labels(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     torch.manual_seed(0)
     model = dvt.create_model("dvt_t2t_vit_12").eval()
     labels = []
     with torch.inference_mode():
-        for part in np.array_split(pixels, max(1, len(pixels) // 20)):
-            images = pixels_to_unit(torch.from_numpy(part))
+        for batch in np.array_split(pixels, max(1, len(pixels) // 20)):
+            images = pixels_to_unit(torch.from_numpy(batch))
             logits = model(normalise(images, model.config.preprocess))
             labels.append(logits[-1].argmax(1).numpy())
     return np.concatenate(labels)

@@ -1,27 +1,26 @@
-"""The scheduler in virtual time: speed, utilisation, memory, and a thousand runs full of faults.
+"""The scheduler in virtual time: speed, utilisation, memory, and a thousand faulty runs.
 
     python -m benchmarks.scheduler --out benchmarks/results/scheduler.json
 
-Four parts, each checked at every step (every image ends once, budgets hold, nothing stands still):
+Four parts; `--only` chooses some of them. Each is checked after every step (docs/simulation.md):
 
-    actors   1,024 actors, exit rates that drift: their utilisation, and images that one core can
-             schedule a second, in processor time of the scheduler alone
-    pools    the same stages on two pools
-    memory   an archive of `--memory-images`: resident memory in the course of it
+    actors   1,024 actors, exit rates that drift: utilisation, and images scheduled per second of
+             processor time
+    pools    the same stages in two pools
+    memory   an archive of `--memory-images`: resident memory over the run
     faults   `--runs` seeded runs in which everything fails
-
-`--only` chooses parts. Times are processor times, so that other work on the machine counts little.
 """
 
 import argparse
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reporting import report
+from benchmarks.reporting import argument_parser, report
 from pipeline.simulation import Scenario, SimulationResult, fault_scenario, simulate
 
 GOAL_IMAGES_S = 200_000
@@ -29,26 +28,24 @@ GOAL_UTILISATION = 0.95
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argument_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--images", type=int, default=8_000_000, help="of actors and pools")
+    parser.add_argument("--images", type=int, default=8_000_000, help="for actors and pools")
     parser.add_argument("--memory-images", type=int, default=1_000_000_000)
-    parser.add_argument("--memory-batch", type=int, default=4096, help="images in a block there")
+    parser.add_argument("--memory-batch", type=int, default=4096, help="images per block")
     parser.add_argument("--runs", type=int, default=1000, help="with faults")
-    parser.add_argument("--run-images", type=int, default=4000, help="in each of these")
-    parser.add_argument("--out", type=Path, help="keep the results in this file too")
+    parser.add_argument("--run-images", type=int, default=4000, help="in each faulty run")
     return parser.parse_args()
 
 
 def main() -> None:
     given = arguments()
-    figures: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for part in given.only:
-        figures[part] = PARTS[part](given)
-        print(f"{part}: {figures[part]}", flush=True)
-    report(
-        {**figures, "limits": {"images_s": GOAL_IMAGES_S, "utilisation": GOAL_UTILISATION}}, given
-    )
+        results[part] = PARTS[part](given)
+        print(f"{part}: {results[part]}", flush=True)
+    limits = {"images_s": GOAL_IMAGES_S, "utilisation": GOAL_UTILISATION}
+    report({**results, "limits": limits}, given)
 
 
 def actors(given: argparse.Namespace) -> dict[str, Any]:
@@ -56,7 +53,7 @@ def actors(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def pools(given: argparse.Namespace) -> dict[str, Any]:
-    # Of 48 ms a batch, 20 are the first stage's.
+    # The first stage takes 20 of the 48 ms of a batch.
     return _large(given, "1 | 2-3", (427, 597))
 
 
@@ -70,8 +67,7 @@ def _large(given: argparse.Namespace, split: str, counts: tuple[int, ...]) -> di
         budget_gb=2000,
         listing_ms=0.05,
     )
-    figures = simulate(scenario)
-    return {"scenario": scenario.model_dump(), **_short(figures)}
+    return _as_dict(scenario, simulate(scenario))
 
 
 def memory(given: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +84,7 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     resident: list[dict[str, float]] = []
 
-    def listener(num_listed: int) -> None:
+    def on_progress(num_listed: int) -> None:
         entry = {
             "wall_s": round(time.perf_counter() - started, 1),
             "images": num_listed,
@@ -97,43 +93,35 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
         resident.append(entry)
         print(entry, flush=True)
 
-    figures = simulate(scenario, on_progress=listener)
-    settled = [entry["resident_mb"] for entry in resident]
+    result = simulate(scenario, on_progress=on_progress)
+    sizes = [entry["resident_mb"] for entry in resident]
+    growth_mb = sizes[-1] - sizes[0] if sizes else None
     return {
-        "scenario": scenario.model_dump(),
+        **_as_dict(scenario, result),
         "resident": resident,
-        "growth_mb_after_first_report": settled[-1] - settled[0] if settled else None,
-        **_short(figures),
+        "growth_mb_after_first_report": growth_mb,
     }
 
 
 def faults(given: argparse.Namespace) -> dict[str, Any]:
     runs: list[SimulationResult] = []
+    happened: Counter[str] = Counter()
     for seed in range(given.runs):
-        # Raises if an image is lost, ends twice, or anything else that must hold does not.
+        # Raises if an image is lost or completed twice, or any other invariant is broken.
         runs.append(simulate(fault_scenario(seed, given.run_images)))
+        happened.update(runs[-1].faults)
         if seed % 50 == 49:
             print(f"{seed + 1} runs", flush=True)
-    totals: dict[str, int] = {}
-    for run in runs:
-        for name, count in run.faults.items():
-            totals[name] = totals.get(name, 0) + count
+    sums = ("images", "given_up", "decoded_again", "run_again", "answers_lost", "steps", "wall_s")
     return {
         "runs": len(runs),
-        "images": sum(run.images for run in runs),
-        "lost_or_twice": 0,
-        "faults": totals,
-        "given_up": sum(run.given_up for run in runs),
-        "decoded_again": sum(run.decoded_again for run in runs),
-        "run_again": sum(run.run_again for run in runs),
-        "answers_lost": sum(run.answers_lost for run in runs),
-        "steps": sum(run.steps for run in runs),
-        "wall_s": sum(run.wall_s for run in runs),
+        "faults": dict(happened),
+        **{name: sum(getattr(run, name) for run in runs) for name in sums},
     }
 
 
-def _short(figures: SimulationResult) -> dict[str, Any]:
-    return {key: value for key, value in asdict(figures).items() if key != "faults"}
+def _as_dict(scenario: Scenario, result: SimulationResult) -> dict[str, Any]:
+    return {"scenario": scenario.model_dump(), **asdict(result)}
 
 
 def _resident_mb() -> float:
