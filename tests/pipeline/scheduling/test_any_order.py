@@ -1,7 +1,7 @@
-"""The scheduler in a small world without time: actions are executed in any order, anything fails.
+"""The scheduler without time: actions are executed in any order, and anything fails.
 
-The simulation has time and real queues; this world has what time forbids, so that hypothesis can
-search for orders of events that break what must always hold.
+The simulation has time and real queues. Here hypothesis also searches orders of events that time
+would rule out.
 """
 
 import random
@@ -47,9 +47,9 @@ def limits_of(num_pools: int, queue_bytes: int | None, budget_bytes: int) -> Lim
 
 
 class World:
-    """Executes actions in a random order and remembers what became of every image.
+    """Executes actions in a random order, and records the results of every image.
 
-    Actors answer or forward some of what they hold at every call, and all of it at a flush.
+    At each call, actors answer or forward some of what they hold; at a flush, all of it.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class World:
     ) -> None:
         self.random = random.Random(seed)
         self.limits, self.fault_rate = limits, fault_rate
-        self.copy_rate = self.random.choice([0.0, 0.2, 1.0])  # answered when they are decoded
+        self.copy_rate = self.random.choice([0.0, 0.2, 1.0])  # completed when decoded
         self.scheduler = Scheduler(limits)
         self.shards = [np.arange(self.random.randint(1, 50)) for _ in range(num_shards)]
         everything = [(s, row) for s, rows in enumerate(self.shards) for row in rows.tolist()]
@@ -72,7 +72,7 @@ class World:
         self.given_up: set[Image] = set()
         self.images: dict[int, list[Image]] = {}
         self.lost: set[int] = set()
-        self.bundles: dict[int, list[Image]] = {}
+        self.forwarded_by: dict[int, list[Image]] = {}
         self.pool_of: dict[int, int] = {}
         self.held: dict[int, dict[int, set[int]]] = {}
         self.draining: set[int] = set()
@@ -108,7 +108,7 @@ class World:
             if self.todo:
                 self._step()
                 self._disturb()
-            elif not actions:  # an actor that retired may have made room for another
+            elif not actions:  # a retired actor may have been replaced
                 assert self.scheduler.is_finished, "deadlock: nothing to do, yet not finished"
         assert not self.images, "a block was never released"
         assert self.scheduler.bytes_in_flight == 0
@@ -139,13 +139,13 @@ class World:
             case Flush():
                 self.todo.append(action)
             case Keep(block, call):
-                self.images[block] = self.bundles.pop(call)
+                self.images[block] = self.forwarded_by.pop(call)
             case GiveUp(shard, row, attempts, _):
                 assert attempts > self.limits.max_attempts
                 self.results[shard, row] += 1
                 self.given_up.add((shard, row))
             case Release(block):
-                self.images.pop(block, None)  # one that never came to a decoder is not known
+                self.images.pop(block, None)  # it may never have been decoded
                 self.lost.discard(block)
             case Retire(actor):
                 assert actor in self.draining
@@ -212,8 +212,8 @@ class World:
             self.images[action.block] = [images[row] for row in good]
             copies = [n for n in range(len(good)) if self.random.random() < self.copy_rate]
             self.results.update(images[good[n]] for n in copies)
-            decoded, over = (np.array(rows, dtype=np.int64) for rows in (good, copies))
-            self.scheduler.handle(BlockDecoded(action.call, decoded, over))
+            decoded, completed = (np.array(rows, dtype=np.int64) for rows in (good, copies))
+            self.scheduler.handle(BlockDecoded(action.call, decoded, completed))
             return
         if isinstance(action, Run) and action.block in self.lost:
             self.scheduler.handle(ObjectLost(action.block, action.call))
@@ -231,31 +231,32 @@ class World:
     def _finish(self, action: Run | Flush, held: dict[int, set[int]]) -> None:
         is_last = self.pool_of[action.actor] + 1 == len(self.limits.pools)
         share = self.random.choice([0.0, 0.3, 0.6, 1.0])
-        answered: dict[int, Rows] = {}
+        completed: dict[int, Rows] = {}
         pieces: list[tuple[int, Rows]] = []
         for block, rows in list(held.items()):
             some = [r for r in rows if isinstance(action, Flush) or self.random.random() < 0.6]
-            over = [row for row in some if is_last or self.random.random() < share]
-            onward = [row for row in some if row not in set(over)]
+            done = [row for row in some if is_last or self.random.random() < share]
+            onward = [row for row in some if row not in set(done)]
             rows -= set(some)
             if not rows:
                 del held[block]
-            if over:
-                answered[block] = np.array(over)
-                self.results.update(self.images[block][row] for row in over)
+            if done:
+                completed[block] = np.array(done)
+                self.results.update(self.images[block][row] for row in done)
             if onward:
                 pieces.append((block, np.array(onward)))
         if not pieces:
-            self.scheduler.handle(CallFinished(action.call, answered))
+            self.scheduler.handle(CallFinished(action.call, completed))
             return
-        bundle = [self.images[block][row] for block, rs in pieces for row in rs.tolist()]
+        joined = [self.images[block][row] for block, rs in pieces for row in rs.tolist()]
         for block, onwards in pieces:
             origins = self.scheduler.origins(block, onwards)
             expected = [self.images[block][row] for row in onwards.tolist()]
             assert list(zip(*map(np.ndarray.tolist, origins), strict=True)) == expected
-        self.bundles[action.call] = bundle
-        size = 20 * len(bundle)
-        self.scheduler.handle(CallFinished(action.call, answered, Forwarded(tuple(pieces), size)))
+        self.forwarded_by[action.call] = joined
+        size = 20 * len(joined)
+        forwarded = Forwarded(tuple(pieces), size)
+        self.scheduler.handle(CallFinished(action.call, completed, forwarded))
 
 
 RATES = st.sampled_from([0.0, 0.02, 0.2, 0.5])
@@ -264,7 +265,7 @@ SEEDS = st.integers(0, 2**32)
 
 @settings(max_examples=300, deadline=None)
 @given(SEEDS, st.integers(0, 12), RATES, st.integers(1, 3), st.sampled_from([0.0, 0.01]))
-def test_every_image_ends_exactly_once_whatever_is_lost(
+def test_every_image_is_completed_once_whatever_is_lost(
     seed: int, num_shards: int, fault_rate: float, num_pools: int, poison: float
 ) -> None:
     world = World(seed, num_shards, fault_rate, limits_of(num_pools, None, 900), poison)
@@ -275,7 +276,7 @@ def test_every_image_ends_exactly_once_whatever_is_lost(
 
 @settings(max_examples=150, deadline=None)
 @given(SEEDS, RATES, st.integers(1, 3), st.integers(1, 100), st.integers(1, 100))
-def test_any_budget_even_one_smaller_than_a_block_comes_to_an_end(
+def test_any_budget_even_below_one_block_finishes(
     seed: int, fault_rate: float, num_pools: int, first_bytes: int, queue_bytes: int
 ) -> None:
     limits = limits_of(num_pools, queue_bytes, first_bytes + (num_pools - 1) * queue_bytes)
@@ -284,9 +285,7 @@ def test_any_budget_even_one_smaller_than_a_block_comes_to_an_end(
 
 @settings(max_examples=100, deadline=None)
 @given(SEEDS, st.integers(1, 3))
-def test_only_images_that_kill_are_given_up_and_none_of_them_survives_the_search(
-    seed: int, num_pools: int
-) -> None:
+def test_only_images_that_kill_actors_are_given_up(seed: int, num_pools: int) -> None:
     world = World(seed, 5, 0.0, limits_of(num_pools, None, 900), poison=0.03)
     world.run()
     assert world.given_up <= world.poison

@@ -1,9 +1,9 @@
-"""Sizes of pools: worked numbers, and a pool that is simulated second by second."""
+"""The autoscaler: worked numbers, and a pool simulated in steps of five seconds."""
 
 from pipeline.scheduling import ActorRange, Autoscaler, PoolMetrics
 
 
-def seen(
+def metrics(
     actors: int,
     images: int,
     busy_s: float,
@@ -19,64 +19,66 @@ def seen(
     return PoolMetrics(actors, up, is_starting, is_full, calls, images, busy_s, done, forwarded)
 
 
-def test_a_busy_pool_gets_as_many_actors_as_do_its_backlog_in_half_a_minute() -> None:
+def test_a_busy_pool_grows_to_finish_its_backlog_in_half_a_minute() -> None:
     """600 images of 0.1 s are 60 s of work for one actor: two do it in 30 s."""
-    sizer = Autoscaler((ActorRange(1, 8),))
-    assert sizer.targets([seen(1, 600, busy_s=5.0, done=50)], elapsed_s=5.0) == [2]
+    autoscaler = Autoscaler((ActorRange(1, 8),))
+    assert autoscaler.targets([metrics(1, 600, busy_s=5.0, done=50)], elapsed_s=5.0) == [2]
 
 
-def test_it_never_more_than_doubles_at_once_and_stays_within_its_limits() -> None:
-    busy = [seen(2, 100_000, busy_s=10.0, done=100)]
+def test_a_pool_at_most_doubles_and_stays_within_its_limits() -> None:
+    busy = [metrics(2, 100_000, busy_s=10.0, done=100)]
     assert Autoscaler((ActorRange(1, 8),)).targets(busy, 5.0) == [4]
     assert Autoscaler((ActorRange(1, 3),)).targets(busy, 5.0) == [3]
 
 
-def test_what_is_on_its_way_counts_with_the_share_that_comes() -> None:
-    """1,000 images before pool 1, of which 40 % go on, each 0.5 s there: 200 s, seven actors."""
-    first = seen(1, 1000, busy_s=5.0, done=100, forwarded=40)
-    second = seen(4, 0, busy_s=20.0, done=40)
+def test_images_further_up_count_with_the_share_that_comes() -> None:
+    """1,000 images, of which 40 % come, each taking 0.5 s: 200 s of work, seven actors."""
+    first = metrics(1, 1000, busy_s=5.0, done=100, forwarded=40)
+    second = metrics(4, 0, busy_s=20.0, done=40)
     assert Autoscaler((ActorRange(1, 1), ActorRange(1, 16))).targets([first, second], 5.0) == [1, 7]
 
 
-def test_an_idle_pool_shrinks_to_what_would_be_busy() -> None:
-    """Eight actors that work for a quarter of their time are three at three quarters."""
-    assert Autoscaler((ActorRange(1, 8),)).targets([seen(8, 0, busy_s=10.0, done=100)], 5.0) == [3]
-    assert Autoscaler((ActorRange(2, 8),)).targets([seen(8, 0, busy_s=0.0, done=0)], 5.0) == [2]
+def test_a_pool_shrinks_to_as_many_actors_as_would_be_busy() -> None:
+    """Eight actors busy for a quarter of their time are three busy for three quarters."""
+    assert Autoscaler((ActorRange(1, 8),)).targets([metrics(8, 0, busy_s=10.0, done=100)], 5.0) == [
+        3
+    ]
+    assert Autoscaler((ActorRange(2, 8),)).targets([metrics(8, 0, busy_s=0.0, done=0)], 5.0) == [2]
 
 
 def test_nothing_changes_while_actors_are_starting() -> None:
-    waiting = [seen(4, 100_000, busy_s=10.0, done=100, ready=2, is_starting=True)]
+    waiting = [metrics(4, 100_000, busy_s=10.0, done=100, ready=2, is_starting=True)]
     assert Autoscaler((ActorRange(1, 8),)).targets(waiting, 5.0) == [4]
 
 
 def test_a_busy_pool_with_a_full_queue_doubles_however_short_the_queue_is() -> None:
-    """7,000 images of 2 ms are 14 s of work, but behind a full queue lies the whole archive."""
-    full = seen(2, 7000, busy_s=10.0, done=5000, is_full=True)
+    """7,000 images of 2 ms are 14 s of work, but the archive waits behind the full queue."""
+    full = metrics(2, 7000, busy_s=10.0, done=5000, is_full=True)
     assert Autoscaler((ActorRange(1, 8),)).targets([full], 5.0) == [4]
 
 
-def test_a_pool_whose_calls_take_longer_than_a_look_is_not_taken_for_idle() -> None:
-    sizer = Autoscaler((ActorRange(1, 8),))
-    assert sizer.targets([seen(4, 500, busy_s=0.0, done=0, calls=8)], 5.0) == [4]
+def test_a_pool_whose_calls_take_longer_than_the_interval_is_not_idle() -> None:
+    autoscaler = Autoscaler((ActorRange(1, 8),))
+    assert autoscaler.targets([metrics(4, 500, busy_s=0.0, done=0, calls=8)], 5.0) == [4]
 
 
-def test_where_the_cluster_has_no_room_no_more_are_asked_for() -> None:
-    late = [seen(4, 100_000, busy_s=15.0, done=100, ready=3)]
+def test_a_pool_does_not_grow_if_the_cluster_has_no_room() -> None:
+    late = [metrics(4, 100_000, busy_s=15.0, done=100, ready=3)]
     assert Autoscaler((ActorRange(1, 8),)).targets(late, 5.0) == [4]
 
 
-def test_a_pool_follows_its_backlog_up_and_down_and_comes_to_rest() -> None:
-    """Work of 6 actors comes for 200 s, then of 2: sizes settle near both, without swinging."""
-    sizer = Autoscaler((ActorRange(1, 16),))
+def test_a_pool_follows_its_backlog_up_and_down_and_settles() -> None:
+    """Work for 6 actors arrives for 200 s, then for 2: sizes settle near both."""
+    autoscaler = Autoscaler((ActorRange(1, 16),))
     actors, queue, history = 1, 0.0, []
     for tick in range(80):
-        queue += (6.0 if tick < 40 else 2.0) * 5.0 / 0.1  # images of 0.1 s that came in 5 s
+        queue += (6.0 if tick < 40 else 2.0) * 5.0 / 0.1  # images of 0.1 s that arrive in 5 s
         done = min(queue, actors * 5.0 / 0.1)
         queue -= done
-        (actors,) = sizer.targets([seen(actors, int(queue), done * 0.1, int(done))], 5.0)
+        (actors,) = autoscaler.targets([metrics(actors, int(queue), done * 0.1, int(done))], 5.0)
         history.append(actors)
-    assert queue < 100, "the backlog was worked off"
+    assert queue < 100, "the backlog was not finished"
     assert 6 <= max(history) <= 16
     assert all(6 <= size <= 9 for size in history[30:40]), history
     assert all(2 <= size <= 4 for size in history[-10:]), history
-    assert len(set(history[-5:])) == 1, "it swings"
+    assert len(set(history[-5:])) == 1, "it oscillates"

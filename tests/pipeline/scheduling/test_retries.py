@@ -1,7 +1,7 @@
-"""The table of what may fail (docs/architecture.md), row by row, in the pure world.
+"""Losses, one by one: actors that die, drain or are preempted, objects and answers that are lost.
 
-Batches that raise, memory of the device and the network's hiccups are dealt with inside actors
-(`test_cascade_runner.py`, `decoding/`); a restart of the coordinator is in the simulation.
+Batches that raise, device memory and storage errors are handled inside actors
+(`tests/pipeline/cascade`, `tests/pipeline/decoding`); the simulation restarts the coordinator.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def lose(scheduler: Scheduler, actor: int, preempted: bool = False) -> list[Acti
     return scheduler.next_actions()
 
 
-def test_actor_died_its_open_images_run_again_and_late_answers_do_not_count() -> None:
+def test_pending_images_of_a_dead_actor_run_again_and_its_calls_do_not_count() -> None:
     scheduler = started()
     run = running(scheduler)
     (again,) = lose(scheduler, FIRST)
@@ -79,7 +79,7 @@ def test_actor_died_its_open_images_run_again_and_late_answers_do_not_count() ->
     assert (again.block, again.rows.tolist()) == (run.block, run.rows.tolist())
 
 
-def test_actor_died_after_some_answers_only_the_others_run_again() -> None:
+def test_only_pending_images_of_a_dead_actor_run_again() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(CallFinished(run.call, {run.block: np.array([0, 2, 4])}))
@@ -88,7 +88,7 @@ def test_actor_died_after_some_answers_only_the_others_run_again() -> None:
     assert again.rows.tolist() == [1, 3, 5, 6, 7]
 
 
-def test_what_was_lost_goes_before_what_is_new() -> None:
+def test_lost_work_comes_before_new_work() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ShardArrived(6, np.arange(16)))
@@ -100,7 +100,7 @@ def test_what_was_lost_goes_before_what_is_new() -> None:
     assert first.block == run.block
 
 
-def test_preemption_counts_no_attempt_however_often_it_happens() -> None:
+def test_a_preemption_never_counts_as_an_attempt() -> None:
     scheduler = started()
     running(scheduler)
     for _ in range(20):
@@ -109,7 +109,7 @@ def test_preemption_counts_no_attempt_however_often_it_happens() -> None:
         assert len(again.rows) == 8
 
 
-def test_removal_counts_no_attempt_either() -> None:
+def test_a_removal_never_counts_as_an_attempt() -> None:
     scheduler = started()
     running(scheduler)
     for _ in range(20):
@@ -120,7 +120,7 @@ def test_removal_counts_no_attempt_either() -> None:
         assert isinstance(again, Run)
 
 
-def test_object_lost_its_images_start_again_from_their_source() -> None:
+def test_images_of_a_lost_object_start_again_from_their_source() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ObjectLost(run.block, run.call))
@@ -130,7 +130,7 @@ def test_object_lost_its_images_start_again_from_their_source() -> None:
     assert (decode.shard, decode.rows.tolist()) == (5, list(range(10, 18)))
 
 
-def test_a_bundle_lost_its_images_start_again_from_their_source_and_no_others() -> None:
+def test_images_of_a_lost_forwarded_object_start_again_and_no_others() -> None:
     scheduler = started()
     deep = running_deep(scheduler)
     scheduler.handle(ObjectLost(deep.block, deep.call))
@@ -138,7 +138,7 @@ def test_a_bundle_lost_its_images_start_again_from_their_source_and_no_others() 
     assert (decode.shard, decode.rows.tolist()) == (5, [12, 13])
 
 
-def test_object_lost_while_its_images_are_inside_an_actor_costs_nothing_until_that_dies() -> None:
+def test_a_lost_object_matters_only_when_the_actor_that_read_it_dies() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ShardArrived(6, np.arange(8)))  # so that nothing is flushed
@@ -150,7 +150,7 @@ def test_object_lost_while_its_images_are_inside_an_actor_costs_nothing_until_th
     assert [(d.shard, d.rows.tolist()) for d in decodes] == [(5, [13, 14, 15, 16, 17])]
 
 
-def test_an_object_that_is_lost_after_its_release_is_nothing_to_worry_about() -> None:
+def test_the_loss_of_a_released_object_is_ignored() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(CallFinished(run.call, {run.block: np.arange(8)}))
@@ -158,7 +158,7 @@ def test_an_object_that_is_lost_after_its_release_is_nothing_to_worry_about() ->
     assert scheduler.next_actions() == [Release(run.block)]
 
 
-def test_answers_lost_on_their_way_to_the_table_are_listed_again_even_after_the_end() -> None:
+def test_images_whose_answers_were_lost_can_arrive_again_after_the_end() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(SourceEnded())
@@ -171,7 +171,7 @@ def test_answers_lost_on_their_way_to_the_table_are_listed_again_even_after_the_
     assert decode.rows.tolist() == [11, 12]
 
 
-def test_node_drains_its_queue_is_forwarded_and_what_dies_with_it_counts_nothing() -> None:
+def test_a_draining_actor_hands_over_what_it_holds() -> None:
     scheduler = started()
     run = running(scheduler)
     scheduler.handle(ActorDraining(FIRST))
@@ -183,15 +183,19 @@ def test_node_drains_its_queue_is_forwarded_and_what_dies_with_it_counts_nothing
 
 
 def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp], set[int]]:
-    """Kills the actors of a pool whenever `kills` says so; what was given up, what was answered."""
+    """Kills actors of the pool `where` if `kills` is true for what they hold.
+
+    Returns:
+        What was given up, and the rows that were answered.
+    """
     scheduler = started()
     scheduler.handle(ShardArrived(0, np.arange(24)))
     scheduler.handle(SourceEnded())
     given_up: list[GiveUp] = []
-    over: set[int] = set()
+    answered: set[int] = set()
     pool_of = {DECODER: DECODERS, FIRST: 0, DEEP: 1}
     inside: dict[int, dict[int, list[int]]] = {FIRST: {}, DEEP: {}}
-    bundles: dict[int, list[int]] = {}
+    forwarded_by: dict[int, list[int]] = {}
     images: dict[int, list[int]] = {}
     todo: list[Action] = []
     for _ in range(1000):
@@ -202,7 +206,7 @@ def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp]
         if isinstance(action, GiveUp):
             given_up.append(action)
         elif isinstance(action, Keep):
-            images[action.block] = bundles[action.call]
+            images[action.block] = forwarded_by[action.call]
         if not isinstance(action, Decode | Run | Flush):
             continue
         actor, rows = action.actor, []
@@ -226,40 +230,40 @@ def search(kills: Callable[[list[int]], bool], where: int) -> tuple[list[GiveUp]
             scheduler.handle(CallFinished(action.call, {}))
         elif actor == FIRST:
             pieces = tuple((p, np.array(held)) for p, held in inside[actor].items())
-            bundles[action.call] = rows
+            forwarded_by[action.call] = rows
             inside[actor] = {}
             scheduler.handle(CallFinished(action.call, {}, Forwarded(pieces, len(rows) * 20)))
         else:
-            over |= set(rows)
-            answered = {p: np.array(held) for p, held in inside[actor].items()}
+            answered |= set(rows)
+            completed = {p: np.array(held) for p, held in inside[actor].items()}
             inside[actor] = {}
-            scheduler.handle(CallFinished(action.call, answered))
+            scheduler.handle(CallFinished(action.call, completed))
     assert scheduler.is_finished
-    return given_up, over
+    return given_up, answered
 
 
 @pytest.mark.parametrize("where", [DECODERS, 0, 1])
-def test_an_image_that_kills_whatever_holds_it_is_found_alone_and_all_others_are_answered(
+def test_an_image_that_kills_its_actors_is_found_and_all_others_are_answered(
     where: int,
 ) -> None:
-    given_up, over = search(lambda rows: 13 in rows, where)
+    given_up, answered = search(lambda rows: 13 in rows, where)
     assert [(image.shard, image.row, image.pool) for image in given_up] == [(0, 13, where)]
-    assert over == set(range(24)) - {13}
-    # Three losses until it is suspect, then alone as 24 or fewer, halved down to one.
+    assert answered == set(range(24)) - {13}
+    # Three losses until it is quarantined, then at most 24 images halved down to one.
     assert LIMITS.max_attempts < given_up[0].attempts <= LIMITS.max_attempts + 6
 
 
 @pytest.mark.parametrize("where", [DECODERS, 0, 1])
-def test_several_such_images_are_all_found(where: int) -> None:
+def test_several_images_that_kill_their_actors_are_all_found(where: int) -> None:
     bad = {0, 3, 11, 23}
-    given_up, over = search(lambda rows: bool(bad & set(rows)), where)
+    given_up, answered = search(lambda rows: bool(bad & set(rows)), where)
     assert {image.row for image in given_up} == bad
-    assert over == set(range(24)) - bad
+    assert answered == set(range(24)) - bad
 
 
-def test_an_actor_that_dies_for_its_own_reasons_costs_no_image() -> None:
-    """Every third call fails, whatever is in it."""
+def test_actors_that_die_for_other_reasons_cost_no_image() -> None:
+    """Every third call fails, whatever it holds."""
     calls = iter(range(10**6))
-    given_up, over = search(lambda rows: next(calls) % 3 == 0, 1)
+    given_up, answered = search(lambda rows: next(calls) % 3 == 0, 1)
     assert given_up == []
-    assert over == set(range(24))
+    assert answered == set(range(24))

@@ -1,4 +1,4 @@
-"""The scheduler's decisions one by one: who gets what, how much of it, who waits for whom."""
+"""The scheduler's decisions, one by one: which actor gets what, how much, and when."""
 
 from typing import TypeVar
 
@@ -72,7 +72,7 @@ def decode_all(scheduler: Scheduler) -> list[Action]:
 
 
 def running(scheduler: Scheduler, num_images: int = 8) -> Run:
-    """Lets one shard arrive and be decoded, and returns the call that gives it to an actor."""
+    """Lets one shard arrive and be decoded; returns its `Run`."""
     scheduler.handle(ShardArrived(0, np.arange(num_images)))
     decode = scheduler.next_actions()[0]
     assert isinstance(decode, Decode)
@@ -100,7 +100,7 @@ def test_the_source_stops_when_the_first_queue_is_full() -> None:
     assert scheduler.bytes_in_flight == 160
 
 
-def test_an_image_that_cannot_be_decoded_leaves_the_block_and_the_origins_show_it() -> None:
+def test_images_that_cannot_be_decoded_leave_their_block() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(7, np.arange(20, 28)))
     decode = only(scheduler.next_actions(), Decode)
@@ -113,7 +113,7 @@ def test_an_image_that_cannot_be_decoded_leaves_the_block_and_the_origins_show_i
     assert scheduler.bytes_in_flight == 20
 
 
-def test_copies_of_others_are_over_once_they_are_decoded() -> None:
+def test_copies_are_completed_once_they_are_decoded() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(7, np.arange(8)))
     scheduler.handle(ShardArrived(8, np.arange(8)))
@@ -127,7 +127,7 @@ def test_copies_of_others_are_over_once_they_are_decoded() -> None:
     assert isinstance(run, Run)
     assert run.rows.tolist() == [1]
     assert scheduler.origins(run.block, run.rows).rows.tolist() == [4]
-    assert scheduler.bytes_in_flight == 30, "all that was decoded is kept"
+    assert scheduler.bytes_in_flight == 30, "all decoded images are kept"
 
 
 def test_a_partial_batch_runs_only_when_nothing_upstream_can_fill_it() -> None:
@@ -145,7 +145,7 @@ def test_a_partial_batch_runs_only_when_nothing_upstream_can_fill_it() -> None:
     assert [type(action) for action in scheduler.next_actions()] == [Release, Flush]
 
 
-def test_a_full_budget_of_waiting_images_is_flushed_instead_of_stalling() -> None:
+def test_partial_batches_that_fill_the_budget_are_flushed() -> None:
     scheduler = started(Limits(8, 80, (Pool(1, 3, 10),)))
     run = running(scheduler, num_images=16)
     scheduler.handle(CallFinished(run.call, {run.block: np.arange(7)}))
@@ -171,8 +171,8 @@ def test_forwarded_images_become_a_block_of_the_next_pool_with_their_origins() -
     assert scheduler.bytes_in_flight == scheduler.load(1).queue_bytes == 60
 
 
-def test_a_pool_gets_no_new_work_while_the_next_queue_has_no_room_for_what_it_may_forward() -> None:
-    # 8 images may be 160 bytes for the next pool; 400 have room for two such calls, not for three.
+def test_a_pool_gets_no_work_that_the_next_queue_may_have_no_room_for() -> None:
+    # 8 images may become 160 bytes for the next pool; its 400 have room for two such calls.
     scheduler = started(TWO_POOLS, nodes=(None, None))
     scheduler.handle(ShardArrived(0, np.arange(40)))
     given = runs(decode_all(scheduler))
@@ -180,11 +180,11 @@ def test_a_pool_gets_no_new_work_while_the_next_queue_has_no_room_for_what_it_ma
     assert scheduler.load(1).reserved_bytes == 320
     assert scheduler.load(0).queued_images == 24
     scheduler.handle(CallFinished(given[0].call, {given[0].block: np.arange(8)}))
-    assert len(runs(scheduler.next_actions())) == 1, "answers make room as well"
+    assert len(runs(scheduler.next_actions())) == 1, "answers make room, too"
 
 
-def test_a_second_call_to_an_actor_does_not_enter_a_queue_that_the_first_may_fill() -> None:
-    """A regression: what was kept for the same actor did not count against its next call."""
+def test_a_second_call_needs_room_besides_that_of_the_first() -> None:
+    """A regression: bytes reserved for an actor did not count against its next call."""
     scheduler = started(Limits(8, 1000, (Pool(1, 1, 10), Pool(2, 3, 20, 160))))
     scheduler.handle(ShardArrived(0, np.arange(24)))
     (run,) = runs(decode_all(scheduler))
@@ -193,7 +193,7 @@ def test_a_second_call_to_an_actor_does_not_enter_a_queue_that_the_first_may_fil
     assert len(runs(scheduler.next_actions())) == 1
 
 
-def test_a_full_queue_of_waiting_images_is_flushed_so_that_the_pool_before_goes_on() -> None:
+def test_partial_batches_that_fill_a_queue_are_flushed() -> None:
     limits = Limits(8, 1000, (Pool(1, 1, 10), Pool(2, 3, 20, 160)))
     scheduler = started(limits)
     scheduler.handle(ShardArrived(0, np.arange(16)))
@@ -206,7 +206,7 @@ def test_a_full_queue_of_waiting_images_is_flushed_so_that_the_pool_before_goes_
     assert flush.actor == DEEP
 
 
-def test_the_deeper_pool_is_flushed_only_after_the_pool_before_it_is_empty() -> None:
+def test_a_pool_is_flushed_only_after_the_pool_before_it() -> None:
     scheduler = started(TWO_POOLS)
     run = running(scheduler)
     scheduler.handle(SourceEnded())
@@ -222,12 +222,12 @@ def test_the_deeper_pool_is_flushed_only_after_the_pool_before_it_is_empty() -> 
     assert [type(action) for action in actions] == [Release, Flush]
 
 
-def test_an_actor_on_the_node_that_holds_the_bytes_is_preferred() -> None:
+def test_an_actor_on_the_node_that_holds_the_data_is_preferred() -> None:
     scheduler = started(nodes=("a", "z", "b"))
     assert running(scheduler).actor == FIRST + 1, "the decoder is on node z"
 
 
-def test_an_idle_actor_elsewhere_goes_before_a_busy_one_here() -> None:
+def test_an_idle_actor_on_another_node_is_preferred_to_a_busy_one() -> None:
     scheduler = started(nodes=("a", "z"))
     scheduler.handle(ShardArrived(0, np.arange(24)))
     actors = [run.actor for run in runs(decode_all(scheduler))]
@@ -254,7 +254,7 @@ def test_a_draining_actor_gets_no_work_is_flushed_and_retires_once() -> None:
     assert scheduler.load(0).num_actors == 1
 
 
-def test_a_drain_that_is_called_off_lets_the_actor_work_again() -> None:
+def test_a_drain_can_be_called_off() -> None:
     scheduler = started()
     scheduler.handle(ActorDraining(FIRST))
     assert scheduler.next_actions() == [Retire(FIRST)]
@@ -262,7 +262,7 @@ def test_a_drain_that_is_called_off_lets_the_actor_work_again() -> None:
     assert running(scheduler).actor == FIRST
 
 
-def test_an_actor_that_joins_a_running_job_gets_what_waits() -> None:
+def test_an_actor_that_is_added_late_gets_waiting_work() -> None:
     scheduler = started()
     scheduler.handle(ShardArrived(0, np.arange(24)))
     assert len(runs(decode_all(scheduler))) == 2
@@ -272,7 +272,7 @@ def test_an_actor_that_joins_a_running_job_gets_what_waits() -> None:
     assert only(scheduler.next_actions(), Run).actor == 99
 
 
-def test_an_image_answered_twice_is_a_bug_that_is_noticed() -> None:
+def test_completing_an_image_twice_is_detected() -> None:
     scheduler = started()
     run = running(scheduler)
     with pytest.raises(AssertionError, match="twice"):
@@ -292,7 +292,7 @@ def test_an_image_answered_twice_is_a_bug_that_is_noticed() -> None:
         ((Pool(1, 1, 1), Pool(2, 2, 1, 11)), 10, r"at most budget_bytes=10 \(got 11\)"),
     ],
 )
-def test_limits_that_cannot_be_are_refused(
+def test_inconsistent_limits_are_refused(
     pools: tuple[Pool, ...], budget_bytes: int, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
