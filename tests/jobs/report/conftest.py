@@ -52,7 +52,7 @@ def tags(pictures: list[Path]) -> pa.Table:
 
 @pytest.fixture
 def audited_tags(tags: pa.Table) -> pa.Table:
-    """The same with every third image audited: at exits 1 and 2 every tenth of these differs."""
+    """The same with every third image audited; at exits 1 and 2, every tenth of these differs."""
     deep = pa.array(
         [
             None if row % 3 else label + (stage < 3 and row % 30 == 0)

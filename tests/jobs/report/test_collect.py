@@ -18,7 +18,7 @@ MakeOutput = Callable[..., Path]
 
 
 def query(out: Path, table: str, sql: str) -> list[tuple[Any, ...]]:
-    """Runs SQL over `t`, the committed Parquet files of a table, without our own reader."""
+    """Runs SQL over `t`, the committed Parquet files of a table, without this project's reader."""
     files = DeltaTable(str(out / table)).file_uris()
     with duckdb.connect() as connection:
         connection.read_parquet(files).create_view("t")
@@ -101,7 +101,7 @@ def test_easiest_and_hardest_agree_with_duckdb(make_output: MakeOutput, tags: pa
     assert all(picture.thumbnail for picture in data.easiest + data.hardest)
 
 
-def test_the_answer_does_not_depend_on_the_size_of_the_batches(
+def test_the_report_does_not_depend_on_the_batch_size(
     make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = make_output(tags, dead_letters)
@@ -173,7 +173,7 @@ def test_a_summary_that_does_not_fit_the_tables_is_stale(
     assert data.seconds is None
 
 
-def test_rows_of_files_that_were_deleted_since_do_not_make_a_run_unfinished(
+def test_rows_of_deleted_files_do_not_make_a_run_unfinished(
     make_output: MakeOutput, tags: pa.Table
 ) -> None:
     summary = {"images": 890, "seconds": 47.0, "images_per_second": 20.0}
@@ -233,10 +233,10 @@ def test_an_audit_is_counted_by_exit_as_duckdb_counts_it(
     assert audit.compute_saved == pytest.approx(1 - (build_report(out).compute.ratio or 0))
 
 
-def test_copies_of_images_count_for_nothing_in_the_compute_saved_by_exits(
+def test_copies_do_not_count_in_the_compute_saved(
     make_output: MakeOutput, audited_tags: pa.Table
 ) -> None:
-    """Rows without an audit as copies, which cost nothing: the saving is that of the others."""
+    """All unaudited rows are copies, which cost nothing; the saving is that of the others."""
     is_copy = pc.is_null(audited_tags["audit_label_id"])
     free = pc.if_else(is_copy, pa.scalar(0.0, pa.float32()), audited_tags["gmacs"])
     column = audited_tags.schema.get_field_index("gmacs")

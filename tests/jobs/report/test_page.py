@@ -1,4 +1,4 @@
-"""The page says what the data says, in every state of an output; nothing can break out of it."""
+"""The page shows the data in every state of an output, and no string can break out of it."""
 
 import re
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_the_headline_says_how_many_exited_first_and_the_cost(
     ) in render_html(data)
 
 
-def test_the_page_needs_no_script_and_nothing_from_elsewhere(
+def test_the_page_has_no_scripts_and_no_external_resources(
     make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
 ) -> None:
     shards = pa.table(
@@ -128,9 +128,7 @@ def test_a_finished_run_does_not(make_output: MakeOutput, tags: pa.Table) -> Non
     assert "1\u00a0h 7\u00a0min" in html
 
 
-def test_a_full_depth_run_shows_no_threshold_and_saves_nothing(
-    make_output: MakeOutput, tags: pa.Table
-) -> None:
+def test_a_full_depth_run_shows_no_thresholds(make_output: MakeOutput, tags: pa.Table) -> None:
     deep = tags.filter(pc.equal(tags["exit_stage"], 3))
     html = render_html(build_report(make_output(deep, thresholds=[2.0, 2.0])))
     assert "No image exited at the first stage; compute was 1.00 of full depth." in html
@@ -139,7 +137,7 @@ def test_a_full_depth_run_shows_no_threshold_and_saves_nothing(
 
 
 @pytest.mark.parametrize("cost", [0.1, 0.7, 2.709])
-def test_full_depth_saves_exactly_nothing_whatever_float32_makes_of_its_cost(
+def test_full_depth_saves_exactly_nothing_in_spite_of_float32_costs(
     make_output: MakeOutput, tags: pa.Table, cost: float
 ) -> None:
     """The table has float32: 0.1 is stored as 0.10000000149, 0.7 as 0.69999998."""
@@ -153,7 +151,7 @@ def test_full_depth_saves_exactly_nothing_whatever_float32_makes_of_its_cost(
     assert saved.startswith("0.0\u00a0%of the MACs of full depth")
 
 
-def test_a_picture_that_vanished_becomes_a_placeholder(
+def test_an_image_that_is_gone_becomes_a_placeholder(
     make_output: MakeOutput, tags: pa.Table, pictures: list[Path]
 ) -> None:
     for picture in pictures:
@@ -208,7 +206,9 @@ def test_colours_of_the_exits_are_those_of_the_style_sheet(
         (1.0, "100.0 %"),
     ],
 )
-def test_percent_does_not_round_a_part_to_nothing_or_all(share: float, text: str) -> None:
+def test_percent_rounds_no_part_to_nothing_or_all(
+    share: float, text: str
+) -> None:
     assert percent(share).replace("\u00a0", " ") == text
 
 
@@ -235,8 +235,8 @@ def test_an_audit_has_a_section_with_its_intervals(
     assert "Audit:" not in render_html(replace(data, audit=None))
 
 
-def test_thresholds_that_moved_are_shown_over_time(make_output: MakeOutput, tags: pa.Table) -> None:
-    """Of the runs `a` and `b`, neither the last; of 41 entries 24 are shown."""
+def test_changed_thresholds_are_shown_over_time(make_output: MakeOutput, tags: pa.Table) -> None:
+    """Runs `a` and `b` are earlier than the last; of 41 entries, 24 are shown."""
     out = make_output(tags)
     before = render_html(build_report(out))
     assert "Thresholds over time" not in before

@@ -1,4 +1,4 @@
-"""A thumbnail is read from paths and file URIs; whatever is wrong becomes a few words."""
+"""Thumbnails of paths and file URIs, and the few words in place of unreadable ones."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ def test_a_path_and_its_file_uri_give_the_same_square(pictures: list[Path]) -> N
     assert read_thumbnail(pictures[1].as_uri()) == (thumbnail, "")
 
 
-def test_a_picture_taken_sideways_is_turned_upright(tmp_path: Path) -> None:
+def test_a_sideways_image_is_turned_upright(tmp_path: Path) -> None:
     """Red above blue, stored with orientation 6: shown with red on the right."""
     image = Image.new("RGB", (200, 200), "red")
     image.paste("blue", (0, 100, 200, 200))

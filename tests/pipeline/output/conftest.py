@@ -1,4 +1,4 @@
-"""Places of both kinds."""
+"""Output locations of both kinds."""
 
 import uuid
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ["s3"]
 
 @pytest.fixture(params=["folder", "s3"])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty place: a folder that is not there yet, or a prefix of a bucket."""
+    """A location without an output: a folder that does not exist, or a prefix of a bucket."""
     if request.param == "folder":
         return str(tmp_path / "out")
     server = request.getfixturevalue("s3")

@@ -1,4 +1,4 @@
-"""A run without Ray, model or pictures: real output, lease, ledger and commits, in any process.
+"""A run without Ray, model or images, on a real output; to be run in any process.
 
 python -m tests.pipeline.output.fake_run OUT NUM_IMAGES PAUSE_S LEASE_S
 """
@@ -26,7 +26,7 @@ _CHUNK = 40
 
 
 def run_file(**changes: object) -> RunFile:
-    """The record of a run of this module, with other values of some fields or options."""
+    """A `run.json` of this module, with other values of some fields or options."""
     model = ModelIdentity(name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=GMACS)
     fields: dict[str, object] = {
         "run": f"r{time.time_ns()}",
@@ -66,10 +66,10 @@ def tags(images: list[ImageRecord], shard: Shard) -> pa.Table:
 
 
 def work(location: str, num_images: int, pause_s: float) -> None:
-    """Does the job.
+    """Tags the listing.
 
     Raises:
-        PipelineError: as a real one would.
+        PipelineError: as from a real run.
     """
     output = Output(location)
     output.claim(run_file(), overwrite=False)
@@ -85,7 +85,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
                 _answer(commits, number, shard, images)
                 batch = commits.take(time.monotonic(), at_once=True)
                 assert batch is not None
-                tables = batch.tables  # none where a kill left only the dead letters to do
+                tables = batch.tables  # none if a kill left only dead letters to do
                 file = ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
                 ledger.commit(file, batch.letters, batch.counts)
                 commits.committed()

@@ -1,6 +1,6 @@
-"""`dvt tag` and `dvt retry` at given thresholds without Ray, model or pictures, on a real output.
+"""`dvt tag` and `dvt retry` at given thresholds without Ray, model or images, on a real output.
 
-An image's confidence at exit 1 is told by its key: "a3" has 0.3. At exit 2 all leave.
+The key gives the confidence at exit 1: "a3" has 0.3. Exit 2 takes all.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ def tag_table(images: list[ImageRecord], shard: str, threshold: float, run: str)
 def work_off(
     ledger: Ledger, shards: list[Shard], threshold: float, run: str, dead: set[str]
 ) -> list[str]:
-    """Does what there is to do, two commits a shard; returns the keys."""
+    """Does what is to do, in two commits a shard; returns the keys."""
     done: list[str] = []
     for shard in shards:
         number, rows = ledger.open(shard)
@@ -86,7 +86,7 @@ def tag(
     dead: set[str] = DEAD,
     retry: tuple[Reason, ...] | None = None,
 ) -> tuple[list[str], Ledger]:
-    """`dvt tag` (or `dvt retry`) without a model; returns which images it did."""
+    """`dvt tag` (or `dvt retry`) without a model; returns the keys of the images it did."""
     output = Output(folder)
     claimed = output.claim(run_file(thresholds=(threshold,)), overwrite=False)
     try:
@@ -117,14 +117,14 @@ def tag(
 
 
 def tags_in(folder: Path) -> dict[str, tuple[str, int]]:
-    """Key to run and exit, by DuckDB; a key that is there twice fails."""
+    """Key to run and exit, by DuckDB; fails on duplicate keys."""
     found = rows_by_duckdb(folder / "tags")
-    assert len({row["key"] for row in found}) == len(found), "a key is there twice"
+    assert len({row["key"] for row in found}) == len(found), "duplicate keys"
     return {row["key"]: (row["label"], row["exit_stage"]) for row in found}
 
 
 def check_is_whole(folder: Path, threshold: float, dead: set[str] = DEAD) -> None:
-    """The tables and sums are those of a fresh run by these thresholds."""
+    """The tables and sums are those of a fresh run with these thresholds."""
     tags = tags_in(folder)
     assert {key: stage for key, (_, stage) in tags.items()} == {
         key: exit_at(key, threshold) for key in KEYS if key not in dead
@@ -144,7 +144,7 @@ def check_is_whole(folder: Path, threshold: float, dead: set[str] = DEAD) -> Non
 
 
 def check_every_version(folder: Path) -> None:
-    """No image was ever without a row or had two, in any version of `tags` since the first run."""
+    """No version of `tags` has duplicate keys."""
     newest = DeltaTable(folder / "tags").version()
     for version in range(newest + 1):
         keys = DeltaTable(folder / "tags", version=version).to_pyarrow_table()["key"].to_pylist()

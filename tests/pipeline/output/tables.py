@@ -1,4 +1,4 @@
-"""The tables of an output without the output round them."""
+"""The tables of an output, opened without `Output`."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from pipeline.storage import open_output_store
 
 def tables_in(location: str | Path, epoch: int) -> tuple[OutputTable, OutputTable, OutputTable]:
     """Tags, dead letters and shards, as the run of an epoch opens them."""
-    place = open_output_store(location)
-    place.prepare()
+    store = open_output_store(location)
+    store.prepare()
     return (
-        OutputTable(place.child("tags"), TAGS_SCHEMA, epoch, "key"),
-        OutputTable(place.child("dead_letters"), DEAD_LETTERS_SCHEMA, epoch, "key"),
-        OutputTable(place.child("shards"), SHARDS_SCHEMA, epoch, "shard"),
+        OutputTable(store.child("tags"), TAGS_SCHEMA, epoch, "key"),
+        OutputTable(store.child("dead_letters"), DEAD_LETTERS_SCHEMA, epoch, "key"),
+        OutputTable(store.child("shards"), SHARDS_SCHEMA, epoch, "shard"),
     )

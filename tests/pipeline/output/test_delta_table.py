@@ -1,4 +1,4 @@
-"""One table: who may commit, what a commit is, and what readers see."""
+"""One table: fencing, commits, compaction, and what readers see."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +34,10 @@ def delta_of(table: OutputTable, version: int | None = None) -> DeltaTable:
 
 
 def rows_of(table: OutputTable, version: int | None = None) -> dict[str, int]:
-    """Read with the public library; a key that is there twice fails."""
+    """Read with the public library; fails on duplicate keys."""
     content = delta_of(table, version).to_pyarrow_table()
     keys = content["key"].to_pylist()
-    assert len(keys) == len(set(keys)), "a key is there twice"
+    assert len(keys) == len(set(keys)), "duplicate keys"
     return dict(zip(keys, content["run"].to_pylist(), strict=True))
 
 
@@ -60,14 +60,14 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
     assert rows_of(second) == {"a": 1, "b": 1, "c": 2, "d": 2}
 
 
-def test_a_commit_whose_answer_was_lost_is_not_made_twice(
+def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = table_in(location, 1)
     delta = table._log._delta
 
-    class Deaf:
-        """Loses the answers of the first commits."""
+    class LossyDelta:
+        """Loses the acknowledgements of the first commits."""
 
         num_lost = 0
 
@@ -80,7 +80,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(
         def __getattr__(self, name: str) -> object:
             return getattr(delta, name)
 
-    monkeypatch.setattr(table._log, "_delta", Deaf())
+    monkeypatch.setattr(table._log, "_delta", LossyDelta())
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
     table.commit([written(table, "c")], 3.0)
@@ -88,7 +88,7 @@ def test_a_commit_whose_answer_was_lost_is_not_made_twice(
     assert delta_of(table).version() == 4  # created, epoch, three commits
 
 
-def test_what_another_program_commits_in_between_does_not_disturb(location: str) -> None:
+def test_commits_of_another_program_do_not_disturb(location: str) -> None:
     table = table_in(location, 1)
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
@@ -97,7 +97,7 @@ def test_what_another_program_commits_in_between_does_not_disturb(location: str)
     assert rows_of(table) == {"b": 1, "c": 1}
 
 
-def test_rows_give_way_to_new_ones_in_the_same_commit(location: str) -> None:
+def test_rows_are_replaced_in_the_commit_that_adds_the_new_ones(location: str) -> None:
     first = table_in(location, 1)
     first.commit([written(first, "abcd")], 1.0)
     first.commit([written(first, "efgh")], 2.0)
@@ -113,7 +113,7 @@ def test_rows_give_way_to_new_ones_in_the_same_commit(location: str) -> None:
         rows_of(second, version)
 
 
-def test_merging_leaves_one_file_in_order_and_the_same_rows(location: str) -> None:
+def test_merging_leaves_one_sorted_file_with_the_same_rows(location: str) -> None:
     table = table_in(location, 1)
     for keys in ("dz", "ay", "cb", "e"):
         table.commit([written(table, keys)], 1.0)
@@ -123,7 +123,7 @@ def test_merging_leaves_one_file_in_order_and_the_same_rows(location: str) -> No
     assert delta.to_pyarrow_table()["key"].to_pylist() == sorted("abcdeyz")
     assert len(delta.file_uris()) == 1
     assert merge_small_files(table) == 0
-    # Who reads an older version still finds its files.
+    # Readers of an older version still find its files.
     assert rows_of(table, delta.version() - 1) == dict.fromkeys("abcdeyz", 1)
 
 
@@ -139,26 +139,26 @@ def test_files_are_merged_up_to_a_size(location: str, monkeypatch: pytest.Monkey
     assert rows_of(table) == dict.fromkeys("abcdefghijklmnopqrstu", 1)
 
 
-def test_files_that_a_killed_run_left_are_removed_and_no_others(location: str) -> None:
+def test_only_files_that_a_killed_run_left_are_removed(location: str) -> None:
     first = table_in(location, 1)
     first.commit([written(first, "ab")], 1.0)
     first.commit([written(first, "cd")], 2.0)
     merge_small_files(first)
     orphan = written(first, "xy")
     second = table_in(location, 2)
-    living = written(second, "uv")
-    foreign = "part-00000-of-somebody-else.parquet"
+    uncommitted = written(second, "uv")
+    foreign = "part-00000-of-another-program.parquet"
     second.store.write(foreign, b"1")
     assert second.remove_leftovers() == 1
     names = set(second.store.names())
     assert orphan.name not in names
-    assert {living.name, foreign} < names
-    # The two merged files stay for a while: somebody may be reading them.
+    assert {uncommitted.name, foreign} < names
+    # The two merged files stay for readers of older versions.
     assert len([name for name in names if name.startswith("part-00000001-")]) == 3
     assert rows_of(second) == dict.fromkeys("abcd", 1)
 
 
-def test_erasing_empties_the_table_and_keeps_the_fence(location: str) -> None:
+def test_erasing_empties_the_table_and_keeps_the_epoch(location: str) -> None:
     first = table_in(location, 1)
     first.commit([written(first, "ab")], 5.0)
     second = table_in(location, 2)
@@ -190,7 +190,7 @@ def test_other_columns_are_refused_unless_the_table_is_empty(location: str) -> N
         table_in(location, 3)
 
 
-def test_a_file_that_somebody_else_has_rewritten_is_not_replaced(location: str) -> None:
+def test_a_file_that_another_program_has_rewritten_is_not_replaced(location: str) -> None:
     table = table_in(location, 1)
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
@@ -200,12 +200,12 @@ def test_a_file_that_somebody_else_has_rewritten_is_not_replaced(location: str) 
         table.replace([], names)
 
 
-def test_there_is_nothing_to_open_where_there_is_no_table(location: str) -> None:
+def test_opening_a_missing_table_gives_none(location: str) -> None:
     assert open_delta(open_output_store(location)) is None
 
 
-def test_rows_with_a_value_are_found_among_files_without_any(tmp_path: Path) -> None:
-    """As the audit looks for them: no file's bounds may hide its rows."""
+def test_a_filter_for_valid_values_finds_all_of_them(tmp_path: Path) -> None:
+    """As the audit filters: no file's bounds may hide its rows."""
     tags, _, _ = tables_in(tmp_path, 1)
     ids_of_file: list[list[int | None]] = [[None, None], [3, None], [4, 5], [None, None]]
     for number, audited in enumerate(ids_of_file):

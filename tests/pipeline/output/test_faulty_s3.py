@@ -24,8 +24,8 @@ EXPIRED = (
 )
 SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>slower</Message></Error>"
 
-# What to do with a request: None lets it pass; else a status and a body, or 0 to hang up; the third
-# says whether the store has done it all the same.
+# None forwards a request. Otherwise: the status (0 to hang up), the body, and whether the store has
+# carried the request out all the same.
 Fault = tuple[int, bytes, bool] | None
 
 
@@ -88,7 +88,7 @@ def through(s3: S3Server, fault: Callable[[str, str], Fault]) -> Iterator[None]:
         yield
 
 
-def test_throttling_lost_answers_and_hang_ups_change_nothing_in_the_tables(s3: S3Server) -> None:
+def test_throttling_lost_responses_and_hang_ups_leave_the_same_tables(s3: S3Server) -> None:
     chance = random.Random(5)
     faults: list[Fault] = [
         (503, SLOW_DOWN, False),
@@ -113,7 +113,7 @@ def test_throttling_lost_answers_and_hang_ups_change_nothing_in_the_tables(s3: S
     check_is_whole(location)
 
 
-def test_expired_credentials_stop_the_run_in_one_line_and_it_can_be_continued(
+def test_expired_credentials_stop_the_run_in_one_line_and_the_next_continues(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     num_puts = 0
@@ -128,13 +128,13 @@ def test_expired_credentials_stop_the_run_in_one_line_and_it_can_be_continued(
         work(location, NUM_IMAGES, pause_s=0.0)
     assert "the credentials have expired" in str(stopped.value)
     assert "\n" not in str(stopped.value)
-    time.sleep(2.1)  # it could not say that it ended
+    time.sleep(2.1)  # it could not release its lease
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 1.0)
     work(location, NUM_IMAGES, pause_s=0.0)
     check_is_whole(location)
 
 
-def test_a_store_that_is_down_for_longer_stops_the_run_and_loses_nothing(
+def test_a_store_that_stays_down_stops_the_run_and_loses_nothing(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = RetryPolicy(attempts=3, first_wait_s=0.01, longest_wait_s=0.02)

@@ -1,4 +1,4 @@
-"""The join of listing and table, against looking everything up."""
+"""The merge join of listing and table, against a plain lookup."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +33,7 @@ def expected(committed: set[str], asked: list[str]) -> dict[str, tuple[int, str]
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
-def test_in_any_order_it_finds_what_is_committed(
+def test_keys_in_any_order_are_found(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     universe = [f"k{n:03d}" + "é" * (n % 3) for n in range(60)]
@@ -77,7 +77,7 @@ def test_a_listing_in_order_reads_each_file_once(
     assert len(opened) == 8
 
 
-def test_files_of_somebody_else_need_not_be_sorted(tmp_path: Path) -> None:
+def test_files_compacted_by_another_program_need_not_be_sorted(tmp_path: Path) -> None:
     tags, _, _ = tables_in(tmp_path, 1)
     keys = [f"{n:03d}" for n in np.random.default_rng(3).permutation(300)]
     for part in range(3):
@@ -90,7 +90,7 @@ def test_files_of_somebody_else_need_not_be_sorted(tmp_path: Path) -> None:
         assert found(lookup, asked) == expected(set(keys), asked)
 
 
-def test_files_that_another_program_wrote_anew_are_read_as_well(tmp_path: Path) -> None:
+def test_files_rewritten_by_another_program_are_read(tmp_path: Path) -> None:
     tags, _, _ = tables_in(tmp_path, 1)
     commit(tags, ["b", "a"])
     DeltaTable(tmp_path / "tags").update({"uri": "'elsewhere'"})

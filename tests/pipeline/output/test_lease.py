@@ -1,4 +1,4 @@
-"""One run at a time: who lives, who is dead, and how that is found out."""
+"""The lease: one run at a time; running, ended and killed runs."""
 
 import subprocess
 import sys
@@ -11,27 +11,27 @@ from pipeline.output.lease import FOLDER, Lease, Owner, newest_owner
 from pipeline.storage import open_output_store
 
 
-def test_epochs_count_up_and_a_released_output_is_free_at_once(location: str) -> None:
-    place = open_output_store(location)
+def test_epochs_increase_and_a_released_output_is_free_at_once(location: str) -> None:
+    store = open_output_store(location)
     for expected in (1, 2, 3):
-        lease = Lease(place, f"run-{expected}")
+        lease = Lease(store, f"run-{expected}")
         assert lease.epoch == expected
         lease.release()
-    assert list(place.child(FOLDER).names()) == ["00000003.json"]
+    assert list(store.child(FOLDER).names()) == ["00000003.json"]
 
 
-def test_a_second_run_is_refused_while_the_first_lives(location: str) -> None:
-    place = open_output_store(location)
-    first = Lease(place, "a")
+def test_a_second_run_is_refused_while_the_first_runs(location: str) -> None:
+    store = open_output_store(location)
+    first = Lease(store, "a")
     with pytest.raises(UsageError, match=r"another run is writing to .*process \d+ on "):
-        Lease(place, "b")
+        Lease(store, "b")
     first.release()
-    Lease(place, "b").release()
+    Lease(store, "b").release()
 
 
 def other_host(location: str, **changes: object) -> Owner:
-    place = open_output_store(location).child(FOLDER)
-    place.prepare()
+    store = open_output_store(location).child(FOLDER)
+    store.prepare()
     fields: dict[str, object] = {
         "epoch": 7,
         "run": "a",
@@ -41,23 +41,23 @@ def other_host(location: str, **changes: object) -> Owner:
         "pid_started": "1",
     }
     owner = Owner.model_validate(fields | changes)
-    place.write("00000007.json", owner.model_dump_json().encode())
+    store.write("00000007.json", owner.model_dump_json().encode())
     return owner
 
 
-def test_a_dead_run_of_another_machine_is_waited_for_as_long_as_a_lease(
+def test_a_dead_run_of_another_machine_holds_the_output_for_the_lease_time(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 2.0)
     other_host(location)
-    began = time.monotonic()
+    started = time.monotonic()
     lease = Lease(open_output_store(location), "b")
-    assert 1.0 <= time.monotonic() - began < 15.0
+    assert 1.0 <= time.monotonic() - started < 15.0
     assert lease.epoch == 8
     lease.release()
 
 
-def test_a_living_run_of_another_machine_is_found_out_by_its_next_sign(
+def test_a_running_run_of_another_machine_is_found_by_its_next_heartbeat(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = other_host(location)
@@ -83,28 +83,28 @@ def test_a_killed_run_of_this_machine_is_replaced_at_once(location: str) -> None
     owner = newest_owner(open_output_store(location))
     assert owner is not None
     assert not owner.ended
-    began = time.monotonic()
+    started = time.monotonic()
     lease = Lease(open_output_store(location), "b")
     assert lease.epoch == 2
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - started < 3
     lease.release()
 
 
-def test_signs_of_life_go_on(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_continue(location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.output.lease._BEAT_S", 0.05)
-    place = open_output_store(location)
-    lease = Lease(place, "a")
+    store = open_output_store(location)
+    lease = Lease(store, "a")
     deadline = time.monotonic() + 20
     beat = 0
     while beat < 3 and time.monotonic() < deadline:
-        owner = newest_owner(place)
+        owner = newest_owner(store)
         assert owner is not None
         beat = owner.beat
     assert beat >= 3
     lease.release()
 
 
-def test_a_first_sign_that_was_cut_off_does_not_lock_the_output_for_ever(
+def test_a_truncated_first_heartbeat_does_not_lock_the_output(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 0.5)

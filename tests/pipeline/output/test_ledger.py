@@ -65,7 +65,7 @@ def test_a_finished_shard_is_skipped_by_the_next_run(tmp_path: Path) -> None:
     assert second.totals.this_run.num_done == 0
 
 
-def test_what_is_left_is_known_before_all_is_listed(tmp_path: Path) -> None:
+def test_what_is_to_do_is_estimated_before_all_is_listed(tmp_path: Path) -> None:
     shards = [shard_of("a", "b"), shard_of("c", "d"), shard_of("e", "f")]
     first = ledger_in(tmp_path)
     assert first.totals.num_to_do(6) == 6
@@ -79,7 +79,7 @@ def test_what_is_left_is_known_before_all_is_listed(tmp_path: Path) -> None:
     assert second.totals.num_to_do(6) == 1
 
 
-def test_in_an_unfinished_shard_only_keys_without_a_result_are_left(tmp_path: Path) -> None:
+def test_in_an_unfinished_shard_only_keys_without_a_result_are_to_do(tmp_path: Path) -> None:
     shard = shard_of("a", "b", "c", "d")
     first = ledger_in(tmp_path)
     number, _ = first.open(shard)
@@ -121,11 +121,11 @@ def test_copies_cost_nothing_in_the_sums_of_this_and_later_runs(tmp_path: Path) 
     assert third.totals.all_runs.gmacs(gmacs) == 4.0
 
 
-def test_a_crash_between_the_last_tag_and_its_shard_row_is_made_good(tmp_path: Path) -> None:
+def test_a_crash_before_the_row_of_a_finished_shard_is_repaired(tmp_path: Path) -> None:
     shard = shard_of("a", "b")
     first = ledger_in(tmp_path)
     first.open(shard)
-    # The tags are committed, the run dies before it can record the shard.
+    # The run dies after committing the tags and before recording the shard.
     file = first.tag_writer.write(tags(shard, {"a": 1, "b": 1}))
     tables_in(tmp_path, 1)[0].commit([file], 0.0)
     second = ledger_in(tmp_path, 2)
@@ -145,7 +145,7 @@ def test_a_file_without_a_commit_is_invisible(tmp_path: Path) -> None:
     assert ledger_in(tmp_path, 2).open(shard)[1].tolist() == [0]
 
 
-def test_an_archive_that_grew_costs_only_the_new_image(tmp_path: Path) -> None:
+def test_in_a_grown_archive_only_the_new_image_is_done(tmp_path: Path) -> None:
     before, after = shard_of("a", "c"), shard_of("a", "b", "c")
     first = ledger_in(tmp_path)
     number, _ = first.open(before)
@@ -181,7 +181,7 @@ def tagged(images: list[ImageRecord], shard: str) -> pa.Table:
 
 
 def work_off(ledger: Ledger, shards: list[Shard], dead: set[str]) -> list[str]:
-    """Does what there is to do, a commit a shard; images in `dead` cannot be read."""
+    """Does what is to do, in one commit a shard; images in `dead` cannot be read."""
     done = []
     for shard in shards:
         number, rows = ledger.open(shard)
@@ -202,17 +202,17 @@ def work_off(ledger: Ledger, shards: list[Shard], dead: set[str]) -> list[str]:
 
 
 def tables_of(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Key to label and key to reason, by DuckDB; a key that is there twice fails."""
+    """Key to label and key to reason, by DuckDB; fails on duplicate keys."""
     found = []
     for name, column in (("tags", "label"), ("dead_letters", "reason")):
         pairs = [(r["key"], r[column]) for r in rows_by_duckdb(folder / name)]
-        assert len(pairs) == len(dict(pairs)), f"a key is in {name} twice"
+        assert len(pairs) == len(dict(pairs)), f"duplicate keys in {name}"
         found.append(dict(pairs))
     return found[0], found[1]
 
 
 def version_sweep(folder: Path) -> None:
-    """No version of `tags` that ever was holds a key twice."""
+    """No version of `tags` has duplicate keys."""
     newest = DeltaTable(folder / "tags").version()
     for version in range(newest + 1):
         keys = DeltaTable(folder / "tags", version=version).to_pyarrow_table()["key"].to_pylist()
@@ -228,7 +228,7 @@ BEFORE = [image(key, "1") for key in "abcdef"]
 
 def test_changed_content_is_tagged_again_and_replaces_its_row(tmp_path: Path) -> None:
     work_off(ledger_in(tmp_path, 1), cut(*BEFORE), {"b", "c", "f"})
-    # a is new content; b can be read now; c too, though it did not change; d can no more be read.
+    # a, b and d have new content; b can be read now, d cannot any more; c stays a dead letter.
     now = [image("a", "2"), image("b", "2"), BEFORE[2], image("d", "2"), *BEFORE[4:]]
     second = ledger_in(tmp_path, 2)
     assert work_off(second, cut(*now), {"d"}) == ["a", "b", "d"]
@@ -249,7 +249,7 @@ def test_sources_without_etags_never_count_as_changed(tmp_path: Path) -> None:
     assert work_off(ledger_in(tmp_path, 2), cut(*plain, image("d")), set()) == ["d"]
 
 
-def test_retry_does_the_dead_letters_of_the_reasons_asked_for_and_nothing_else(
+def test_a_retry_does_only_the_dead_letters_of_the_chosen_reasons(
     tmp_path: Path,
 ) -> None:
     shards = cut(*BEFORE)
@@ -271,7 +271,7 @@ def test_retry_does_the_dead_letters_of_the_reasons_asked_for_and_nothing_else(
     assert (third.totals.all_runs.num_tagged, third.totals.all_runs.num_dead_letters) == (5, 1)
 
 
-def test_retry_leaves_images_without_a_result_to_an_ordinary_run(tmp_path: Path) -> None:
+def test_a_retry_leaves_images_without_a_result_to_an_ordinary_run(tmp_path: Path) -> None:
     shards = cut(*BEFORE)
     work_off(ledger_in(tmp_path, 1), shards[:1], {"b"})
     retry = ledger_in(tmp_path, 2, tuple(Reason))
@@ -282,14 +282,14 @@ def test_retry_leaves_images_without_a_result_to_an_ordinary_run(tmp_path: Path)
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """The end of the process."""
 
 
 @pytest.mark.parametrize("retrying", [False, True])
 def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
     tmp_path: Path, retrying: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every commit of a run that replaces rows is once the last one before a kill."""
+    """The run is killed after each of its commits in turn."""
     now = (
         BEFORE
         if retrying
@@ -319,7 +319,7 @@ def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
                 survived = False
         tags, letters = tables_of(folder)
         assert set(tags) | set(letters) == set("abcdef"), "an image is in neither table"
-        # The next command, of either kind, brings everything in order.
+        # The next command, of either kind, repairs everything.
         repaired = ledger_in(folder, 3, reasons if allowed % 2 else None)
         work_off(repaired, cut(*now), {"a"})
         final = ledger_in(folder, 4, reasons)
@@ -331,6 +331,6 @@ def test_a_crash_between_any_two_steps_is_repaired_by_the_next_command(
         assert final.totals.all_runs.num_dead_letters == len(letters)
         version_sweep(folder)
         if survived:
-            assert allowed >= 4, "the run must have had some steps"
+            assert allowed >= 4, "the run must have some steps"
             return
-    raise AssertionError("no run came to its end")
+    raise AssertionError("no run survived")

@@ -32,14 +32,14 @@ SUMMARY = Summary(
 
 
 def claim(folder: Path, run: RunFile, overwrite: bool = False) -> Output:
-    """Claims as a run of its own that ends at once."""
+    """Claims the output and releases it at once."""
     output = Output(folder)
     output.claim(run, overwrite)
     output.release()
     return output
 
 
-def test_two_runs_on_one_output_at_the_same_time_are_refused(tmp_path: Path) -> None:
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
     first = Output(tmp_path)
     first.claim(run_file(), overwrite=False)
     with pytest.raises(UsageError, match="another run"):
@@ -48,12 +48,12 @@ def test_two_runs_on_one_output_at_the_same_time_are_refused(tmp_path: Path) -> 
     claim(tmp_path, run_file())
 
 
-def test_a_run_killed_before_its_first_file_was_whole_is_continued(tmp_path: Path) -> None:
+def test_a_run_killed_while_it_wrote_its_first_file_is_continued(tmp_path: Path) -> None:
     (tmp_path / ".run.json.partial").write_text("{")
     claim(tmp_path, run_file())
 
 
-def test_the_same_job_continues_also_on_another_machine(tmp_path: Path) -> None:
+def test_the_same_job_continues_on_another_machine(tmp_path: Path) -> None:
     claim(tmp_path / "out", run_file())
     claim(
         tmp_path / "out",
@@ -85,14 +85,14 @@ def test_results_of_another_job_are_not_mixed_in(
         claim(tmp_path / "out", run_file(**changes))
 
 
-def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole(
+def test_stricter_thresholds_continue_and_are_satisfied_only_by_a_whole_run(
     tmp_path: Path,
 ) -> None:
     claim(tmp_path, run_file(thresholds=(0.5,))).complete(SUMMARY)
     assert (tmp_path / "_SUCCESS").exists()
     for thresholds in ((0.7,), (0.7,), (2.0,)):
         output = claim(tmp_path, run_file(thresholds=thresholds))
-        assert not (tmp_path / "_SUCCESS").exists(), "its rows are of looser thresholds"
+        assert not (tmp_path / "_SUCCESS").exists(), "its tags were made with looser thresholds"
         run = output.run_file()
         assert (run.thresholds, run.satisfied_thresholds) == (thresholds, (0.5,))
     output.complete(SUMMARY, is_whole=False)  # as after a retry
@@ -102,10 +102,10 @@ def test_stricter_thresholds_continue_and_are_reached_only_when_the_run_is_whole
     assert output.run_file().satisfied_thresholds is None
     assert (tmp_path / "_SUCCESS").exists()
     claim(tmp_path, run_file(thresholds=(2.0,)))
-    assert (tmp_path / "_SUCCESS").exists(), "the same ones change nothing"
+    assert (tmp_path / "_SUCCESS").exists(), "the same thresholds change nothing"
 
 
-def test_an_audit_goes_on_without_being_named_and_another_is_refused(tmp_path: Path) -> None:
+def test_an_audit_is_taken_over_and_another_is_refused(tmp_path: Path) -> None:
     claim(tmp_path, run_file(audit=0.01))
     deeper: dict[str, object] = {"thresholds": (2.0,)}
     for changes in ({}, deeper, deeper | {"audit": 0.01}):
@@ -129,7 +129,7 @@ def write_tags(folder: Path, without: str) -> None:
     tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=schema))], 1.0)
 
 
-def test_tables_of_other_columns_are_refused_before_anything_changes(tmp_path: Path) -> None:
+def test_tables_with_other_columns_are_refused_before_anything_changes(tmp_path: Path) -> None:
     claim(tmp_path, run_file()).complete(SUMMARY)
     write_tags(tmp_path, without="gmacs")
     before = (tmp_path / "run.json").read_bytes()
@@ -140,7 +140,7 @@ def test_tables_of_other_columns_are_refused_before_anything_changes(tmp_path: P
     claim(tmp_path, run_file(thresholds=(0.7,)), overwrite=True)
 
 
-def test_looser_thresholds_are_refused_and_the_exit_is_named(tmp_path: Path) -> None:
+def test_looser_thresholds_are_refused_with_the_exit(tmp_path: Path) -> None:
     model = ModelIdentity(
         name="m", digest="d", num_classes=2, grids=(2, 3, 4), gmacs_per_exit=(1.0, 3.0, 5.0)
     )
@@ -167,7 +167,7 @@ def test_a_run_file_of_another_format_is_refused_in_one_line(tmp_path: Path) -> 
     claim(tmp_path, run_file(), overwrite=True)
 
 
-def test_a_folder_with_other_things_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_left_alone_even_with_overwrite(tmp_path: Path) -> None:
     (tmp_path / "tags").mkdir()
     (tmp_path / "tags" / "thesis.tex").write_text("years of work")
     with pytest.raises(UsageError, match="not empty"):
@@ -192,13 +192,13 @@ def test_overwrite_removes_the_results_of_the_other_job(tmp_path: Path) -> None:
     assert not list((folder / "tags").glob("*.parquet"))
 
 
-def test_a_damaged_run_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_run_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{]")
     with pytest.raises(UsageError, match=r"run\.json"):
         claim(tmp_path, run_file())
 
 
-def test_a_strangers_filter_on_any_column_finds_its_rows(tmp_path: Path) -> None:
+def test_a_filter_on_any_column_finds_its_rows_in_any_reader(tmp_path: Path) -> None:
     tags, letters, shards = tables_in(tmp_path, 1)
     row = {"key": "a", "uri": "u" * 99, "label": "cat", "exit_stage": 2, "gmacs": 1.5, "width": 3}
     tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)

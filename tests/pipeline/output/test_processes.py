@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are killed, paused, doubled and starved of space."""
+"""Runs in their own processes: killed, paused, started twice, and out of disk space."""
 
 import json
 import os
@@ -42,8 +42,8 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, list[str]]:
 
 
 def rows_of(location: str, name: str, version: int | None = None) -> pa.Table:
-    place = open_output_store(location).child(name)
-    table = DeltaTable(place.uri, version=version, storage_options=place.delta_options)
+    store = open_output_store(location).child(name)
+    table = DeltaTable(store.uri, version=version, storage_options=store.delta_options)
     return table.to_pyarrow_table()
 
 
@@ -63,7 +63,7 @@ def wait_for_rows(location: str, process: "subprocess.Popen[str]", more_than: in
 
 
 def check_is_whole(location: str) -> None:
-    """The tables hold what an undisturbed run leaves, and nothing else lies about."""
+    """The output is that of an undisturbed run."""
     keys = [image.key for image in listing(NUM_IMAGES)]
     tags = rows_of(location, "tags").sort_by("key")
     assert tags["key"].to_pylist() == [key for key in keys if not is_dead(key)]
@@ -73,15 +73,15 @@ def check_is_whole(location: str) -> None:
     shards = rows_of(location, "shards")
     assert sum(shards["num_images"].to_pylist()) == NUM_IMAGES
     assert len(set(shards["shard"].to_pylist())) == shards.num_rows
-    place = open_output_store(location)
-    summary: dict[str, Any] = json.loads(place.read("summary.json") or b"{}")
+    store = open_output_store(location)
+    summary: dict[str, Any] = json.loads(store.read("summary.json") or b"{}")
     stages = [exit_of(key) for key in tags["key"].to_pylist()]
     assert summary["exits"] == [stages.count(1), stages.count(2)]
     assert summary["dead_letters"] == letters.num_rows
-    assert place.read("_SUCCESS") is not None
+    assert store.read("_SUCCESS") is not None
 
 
-def test_killed_at_any_moment_and_run_again_the_tables_are_those_of_a_calm_run(
+def test_after_kills_at_any_moment_the_tables_are_those_of_an_undisturbed_run(
     location: str,
 ) -> None:
     seed = random.randrange(2**32)
@@ -90,7 +90,7 @@ def test_killed_at_any_moment_and_run_again_the_tables_are_those_of_a_calm_run(
     for _ in range(3):
         process = start(location)
         assert process.stdout is not None
-        process.stdout.readline()  # it has the output
+        process.stdout.readline()  # it has claimed the output
         time.sleep(moments.uniform(0.0, 0.6))
         process.kill()
         process.communicate()
@@ -98,17 +98,17 @@ def test_killed_at_any_moment_and_run_again_the_tables_are_those_of_a_calm_run(
     check_is_whole(location)
     tags = open_output_store(location).child("tags")
     delta = DeltaTable(tags.uri, storage_options=tags.delta_options)
-    assert len(delta.file_uris()) == 1, "files are merged in the end"
+    assert len(delta.file_uris()) == 1, "files are merged at the end"
     for version in range(max(0, delta.version() - 60), delta.version(), 7):
         keys = rows_of(location, "tags", version)["key"].to_pylist()
         assert len(keys) == len(set(keys))
-    # Whatever lies there is in the log: what killed runs left without a commit was removed.
+    # Every file is in the log: uncommitted files of killed runs were deleted.
     known = set(delta.vacuum(retention_hours=0, enforce_retention_duration=False))
     known |= {uri.rpartition("/")[2] for uri in delta.file_uris()}
     assert {name for name in tags.names() if name.endswith(".parquet")} == known
 
 
-def test_a_paused_run_that_was_replaced_stops_when_it_wakes_up(
+def test_a_paused_run_stops_when_it_resumes_after_another_took_over(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = start(location, pause_s=0.1, lease_s=1.5)
@@ -117,16 +117,16 @@ def test_a_paused_run_that_was_replaced_stops_when_it_wakes_up(
     before = num_tagged(location)
     time.sleep(2.6)
 
-    def wake_first() -> None:
-        """In the middle of the second run."""
+    def resume_first() -> None:
+        """Once the second run has committed rows."""
         wait_for_rows(location, first, more_than=before)
         first.send_signal(signal.SIGCONT)
 
     monkeypatch.setattr("pipeline.output.lease._LEASE_S", 1.5)
-    waker = threading.Thread(target=wake_first)
-    waker.start()
+    resumer = threading.Thread(target=resume_first)
+    resumer.start()
     work(location, NUM_IMAGES, pause_s=0.1)
-    waker.join()
+    resumer.join()
     code, lines = finish(first)
     assert code == 1
     assert len(lines) == 1
@@ -134,7 +134,7 @@ def test_a_paused_run_that_was_replaced_stops_when_it_wakes_up(
     check_is_whole(location)
 
 
-def test_of_two_runs_at_once_one_works_and_the_other_says_why_it_does_not(location: str) -> None:
+def test_of_two_runs_at_once_one_works_and_the_other_is_refused(location: str) -> None:
     first = start(location, pause_s=0.1)
     wait_for_rows(location, first)
     with pytest.raises(UsageError) as refused:
@@ -150,12 +150,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=140k", "tmpfs", str(folder)]
     if os.getuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs the rights to")
+        pytest.skip("mounting a small disk needs root")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_stops_the_run_in_one_line_and_nothing_is_corrupt(small_disk: Path) -> None:
+def test_a_full_disk_stops_the_run_in_one_line_without_corruption(small_disk: Path) -> None:
     out = str(small_disk / "out")
     code, lines = finish(start(out, pause_s=0.0))
     assert code == 1
@@ -168,7 +168,7 @@ def test_a_full_disk_stops_the_run_in_one_line_and_nothing_is_corrupt(small_disk
     check_is_whole(out)
 
 
-def test_a_read_only_output_is_told_in_one_line(small_disk: Path) -> None:
+def test_a_read_only_output_is_refused_in_one_line(small_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     code, lines = finish(start(str(small_disk / "out")))
     assert code == 1

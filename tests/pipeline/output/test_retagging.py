@@ -1,6 +1,6 @@
-"""Stricter thresholds on real tables: what is done again, also after a kill between any two steps.
+"""Retagging on real tables, also after a kill between any two steps.
 
-See `fake_tagging.py` for what the keys tell.
+`fake_tagging.py` says what the keys mean.
 """
 
 import shutil
@@ -39,10 +39,10 @@ FULL_DEPTH = 2.0
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """The end of the process."""
 
 
-def test_exactly_the_images_that_left_too_early_are_done_again(tmp_path: Path) -> None:
+def test_exactly_the_tags_below_the_thresholds_are_done_again(tmp_path: Path) -> None:
     tag(tmp_path, 0.2, "first")
     done, ledger = tag(tmp_path, 0.6, "second")
     assert done == ["c5", "g3"]
@@ -71,10 +71,10 @@ def test_twice_stricter_and_then_full_depth(tmp_path: Path) -> None:
         check_is_whole(tmp_path, threshold)
 
 
-def test_rows_that_went_deeper_than_the_earlier_thresholds_asked_for_are_left_alone(
+def test_tags_of_later_exits_than_needed_are_left_alone(
     tmp_path: Path,
 ) -> None:
-    """As after a run whose thresholds were not the same for all images."""
+    """As after a run with a deadline, whose thresholds change."""
     output = Output(tmp_path)
     output.claim(run_file(thresholds=(0.2,)), overwrite=False)
     ledger = Ledger(*output.tables(), GMACS, "first", None, (0.2,))
@@ -102,7 +102,7 @@ def test_an_unfinished_run_is_continued_by_stricter_thresholds(tmp_path: Path) -
     check_is_whole(tmp_path, 0.6)
 
 
-def test_a_copy_that_left_too_early_is_done_again_too(tmp_path: Path) -> None:
+def test_a_copy_below_the_thresholds_is_done_again_too(tmp_path: Path) -> None:
     output = Output(tmp_path)
     output.claim(run_file(thresholds=(0.2,)), overwrite=False)
     ledger = Ledger(*output.tables(), GMACS, "first", None, (0.2,))
@@ -126,7 +126,7 @@ def test_a_copy_that_left_too_early_is_done_again_too(tmp_path: Path) -> None:
     assert (recorded["exits"], recorded["copies"], recorded["gmacs"]) == ([1, 2], [0, 1], 4.0)
 
 
-def test_keys_in_no_order_cost_one_reading_of_the_tags(
+def test_with_keys_in_no_order_the_tags_are_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = np.random.default_rng(0).permutation(60)
@@ -146,11 +146,11 @@ def test_keys_in_no_order_cost_one_reading_of_the_tags(
     counted(OutputTable, "batches")
     counted(KeyLookup, "_batches")
     done, ledger = tag(tmp_path, 0.6, "second", keys, dead=set())
-    too_early = {key for key in keys if 0.2 <= confidence_of(key) < 0.6 and key != keys[3]}
-    assert sorted(done) == sorted(too_early)
+    below = {key for key in keys if 0.2 <= confidence_of(key) < 0.6 and key != keys[3]}
+    assert sorted(done) == sorted(below)
     assert num_read == {"batches": 1, "_batches": 0}
     assert len({shard.name for shard in shards_of(keys)}) >= 12
-    assert {key for key, (run, _) in tags_in(tmp_path).items() if run == "second"} == too_early
+    assert {key for key, (run, _) in tags_in(tmp_path).items() if run == "second"} == below
     exits = [stage for _, stage in tags_in(tmp_path).values()]
     assert ledger.totals.all_runs.exits.tolist() == [exits.count(1), exits.count(2)]
     in_shards = np.array([row["exits"] for row in rows_by_duckdb(tmp_path / "shards")])
@@ -170,13 +170,13 @@ def test_shards_whose_tags_name_shards_of_a_smaller_archive_are_compared(
     }
 
 
-def test_an_image_that_cannot_be_read_any_more_becomes_a_dead_letter(tmp_path: Path) -> None:
+def test_an_image_that_can_no_longer_be_read_becomes_a_dead_letter(tmp_path: Path) -> None:
     tag(tmp_path, 0.2, "first")
     assert tag(tmp_path, 0.6, "second", dead=DEAD | {"g3"})[0] == ["c5", "g3"]
     check_is_whole(tmp_path, 0.6, dead=DEAD | {"g3"})
 
 
-def test_shards_that_the_upgrade_did_not_list_are_compared_when_they_come_back(
+def test_shards_that_the_retag_run_did_not_list_are_compared_when_listed_again(
     tmp_path: Path,
 ) -> None:
     tag(tmp_path, 0.2, "first")
@@ -187,7 +187,7 @@ def test_shards_that_the_upgrade_did_not_list_are_compared_when_they_come_back(
     check_is_whole(tmp_path, 0.6)
 
 
-def test_a_retry_amid_an_upgrade_does_only_dead_letters_and_leaves_the_rest_to_be_done(
+def test_a_retry_during_retagging_does_only_dead_letters_and_leaves_the_rest(
     tmp_path: Path,
 ) -> None:
     tag(tmp_path, 0.2, "first")
@@ -203,10 +203,10 @@ def test_a_retry_amid_an_upgrade_does_only_dead_letters_and_leaves_the_rest_to_b
     check_is_whole(tmp_path, 0.6, dead=set())
 
 
-def test_a_kill_between_any_two_steps_is_made_good_by_the_same_or_a_stricter_command(
+def test_a_kill_between_any_two_steps_is_repaired_by_the_same_or_a_stricter_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every write of the upgrade, to a table or beside them, is once the last before a kill."""
+    """The retag run is killed after each of its writes in turn."""
     transact, write = DeltaLog._commit, Output._write_run
     dead = DEAD | {"g3"}  # of the two that are done again, one cannot be read any more
     tag(tmp_path / "before", 0.2, "first")
@@ -243,11 +243,11 @@ def test_a_kill_between_any_two_steps_is_made_good_by_the_same_or_a_stricter_com
         is_same = allowed % 2 == 0
         tag(folder, 0.6 if is_same else 0.95, "third", dead=dead)
         kept = {key for key, (run, _) in tags_in(folder).items() if run == "first"}
-        # What needed no second look is as the first run left it.
+        # The other tags are as the first run left them.
         assert kept == ({"a1", "b9", "e9", "f9", "i9"} if is_same else {"a1"})
         check_is_whole(folder, 0.6 if is_same else 0.95, dead)
         if survived:
             check_every_version(folder)
-            assert allowed >= 10, "the upgrade must have had some steps"
+            assert allowed >= 10, "the run must have some steps"
             return
-    raise AssertionError("no upgrade came to its end")
+    raise AssertionError("no run survived")

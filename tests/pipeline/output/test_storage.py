@@ -1,4 +1,4 @@
-"""A folder and a prefix of a bucket behave alike."""
+"""Folders and bucket prefixes behave alike."""
 
 import pickle
 import threading
@@ -12,33 +12,33 @@ from tests.s3_server import BUCKET, S3Server
 
 
 def test_what_is_written_is_read_and_replaced_and_deleted(location: str) -> None:
-    place = open_output_store(location)
-    place.prepare()
-    assert place.read("a.json") is None
-    place.write("a.json", b"one")
-    place.write("a.json", b"two")
-    assert place.read("a.json") == b"two"
-    place.delete(["a.json", "never there"])
-    assert place.read("a.json") is None
+    store = open_output_store(location)
+    store.prepare()
+    assert store.read("a.json") is None
+    store.write("a.json", b"one")
+    store.write("a.json", b"two")
+    assert store.read("a.json") == b"two"
+    store.delete(["a.json", "never there"])
+    assert store.read("a.json") is None
 
 
 def test_names_are_those_directly_below(location: str) -> None:
-    place = open_output_store(location)
-    assert list(place.names()) == []
-    place.child("tags").prepare()
-    place.child("tags").write("part", b"1")
-    place.write("run.json", b"{}")
-    assert sorted(place.names()) == ["run.json", "tags/"]
-    assert list(place.child("tags").names()) == ["part"]
+    store = open_output_store(location)
+    assert list(store.names()) == []
+    store.child("tags").prepare()
+    store.child("tags").write("part", b"1")
+    store.write("run.json", b"{}")
+    assert sorted(store.names()) == ["run.json", "tags/"]
+    assert list(store.child("tags").names()) == ["part"]
 
 
-def test_of_many_who_create_the_same_file_one_succeeds(location: str) -> None:
-    place = open_output_store(location)
-    place.prepare()
+def test_of_many_that_create_the_same_file_one_succeeds(location: str) -> None:
+    store = open_output_store(location)
+    store.prepare()
     made: list[int] = []
 
     def create(number: int) -> None:
-        if place.create("epoch", f"run {number}".encode()):
+        if store.create("epoch", f"run {number}".encode()):
             made.append(number)
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(12)]
@@ -47,27 +47,27 @@ def test_of_many_who_create_the_same_file_one_succeeds(location: str) -> None:
     for thread in threads:
         thread.join()
     assert len(made) == 1
-    assert place.read("epoch") == f"run {made[0]}".encode()
-    assert sorted(place.names()) == ["epoch"]
+    assert store.read("epoch") == f"run {made[0]}".encode()
+    assert sorted(store.names()) == ["epoch"]
 
 
-def test_age_is_told_by_the_storage(location: str) -> None:
-    place = open_output_store(location)
-    place.prepare()
-    assert place.age_s("x") is None
-    place.write("x", b"")
+def test_age_is_measured_by_the_storage(location: str) -> None:
+    store = open_output_store(location)
+    store.prepare()
+    assert store.age_s("x") is None
+    store.write("x", b"")
     time.sleep(1.1)
-    age_s = place.age_s("x")
+    age_s = store.age_s("x")
     assert age_s is not None
     assert 0.9 <= age_s < 30
-    assert list(place.names()) == ["x"]
+    assert list(store.names()) == ["x"]
 
 
-def test_a_place_travels_to_another_process(location: str) -> None:
-    place = open_output_store(location)
-    place.prepare()
-    place.write("x", b"1")
-    assert pickle.loads(pickle.dumps(place)).read("x") == b"1"
+def test_a_store_can_be_pickled(location: str) -> None:
+    store = open_output_store(location)
+    store.prepare()
+    store.write("x", b"1")
+    assert pickle.loads(pickle.dumps(store)).read("x") == b"1"
 
 
 def test_a_bucket_needs_a_name() -> None:
@@ -75,7 +75,7 @@ def test_a_bucket_needs_a_name() -> None:
         open_output_store("s3:///prefix")
 
 
-def test_a_bucket_that_is_not_there_is_told_in_one_line(s3: S3Server) -> None:
+def test_a_missing_bucket_is_an_error_of_one_line(s3: S3Server) -> None:
     with pytest.raises(OutputFailedError, match="no such bucket") as caught:
         open_output_store("s3://nobodys-bucket/x").write("a", b"")
     assert "\n" not in str(caught.value)
