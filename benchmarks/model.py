@@ -24,7 +24,7 @@ from dvt.cost import stage_cost
 from dvt.device import best_device, inference_dtype
 from dvt.inference import make_executor
 from dvt.inference.memory import keep_freed_memory
-from dvt.inference.profiling import matmul_limit_gmacs_s, seconds_of
+from dvt.inference.profiling import matmul_limit_gmacs_s, time_call
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.presets import preset
 from dvt.reuse import StageState
@@ -92,7 +92,7 @@ def prepare(contender: Contender, name: str, batch_size: int, threads: int) -> N
 def timed(stage: int) -> float:
     """Seconds of one pass of a stage."""
     assert _model is not None
-    return seconds_of(partial(_model.run, stage, _model.state), best_device())
+    return time_call(partial(_model.run, stage, _model.state), best_device())
 
 
 @torch.inference_mode()

@@ -1,6 +1,6 @@
-"""One pre-norm Transformer block, with room for what an upstream stage passes on.
+"""A pre-norm Transformer block that reuses features and relations of the previous stage.
 
-Shapes: B images, N tokens (class token first), D width, H heads, C = 48 reused channels.
+Shapes: B images, N tokens (class token first), D width, H heads, d = D / H, C = 48 reused channels.
 """
 
 import torch
@@ -14,7 +14,7 @@ __all__ = ["Attention", "Block"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention whose logits can be added to and handed out."""
+    """Multi-head self-attention that can add to its logits and return them."""
 
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(config.width, config.width)
 
     def forward(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
-        """Attended tokens [B, N, D], by the fused kernel: its logits are never in memory."""
+        """Attended tokens [B, N, D], by the fused kernel that never stores the logits."""
         heads_BHN3d = self.qkv(x_BND).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = heads_BHN3d.permute(2, 0, 3, 1, 4).unbind(0)
         return self._merge(self._fused(query, key, value, relations_HBNN))
@@ -33,10 +33,10 @@ class Attention(nn.Module):
     def forward_emitting(
         self, x_BND: Tensor, relations_HBNN: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Attended tokens [B, N, D], and the logits [H, B, N, N] for the next stage."""
+        """Attended tokens [B, N, D] and the logits [H, B, N, N] for the next stage."""
         heads = self.qkv(x_BND).unflatten(-1, (3, self.num_heads, -1)).permute(2, 3, 0, 1, 4)
-        # Heads and images as one batch dimension: the layout of the state, and one copy here
-        # instead of one in each product.
+        # Heads and images as one batch dimension: the layout of the state, with one copy here
+        # instead of one per product.
         query, key, value = heads.flatten(1, 2).contiguous().unbind(0)
         if relations_HBNN is None:
             logits = (query * self.scale) @ key.transpose(-2, -1)
@@ -48,7 +48,7 @@ class Attention(nn.Module):
         return self._merge(attended.transpose(0, 1)), logits.unflatten(0, heads.shape[1:3])
 
     def forward_class_token(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
-        """The attended class token alone, [B, 1, D]: no other token asks."""
+        """The attended class token [B, 1, D]: the only query."""
         width = x_BND.shape[-1]
         weight, query_bias, other_bias = self.qkv.weight, None, None
         if self.has_bias:
@@ -75,7 +75,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """LayerNorm, attention, LayerNorm, MLP; reused features widen the MLP's input."""
+    """LayerNorm, attention, LayerNorm and MLP; reused features widen the MLP's input."""
 
     def __init__(self, config: CascadeConfig, stage: int) -> None:
         super().__init__()
@@ -94,8 +94,8 @@ class Block(nn.Module):
 
         Args:
             x_BND: the stage's own tokens.
-            reused_BNC: what the block inherits of upstream features, on the own grid.
-            relations_HBNN: what to add to this block's logits, on the own grid.
+            reused_BNC: upstream features for this block, resized to this stage's grid.
+            relations_HBNN: addition to this block's logits, resized to this stage's grid.
         """
         attended_BND = self.attention(self.norm1(x_BND), relations_HBNN)
         return self._mlp(x_BND + attended_BND, reused_BNC)
@@ -103,16 +103,17 @@ class Block(nn.Module):
     def forward_emitting(
         self, x_BND: Tensor, reused_BNC: Tensor | None, relations_HBNN: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The same, and the block's logits [H, B, N, N]."""
+        """Tokens [B, N, D] after the block and its logits [H, B, N, N]; see `forward`."""
         normed_BND = self.norm1(x_BND)
         attended_BND, logits = self.attention.forward_emitting(normed_BND, relations_HBNN)
         return self._mlp(x_BND + attended_BND, reused_BNC), logits
 
     def forward_class_token(self, x_BND: Tensor, relations_HBNN: Tensor | None) -> Tensor:
-        """The class token [B, 1, D] after the block, where nobody reads another one."""
+        """The class token [B, 1, D] after the block, where no other token is read."""
         attended_B1D = self.attention.forward_class_token(self.norm1(x_BND), relations_HBNN)
-        nothing = x_BND.new_zeros(len(x_BND), 1, self.fc1.in_features - x_BND.shape[-1])
-        return self._mlp(x_BND[:, :1] + attended_B1D, nothing)
+        # The class token reuses no features.
+        zeros_B1C = x_BND.new_zeros(len(x_BND), 1, self.fc1.in_features - x_BND.shape[-1])
+        return self._mlp(x_BND[:, :1] + attended_B1D, zeros_B1C)
 
     def _mlp(self, x_BND: Tensor, reused_BNC: Tensor | None) -> Tensor:
         widened = x_BND if reused_BNC is None else torch.cat([x_BND, reused_BNC], dim=-1)

@@ -1,12 +1,12 @@
-"""What a cascade costs, in MACs (multiply-adds; the paper prints them as FLOPs).
+"""Cost of a cascade in MACs (multiply-adds; the paper prints them as FLOPs).
 
-Counted from the configuration alone. As in the paper, a MAC is one of a matrix product or
-convolution; softmax, LayerNorm, GELU and the resizing of maps (interpolation) are not counted
-in an exit's cost. The resizing is listed on its own, because this implementation runs it as
-matrix products. `StageCost.executed` is what a profiler sees (a test holds it to that).
+Derived from the configuration alone. As in the paper, only matrix products and convolutions count;
+softmax, LayerNorm, GELU and the resizing of maps do not. The resizing is listed separately because
+this implementation runs it as matrix products. `StageCost.executed` is what a profiler measures.
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dvt.config import T2T_LATER_SPLIT, CascadeConfig
 
@@ -20,12 +20,12 @@ class StageCost:
     Attributes:
         tokenizer: convolutions, or soft splits with their performers and the projection.
         blocks: attention and MLP, the reused channels' share of the MLP included.
-        feature_reuse: the small networks over upstream features.
+        feature_reuse: the networks over upstream features.
         relation_reuse: the MLP over upstream logits.
         head: the classifier.
-        resizing: both resizes as matrix products; outside `total`, see the module's text.
-        unread: within `total`, but left out by this implementation: all but the class token in the
-            last block of a stage that hands nothing on.
+        resizing: both resizes as matrix products; not in `total`.
+        unread: in `total`, but skipped by this implementation: all but the class token in the last
+            block of a stage that emits no state.
     """
 
     tokenizer: int
@@ -43,12 +43,12 @@ class StageCost:
 
     @property
     def useful(self) -> int:
-        """MACs that are run and needed: the resizing mostly multiplies by zeros."""
+        """MACs executed without the resizing, which mostly multiplies by zeros."""
         return self.total - self.unread
 
     @property
     def executed(self) -> int:
-        """MACs of the stage as this implementation runs it."""
+        """MACs that this implementation executes."""
         return self.total - self.unread + self.resizing
 
 
@@ -72,7 +72,7 @@ def stage_cost(config: CascadeConfig, stage: int) -> StageCost:
             feature_reuse = config.depth * network
             num_read = config.depth - (unread > 0)
             unread += (config.depth - num_read) * network
-            # One row is the class token's, all zeros.
+            # The class token's row is all zeros.
             resizing += num_read * tokens * (upstream - 1) * reused
         if config.reuses_relations(stage):
             channels = config.depth * config.num_heads
@@ -115,9 +115,6 @@ def _tokenizer_cost(config: CascadeConfig, stage: int) -> int:
 
 
 def gmacs_per_exit(config: CascadeConfig) -> tuple[float, ...]:
-    """Cumulative GMACs of one image that leaves at exit 1, 2, …"""
-    costs, spent = [], 0
-    for stage in range(config.num_stages):
-        spent += stage_cost(config, stage).total
-        costs.append(spent / 1e9)
-    return tuple(costs)
+    """Cumulative GMACs of one image that takes exit 1, 2, …"""
+    totals = (stage_cost(config, stage).total for stage in range(config.num_stages))
+    return tuple(macs / 1e9 for macs in accumulate(totals))

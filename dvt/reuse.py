@@ -1,7 +1,8 @@
-"""What a stage takes from the one before it: features and relations (DVT, section 3.2).
+"""Reuse of the previous stage's features and relations (DVT, section 3.2).
 
-Shapes: B images, G upstream image tokens, N = G + 1 with the class token first, N' own tokens,
-L layers, H heads, C = L*H channels, D width, E = 128 hidden and 48 reused channels.
+Shapes: B images, b = B*G, G upstream image tokens, N = G + 1 with the class token first, N' tokens
+of this stage, L layers, H heads, C = L*H channels, X = B*N*N positions, D width, E = 128 hidden and
+48 reused channels.
 """
 
 from collections.abc import Sequence
@@ -26,15 +27,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """What one stage hands to the next, in the order of the images.
+    """What one stage passes to the next, in the order of the images.
 
     Attributes:
-        features: [B, G, D], image tokens after the last block, before its final LayerNorm; None
-            where the cascade does not reuse features. The class token is not among them: nobody
-            downstream reads it.
-        relations: [L*H, B, N, N], attention logits before the softmax, including what the stage
-            itself received, channel = layer * H + head; None where relations are not reused.
-            Channels come first, so that a layer's share and the MLP over channels need no copy.
+        features: [B, G, D], image tokens after the last block, before the final LayerNorm; None
+            without feature reuse. The class token is left out because no stage reads it.
+        relations: [L*H, B, N, N], attention logits before the softmax, including the relations
+            this stage received, channel = layer * H + head; None without relationship reuse.
+            Channels come first, so a layer's share and the MLP over channels need no copy.
     """
 
     features: Tensor | None
@@ -48,14 +48,14 @@ class StageState:
         )
 
     def padded(self, num_images: int) -> Self:
-        """The state with its first image repeated behind it until it has that many."""
+        """The state padded to `num_images` by repeating its first image."""
         return type(self)(
             None if self.features is None else pad_images(self.features, num_images),
             None if self.relations is None else pad_images(self.relations, num_images, dim=1),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The state on a device, in a precision; parts that are so already are not copied."""
+        """The state on a device, in a precision; copies only what changes."""
         return type(self)(
             None if self.features is None else self.features.to(device, dtype),
             None if self.relations is None else self.relations.to(device, dtype),
@@ -69,7 +69,7 @@ class StageState:
 
     @classmethod
     def join(cls, states: list[Self]) -> Self:
-        """The states of several batches, one behind the other."""
+        """The concatenated states of several batches."""
         features = [state.features for state in states if state.features is not None]
         relations = [state.relations for state in states if state.relations is not None]
         return cls(
@@ -79,7 +79,7 @@ class StageState:
 
 
 def pad_images(tensor: Tensor, num_images: int, dim: int = 0) -> Tensor:
-    """The tensor with its first image repeated at the end of `dim` until it has that many."""
+    """The tensor padded to `num_images` along `dim` by repeating its first image."""
     missing = num_images - tensor.shape[dim]
     if missing <= 0:
         return tensor
@@ -89,10 +89,10 @@ def pad_images(tensor: Tensor, num_images: int, dim: int = 0) -> Tensor:
 
 
 def resize_matrix(upstream_side: int, side: int) -> Tensor:
-    """R [side*side, upstream_side*upstream_side] of the published resizing.
+    """The published resizing as a matrix R [side*side, upstream_side*upstream_side].
 
-    Nearest upsampling to twice the upstream grid, then adaptive average pooling to the own one;
-    both are linear, so applying them to unit maps gives the matrix.
+    Nearest upsampling to twice the upstream grid, then adaptive average pooling to this stage's
+    grid. Both are linear, so applying them to unit maps gives the matrix.
     """
     num_upstream = upstream_side**2
     units = torch.eye(num_upstream).reshape(num_upstream, 1, upstream_side, upstream_side)
@@ -101,7 +101,7 @@ def resize_matrix(upstream_side: int, side: int) -> Tensor:
 
 
 class FeatureReuse(nn.Module):
-    """One block's small network over upstream features; `reused_features` runs those of a stage."""
+    """One block's network over upstream features; `reused_features` runs all of a stage."""
 
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
@@ -113,15 +113,15 @@ class FeatureReuse(nn.Module):
 def reused_features(
     networks: Sequence[FeatureReuse], features_BGD: Tensor, resize: Tensor
 ) -> Tensor:
-    """What every block inherits: upstream features [B, G, D] to [L, B, N', 48].
+    """Upstream features [B, G, D] to the reused features of every block [L, B, N', 48].
 
-    The networks of all blocks read the same features. So these are normalised once, with each
-    network's own LayerNorm weight and bias moved into its first layer, and that is one product.
+    All networks read the same features, which are therefore normalised once. Each network's
+    LayerNorm weight and bias move into its first layer, and the first layers are one product.
 
     Args:
-        networks: one a block, L of them.
+        networks: one per block, L of them.
         features_BGD: upstream image tokens.
-        resize: R with a zero row in front, [N', G]: the class token inherits nothing.
+        resize: R with a leading zero row, [N', G]: the class token reuses nothing.
     """
     weight_LED = torch.stack([net.fc1.weight * net.norm.weight for net in networks])
     bias_LE = torch.stack([net.fc1.bias + net.fc1.weight @ net.norm.bias for net in networks])
@@ -136,11 +136,11 @@ def reused_features(
 
 
 class RelationReuse(nn.Module):
-    """Upstream logits [L*H, B, N, N] to additions for all own layers [L*H, B, N', N'].
+    """Upstream logits [L*H, B, N, N] to additions to all logits of this stage [L*H, B, N', N'].
 
-    An MLP over the channels at every position, then keys and queries resized separately by R,
-    extended with a 1 in the corner for the class token. Resizing the flattened map in one go
-    is worse than no reuse (DVT, table 5).
+    An MLP over the channels at every position, then R (extended by a 1 in the corner for the class
+    token) resizes keys and queries separately. Resizing the flattened map at once is worse than no
+    reuse (DVT, table 5).
     """
 
     def __init__(self, config: CascadeConfig, stage: int) -> None:
@@ -157,8 +157,8 @@ class RelationReuse(nn.Module):
     def forward(self, relations_CBNN: Tensor) -> Tensor:
         """Upstream logits [L*H, B, N, N] to [L*H, B, N', N'].
 
-        With the channels first, the convolutions over single positions are one product each. The
-        resizing comes after the MLP, where there are three times fewer channels.
+        With the channels first, each 1x1 convolution is one product. The resizing follows the MLP,
+        where there are three times fewer channels.
         """
         mixed = F.gelu(_over_channels(self.conv1, relations_CBNN.flatten(1)))
         mixed = _over_channels(self.conv2, mixed)

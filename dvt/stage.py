@@ -1,7 +1,8 @@
-"""One stage of the cascade: a whole Transformer that can be run alone.
+"""One stage of the cascade: a complete Transformer that runs alone.
 
-Images and upstream state in, logits and own state out; that is what an actor calls.
-Knows nothing of the other stages but the shape of what it receives.
+It takes images and the previous stage's state, and returns logits and its own state.
+
+Shapes: B images, S pixels a side, N tokens (class token first), D width, L layers, H heads.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ __all__ = ["Stage", "StageOutput", "sinusoid_positions"]
 
 @dataclass(frozen=True, slots=True)
 class StageOutput:
-    """What a stage says of its images, row by row in their order.
+    """Output of a stage, one row per image.
 
     Attributes:
         logits: [B, num_classes].
@@ -58,7 +59,7 @@ class Stage(nn.Module):
         is_last = index == config.num_stages - 1
         self.emits_features = config.feature_reuse and not is_last
         self.emits_relations = config.relation_reuse and not is_last
-        # Where no state leaves, only the class token of the last block is ever read.
+        # Without a next stage, only the class token of the last block is read.
         emits = self.emits_features or self.emits_relations
         self.num_full_blocks = config.depth if emits else config.depth - 1
         self.tokenizer = make_tokenizer(config, index)
@@ -86,12 +87,12 @@ class Stage(nn.Module):
         """Runs the stage.
 
         Args:
-            images_B3SS: normalised images, [B, 3, S, S].
-            upstream: state of the stage before, for the same images in the same order; None for
-                the first stage, or where nothing is reused.
+            images_B3SS: normalised images.
+            upstream: the previous stage's state for the same images in the same order; None for
+                the first stage, or without reuse.
 
         Raises:
-            ValueError: this stage reuses what `upstream` does not hold.
+            ValueError: `upstream` lacks what this stage reuses.
         """
         features, relations = self._reused(upstream)
         tokens_BGD = self.tokenizer(images_B3SS)
@@ -121,7 +122,7 @@ class Stage(nn.Module):
         return cast("list[Block]", list(self.blocks))
 
     def _reused(self, upstream: StageState | None) -> tuple[Tensor | None, Tensor | None]:
-        """Inherited features [L, B, N', 48] and relations [L, H, B, N', N'], on the own grid."""
+        """Reused features [L, B, N, 48] and relations [L, H, B, N, N], on this stage's grid."""
         features = relations = None
         if not self.reuses_features and self.relation_reuse is None:
             return features, relations

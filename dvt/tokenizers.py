@@ -1,11 +1,11 @@
-"""From an image to a grid of tokens: one convolution, soft splits, or a stem of convolutions.
+"""Tokenizers: images [B, 3, S, S] to tokens [B, g*g, D], without class token and positions.
 
-Sources: DeiT; T2T-ViT; Xiao et al., "Early convolutions help Transformers see better" (arXiv
-2106.14881).
+Three kinds: one convolution (`patch`, DeiT), soft splits with token performers (`t2t`, T2T-ViT),
+and a stem of convolutions (`conv`; Xiao et al., "Early convolutions help Transformers see better",
+arXiv 2106.14881).
 
-Shapes: B images, S pixels a side, g tokens a side, D width, T = 64 channels inside T2T,
-M random features, P = side*side positions of a token map.
-Knows nothing of class tokens or positions; a `Stage` adds those.
+Shapes: B images, S pixels a side, C channels, s side of a token map, g tokens a side, D width,
+T = 64 channels inside T2T, M random features, P = s*s positions, Z = 3T.
 """
 
 import math
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class PatchTokenizer(nn.Module):
-    """One strided convolution, as in DeiT: images [B, 3, S, S] to tokens [B, g*g, D]."""
+    """One strided convolution, as in DeiT."""
 
     def __init__(self, grid: TokenGrid, width: int) -> None:
         super().__init__()
@@ -44,8 +44,8 @@ class PatchTokenizer(nn.Module):
 class ConvTokenizer(nn.Module):
     """A stem of convolutions with GELU, then one convolution to D channels.
 
-    Training puts batch normalisation behind the stem's convolutions and folds it into them when
-    it is done (`dvt.training.batch_norm`), so that a checkpoint and inference know none.
+    Batch normalisation exists in training only: `dvt.training.batch_norm` adds it to the stem and
+    finally folds it into the convolutions.
     """
 
     def __init__(self, stem: tuple[StemConv, ...], grid: TokenGrid, width: int) -> None:
@@ -60,7 +60,7 @@ class ConvTokenizer(nn.Module):
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Images [B, 3, S, S] to tokens [B, g*g, D]."""
-        # Channels last is how processors and tensor cores multiply, and how tokens lie.
+        # CPUs and tensor cores multiply channels-last, which is also the layout of tokens.
         x = images_B3SS.contiguous(memory_format=torch.channels_last)
         for conv, is_residual in zip(self.stem, self.is_residual, strict=True):
             x = x + F.gelu(conv(x)) if is_residual else F.gelu(conv(x))
@@ -69,10 +69,10 @@ class ConvTokenizer(nn.Module):
 
 
 class TokenPerformer(nn.Module):
-    """Linear attention over the windows of one token map, then an MLP.
+    """Linear attention over the windows of a token map, then an MLP.
 
-    Source: T2T-ViT's token performer after Choromanski et al. (arXiv 2009.14794): positive
-    features exp(Wx - |x|^2 / 2) / sqrt(M).
+    T2T-ViT's token performer, with the positive features exp(Wx - |x|^2 / 2) / sqrt(M) of
+    Choromanski et al. (arXiv 2009.14794).
     """
 
     def __init__(self, window_width: int, width: int, num_features: int) -> None:
@@ -88,7 +88,7 @@ class TokenPerformer(nn.Module):
         self.register_buffer("random_features", features * math.sqrt(num_features))
 
     def forward(self, map_BSSC: Tensor, split: Split) -> Tensor:
-        """Map [B, side, side, C] and its soft split to the next map [B, side', side', T]."""
+        """Map [B, s, s, C] and its soft split to the next map [B, s', s', T]."""
         kqv = _normed_pixels if map_BSSC.shape[-1] == 3 else _normed_tokens
         kqv_Bss3T = kqv(map_BSSC, split, self.norm1, self.kqv)
         x_BPT = self.attend(kqv_Bss3T.flatten(1, 2))
@@ -100,16 +100,16 @@ class TokenPerformer(nn.Module):
         """Keys, queries and values [B, P, 3T] to attended values [B, P, T]."""
         width = self.proj.in_features
         value_BPT = kqv_BPZ[..., 2 * width :]
-        # The exponential overflows and loses its small values in 16 bits, in training too.
+        # In 16 bits the exponential would overflow and lose its small values.
         with _full_precision(kqv_BPZ.device):
             key_query = kqv_BPZ[..., : 2 * width].unflatten(-1, (2, width)).float()
             half_norm = key_query.square().sum(-1, keepdim=True) / 2
-            # The factor 1 / sqrt(M) of both features cancels out, but for the normaliser's 1e-8.
+            # The factor 1 / sqrt(M) of both features cancels, except in the normaliser's 1e-8.
             features_BP2M = torch.exp(key_query @ self.random_features.float().T - half_norm)
             key_BPM, query_BPM = features_BP2M.unbind(2)
             context_BMT = key_BPM.transpose(1, 2) @ value_BPT.float()
             key_sum_BM1 = key_BPM.sum(dim=1).unsqueeze(-1)
-            # One product gives attended values and, in its last column, their normaliser.
+            # One product for attended values and, in its last column, their normaliser.
             attended = query_BPM @ torch.cat([context_BMT, key_sum_BM1], dim=-1)
         normaliser = attended[..., width:] + 1e-8 * len(self.random_features)
         attended_BPT = (attended[..., :width] / normaliser).to(value_BPT.dtype)
@@ -117,16 +117,16 @@ class TokenPerformer(nn.Module):
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Switches autocast off; tensors without values (`meta`) know none."""
+    """Disables autocast, which does not support the `meta` device."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def _normed_pixels(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: nn.Linear) -> Tensor:
-    """LayerNorm and linear layer over every window: [B, side', side', out].
+    """LayerNorm and linear layer over every window of pixels, [B, s', s', out].
 
-    The windows are copied out, in runs of a row of pixels. Moments from box filters, as below,
-    would fail here: where an image is white all over, mean and deviation are 2.6 and 0, and what
-    rounding leaves of their difference would be blown up by 1 / sqrt(eps) = 300.
+    Copies the windows, in runs of a row of pixels. Moments from box filters, as in
+    `_normed_tokens`, would fail here: in a uniformly white image mean and deviation are 2.6 and 0,
+    and 1 / sqrt(eps) = 300 would amplify the rounding error of their difference.
     """
     kernel, stride, padding = split
     padded = F.pad(map_BSSC, (0, 0, padding, padding, padding, padding))
@@ -142,11 +142,11 @@ def _normed_pixels(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: n
 
 
 def _normed_tokens(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: nn.Linear) -> Tensor:
-    """The same for maps of many channels, without windows in memory: [B, side', side', out].
+    """LayerNorm and linear layer over every window of tokens, [B, s', s', out].
 
-    With LN(x) = (x - mean) / deviation * weight + bias, the linear layer over a window is a
-    convolution by weights whose mean is taken off, scaled by 1 / deviation; the moments of all
-    windows are box filters of the moments over channels.
+    Copies no windows. With LN(x) = (x - mean) / deviation * weight + bias, the linear layer over a
+    window is a convolution by centred weights, scaled by 1 / deviation; the moments of all windows
+    are box filters of the moments over channels.
     """
     kernel, stride, padding = split
     shape = (map_BSSC.shape[-1], kernel, kernel)
@@ -160,17 +160,14 @@ def _normed_tokens(map_BSSC: Tensor, split: Split, norm: nn.LayerNorm, linear: n
     wide = map_BSSC.float()
     moments_B2SS = torch.stack([wide.mean(-1), wide.square().mean(-1)], dim=1)
     mean, square = F.avg_pool2d(moments_B2SS, kernel, stride, padding).unsqueeze(-1).unbind(1)
-    # Rounding may bring the variance of nearly equal values below 0.
+    # Rounding may make the variance of nearly equal values negative.
     variance = (square - mean.square()).clamp(min=0)
     inverse_Bss1 = torch.rsqrt(variance + norm.eps).to(map_BSSC.dtype)
     return torch.addcmul(bias, products_BZss.permute(0, 2, 3, 1), inverse_Bss1)
 
 
 class T2TTokenizer(nn.Module):
-    """Three soft splits with a token performer after the first two (T2T-ViT, section 3.1).
-
-    Images [B, 3, S, S] to tokens [B, g*g, D].
-    """
+    """Three soft splits with a token performer after the first two (T2T-ViT, section 3.1)."""
 
     def __init__(self, grid: TokenGrid, token_width: int, width: int, num_features: int) -> None:
         super().__init__()
@@ -184,7 +181,7 @@ class T2TTokenizer(nn.Module):
         """Images [B, 3, S, S] to tokens [B, g*g, D]."""
         map_BSST = self.performer1(images_B3SS.permute(0, 2, 3, 1), self.first_split)
         map_BSST = self.performer2(map_BSST, T2T_LATER_SPLIT)
-        # A soft split and a linear layer over its windows are one convolution.
+        # A soft split followed by a linear layer is a convolution.
         kernel, stride, padding = T2T_LATER_SPLIT
         weight = self.projection.weight.unflatten(1, (-1, kernel, kernel))
         tokens_BDgg = F.conv2d(

@@ -37,7 +37,7 @@ class Setting:
             "model": self.config.model_dump(mode="json"),
             "data": str(self.data),
             "validation_images": 12,
-            "training": training | {"learning_rate": 0.01, "rand_augment": 1, "drop_path": 0.1},
+            "training": training | {"learning_rate": 0.01, "shift": 1, "drop_path": 0.1},
         }
         path = self.folder / "recipe.yaml"
         path.write_text(yaml.safe_dump(fields | changes), encoding="utf-8")

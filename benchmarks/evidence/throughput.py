@@ -27,7 +27,7 @@ from dvt.calibration import exits_taken
 from dvt.device import best_device, inference_dtype
 from dvt.exits import TAKES_ALL
 from dvt.inference import make_executor
-from dvt.inference.profiling import in_turns
+from dvt.inference.profiling import time_in_turns
 from dvt.loading.checkpoint import model_digest
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.errors import UsageError
@@ -84,7 +84,7 @@ def _timed(
                     ("static", static.facts, ()),
                 )
             }
-            seconds = in_turns(works, given.rounds, device)
+            seconds = time_in_turns(works, given.rounds, device)
             run = summary(seconds["cascade"], seconds["static"], num_images)
             runs.append({"dtype": _name(dtype), "batch_size": batch_size, **run})
             print(runs[-1], file=given.messages)

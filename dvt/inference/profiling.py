@@ -1,7 +1,4 @@
-"""Times single stages, against what the machine can multiply, and what forwarding costs.
-
-Shapes: B images in a batch, S pixels a side.
-"""
+"""Times single stages, compares them with the machine's matmul limit, and times state transfer."""
 
 import statistics
 import time
@@ -16,25 +13,25 @@ from dvt.inference.executor import StageExecutor
 from dvt.inference.state_codec import EncodedState, StateFormat, decode_state, encode_state
 from dvt.reuse import StageState
 
-__all__ = ["StageProfile", "in_turns", "matmul_limit_gmacs_s", "profile_stages", "seconds_of"]
+__all__ = ["StageProfile", "matmul_limit_gmacs_s", "profile_stages", "time_call", "time_in_turns"]
 
-# Large enough to reach the limit, small enough for a second.
+# Large enough to reach the limit, small enough for one second.
 _LIMIT_SIDE = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True, slots=True)
 class StageProfile:
-    """What was measured of one stage at one batch size.
+    """Measurements of one stage at one batch size.
 
     Attributes:
         stage: from 1.
-        batch_size: images in a forward pass.
+        batch_size: images per forward pass.
         images_per_second: through this stage alone.
-        gmacs_per_second: MACs that the stage needs (`StageCost.useful`).
-        share_of_limit: of the machine's matmul limit, same precision, same run.
-        state_bytes: that a hard image carries to the next stage; 0 after the last.
-        forward_ms: to encode, copy and decode one image's state on one machine.
-        recompute_ms: to run this stage and all before it once more for one image.
+        gmacs_per_second: useful MACs (`StageCost.useful`) per second.
+        share_of_limit: of the machine's matmul limit in the same precision.
+        state_bytes: state of one image for the next stage; 0 after the last.
+        forward_ms: time to encode, copy and decode one image's state on one machine.
+        recompute_ms: time to run this stage and all previous ones again for one image.
     """
 
     stage: int
@@ -47,37 +44,37 @@ class StageProfile:
     recompute_ms: float
 
 
-def in_turns(
-    works: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+def time_in_turns(
+    functions: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
 ) -> dict[str, list[float]]:
-    """Seconds of each work in each round; every round runs each of them once, in order.
+    """Seconds of each function in each round; a round calls every function once, in order.
 
-    What else the machine does then falls on all of them alike. One round before the first is not
+    Other load on the machine thus affects all functions alike. A first round warms up and is not
     counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(rounds + 1):
-        for name, work in works.items():
-            taken = seconds_of(work, device)
+        for name, function in functions.items():
+            taken = time_call(function, device)
             if turn:
                 seconds[name].append(taken)
     return seconds
 
 
-def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds until the work is done, on the device too."""
+def time_call(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, including its work on the device."""
     _synchronise(device)
     started = time.perf_counter()
-    work()
+    function()
     _synchronise(device)
     return time.perf_counter() - started
 
 
 def matmul_limit_gmacs_s(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
-    """What this machine multiplies at best: the fastest of some products of square matrices."""
+    """The machine's matmul limit: the fastest of some products of large square matrices."""
     side = _LIMIT_SIDE[device.type]
     matrix = torch.randn(side, side, device=device).to(dtype)
-    seconds = in_turns({"product": lambda: matrix @ matrix}, rounds, device)["product"]
+    seconds = time_in_turns({"product": lambda: matrix @ matrix}, rounds, device)["product"]
     return side**3 / min(seconds) / 1e9
 
 
@@ -92,10 +89,10 @@ def profile_stages(
 
     Args:
         executor: the model on its device, in its precision.
-        batch_size: images in a forward pass.
-        limit_gmacs_s: what the machine multiplies at best, in this precision.
-        state_format: how states would travel.
-        rounds: how often everything is timed.
+        batch_size: images per forward pass.
+        limit_gmacs_s: the machine's matmul limit in this precision.
+        state_format: encoding of transferred states.
+        rounds: timings per figure.
     """
     size, device = executor.config.image_size, executor.device
     shape = (batch_size, size, size, 3)
@@ -108,12 +105,12 @@ def profile_stages(
         def run(stage: int = stage, state: StageState | None = state) -> StageState | None:
             return executor.run(stage, pixels, state, batch_size).state
 
-        seconds = statistics.median(in_turns({"run": run}, rounds, device)["run"])
+        seconds = statistics.median(time_in_turns({"run": run}, rounds, device)["run"])
         recompute_s += seconds
-        handed_on = run()
-        # Joining copies: the executor may write over its output.
-        state = None if handed_on is None else StageState.join([handed_on])
-        state_bytes, forward_s = _forwarding(executor, state, state_format, rounds)
+        emitted = run()
+        # Joining copies; the executor may overwrite its output.
+        state = None if emitted is None else StageState.join([emitted])
+        state_bytes, forward_s = _time_transfer(executor, state, state_format, rounds)
         gmacs_per_second = stage_cost(executor.config, stage).useful * batch_size / seconds / 1e9
         profiles.append(
             StageProfile(
@@ -130,12 +127,12 @@ def profile_stages(
     return profiles
 
 
-def _forwarding(
+def _time_transfer(
     executor: StageExecutor, state: StageState | None, state_format: StateFormat, rounds: int
 ) -> tuple[int, float]:
-    """Bytes on the wire of a batch's state, and seconds to bring it into another process.
+    """Bytes of a batch's encoded state, and seconds to move it to another process.
 
-    Shared memory is written once and read in place, so that one copy stands for it.
+    Shared memory is written once and read in place, so one copy represents it.
     """
     if state is None:
         return 0, 0.0
@@ -147,7 +144,7 @@ def _forwarding(
         decode_state(encoded, executor.device, executor.dtype)
         return encoded
 
-    seconds = in_turns({"forward": forward}, rounds, executor.device)["forward"]
+    seconds = time_in_turns({"forward": forward}, rounds, executor.device)["forward"]
     return forward().num_bytes, statistics.median(seconds)
 
 

@@ -1,6 +1,6 @@
-"""State between processes: numpy arrays of 8, 16 or 32 bits, which are decoded without a copy.
+"""Stage state between processes: numpy arrays of 8, 16 or 32 bits, decoded without a copy.
 
-numpy has no bfloat16, so its bits travel as int16. Shapes: n images, C = L*H channels, G image
+numpy has no bfloat16, so its bits are stored as int16. Shapes: n images, C = L*H channels, G image
 tokens, N = G + 1 tokens, D width.
 """
 
@@ -29,17 +29,19 @@ __all__ = [
 StateFormat = Literal["float32", "bfloat16", "int8"]
 STATE_FORMATS: tuple[StateFormat, ...] = get_args(StateFormat)
 
-_LARGEST = 127  # of int8, the same to both sides of 0
+_INT8_MAX = 127  # symmetric around 0
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedState:
-    """What travels.
+    """A `StageState` as arrays.
 
     Attributes:
-        features: [n, G, D], float32 or the bits of bfloat16; None where features are not reused.
-        relations: [C, n, N, N], float32, the bits of bfloat16, or int8; None where not reused.
-        scales: [C, n, N, 1], bits of bfloat16: what one step of a row's int8 is worth; else None.
+        features: [n, G, D], float32 or the bits of bfloat16; None without feature reuse.
+        relations: [C, n, N, N], float32, the bits of bfloat16, or int8; None without relationship
+            reuse.
+        scales: [C, n, N, 1], bits of bfloat16, the value of one int8 step of a row; None unless
+            relations are int8.
     """
 
     features: NDArray[np.float32] | NDArray[np.int16] | None
@@ -48,12 +50,12 @@ class EncodedState:
 
     @property
     def arrays(self) -> list[NDArray[Any]]:
-        """Those that there are."""
+        """The arrays that are not None."""
         parts = (self.features, self.relations, self.scales)
         return [part for part in parts if part is not None]
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "EncodedState":
-        """The state of some of the images; without a copy for a slice."""
+        """The state of some of the images; a slice makes no copy."""
         return EncodedState(
             None if self.features is None else self.features[rows],
             None if self.relations is None else self.relations[:, rows],
@@ -62,7 +64,7 @@ class EncodedState:
 
     @classmethod
     def join(cls, states: "list[EncodedState]") -> "EncodedState":
-        """The states of several batches of the same cascade, one behind the other."""
+        """The concatenated states of several batches of the same cascade."""
 
         def joined(parts: list[Any], axis: int) -> Any:
             return None if parts[0] is None else np.concatenate(parts, axis)
@@ -75,12 +77,12 @@ class EncodedState:
 
     @property
     def num_bytes(self) -> int:
-        """Size on the wire."""
+        """Size of all arrays."""
         return sum(array.nbytes for array in self.arrays)
 
 
 def state_bytes(config: CascadeConfig, stage: int, state_format: StateFormat) -> int:
-    """What one image carries from a stage (from 0) to the next one, in this format."""
+    """Bytes of one image's state after a stage (from 0)."""
     tokens, channels = config.num_tokens(stage), config.depth * config.num_heads
     values = (tokens - 1) * config.width if config.feature_reuse else 0
     logits = channels * tokens**2 if config.relation_reuse else 0
@@ -93,12 +95,12 @@ def state_bytes(config: CascadeConfig, stage: int, state_format: StateFormat) ->
 
 @torch.inference_mode()
 def encode_state(state: StageState, state_format: StateFormat) -> EncodedState:
-    """The state in fewer bits.
+    """Encodes a state for transport.
 
     Args:
         state: on any device, in any precision.
-        state_format: "float32" loses nothing; "bfloat16" keeps 8 bits of mantissa; "int8" keeps
-            bfloat16 features, and of the logits 8 bits relative to the largest of their row.
+        state_format: "float32" is lossless; "bfloat16" keeps 8 bits of mantissa; "int8" stores
+            features as bfloat16 and logits in 8 bits relative to the largest of their row.
     """
     dtype = torch.float32 if state_format == "float32" else torch.bfloat16
     features = None if state.features is None else _array(state.features.to(dtype))
@@ -107,17 +109,17 @@ def encode_state(state: StageState, state_format: StateFormat) -> EncodedState:
     if state_format != "int8":
         return EncodedState(features, _array(state.relations.to(dtype)), None)
     relations = state.relations.float()
-    scales = (relations.abs().amax(dim=-1, keepdim=True) / _LARGEST).bfloat16()
-    # A row of zeros has no scale; any will do for it.
+    scales = (relations.abs().amax(dim=-1, keepdim=True) / _INT8_MAX).bfloat16()
+    # Any divisor does for a row of zeros.
     divisor = torch.where(scales == 0, 1, scales).float()
-    # The rounded scale may be a little too small for the row's largest value.
-    steps = (relations / divisor).round_().clamp_(-_LARGEST, _LARGEST).to(torch.int8)
+    # The rounded scale may be slightly too small for the row's largest value.
+    steps = (relations / divisor).round_().clamp_(-_INT8_MAX, _INT8_MAX).to(torch.int8)
     return EncodedState(features, _array(steps), _array(scales))
 
 
 @torch.inference_mode()
 def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype) -> StageState:
-    """The state on a device, in a precision; arrays that need no change are not copied.
+    """Decodes a state onto a device, in a precision; copies only arrays that change.
 
     The tensors may share read-only memory: never write into them.
     """
@@ -126,7 +128,7 @@ def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype
     if encoded.relations is not None and encoded.scales is None:
         relations = _floats(encoded.relations)
     elif encoded.relations is not None and encoded.scales is not None:
-        # Small on the wire, and therefore widened only on the device.
+        # Widened on the device, so that the copy stays small.
         steps = tensor_view(encoded.relations).to(device).to(dtype)
         relations = steps * _floats(encoded.scales).to(device, dtype)
     return StageState(features, relations).to(device, dtype)
@@ -146,7 +148,7 @@ def _floats(array: NDArray[Any]) -> Tensor:
 
 
 def tensor_view(array: NDArray[Any]) -> Tensor:
-    """A tensor over the array's memory, which the object store hands out read-only."""
+    """A tensor that shares the array's memory, which is read-only in Ray's object store."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)

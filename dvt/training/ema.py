@@ -1,18 +1,18 @@
-"""The exponential moving average of a model's weights, which is what training keeps."""
+"""Exponential moving average of a model's weights."""
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WeightAverage"]
+__all__ = ["ExponentialMovingAverage"]
 
 
-class WeightAverage:
-    """Averages parameters and buffers; whole numbers are copied.
+class ExponentialMovingAverage:
+    """Averages parameters and buffers; integers are copied.
 
     Args:
-        model: whose weights are averaged.
-        decay: a step. At first it is less, (1 + steps) / (10 + steps), so that the random weights
-            of the beginning are forgotten.
+        model: to average.
+        decay: per step; limited to (1 + steps) / (10 + steps), so that the random initial weights
+            are forgotten quickly.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -22,7 +22,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """After every step of the optimizer."""
+        """Adds the current weights; call it after every optimizer step."""
         self._num_updates += 1
         decay = min(self._decay, (1 + self._num_updates) / (10 + self._num_updates))
         averages, values = [], []
@@ -35,15 +35,15 @@ class WeightAverage:
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averages, under the model's own names; not copies."""
+        """The averages under the model's keys; not copies."""
         return dict(self._weights)
 
     def state_dict(self) -> dict[str, object]:
-        """All that `load_state_dict` needs."""
+        """The state for `load_state_dict`."""
         return {"num_updates": self._num_updates, "weights": self._weights}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores a state from `state_dict`."""
         num_updates, weights = state["num_updates"], state["weights"]
         assert isinstance(num_updates, int)
         assert isinstance(weights, dict)

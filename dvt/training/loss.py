@@ -1,4 +1,4 @@
-"""The loss of a cascade: every exit learns the labels, earlier exits also learn from the last."""
+"""Loss of a cascade: every exit learns the labels, earlier exits also learn from the last exit."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,10 +16,11 @@ def cascade_loss(
 
     Args:
         logits_per_exit: [B, num_classes] of every exit at full depth.
-        labels_B: class ids [B], or shares of the classes [B, num_classes].
-        distillation_weight: share of an earlier exit's loss that comes from the last exit's
-            answer (temperature 1, no gradient into the teacher; Dynamic Perceiver, section 3.3).
-        label_smoothing: mass spread over all classes.
+        labels_B: class ids [B], or class probabilities [B, num_classes].
+        distillation_weight: share of an earlier exit's loss that is the divergence from the last
+            exit's prediction (temperature 1, no gradient into the teacher; Dynamic Perceiver,
+            section 3.3).
+        label_smoothing: probability mass spread over all classes.
     """
     *earlier, last = (logits.float() for logits in logits_per_exit)
     loss = F.cross_entropy(last, labels_B, label_smoothing=label_smoothing)

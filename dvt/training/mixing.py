@@ -1,46 +1,41 @@
-"""Mixup and cutmix: pictures of a batch blended or pasted into each other, labels with them.
+"""Mixup (arXiv 1710.09412) and cutmix (arXiv 1905.04899): images of a batch and their labels mixed.
 
-Sources: mixup, arXiv 1710.09412; cutmix, arXiv 1905.04899. As in timm, one share for a batch, and
-either of the two at even odds where both are on. Where several processes share a batch, each mixes
-its own pictures.
+As in timm, the whole batch has one mixing share, and if both are enabled each batch uses either
+with probability 1/2. Each process mixes its own images.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dvt.training.draws import Draws
+from dvt.training.batch_rng import BatchRng
 from dvt.training.recipe import TrainingRecipe
 
 __all__ = ["mix"]
 
 
 def mix(
-    images_B3SS: Tensor,
-    labels_B: Tensor,
-    num_classes: int,
-    recipe: TrainingRecipe,
-    draws: Draws,
+    images_B3SS: Tensor, labels_B: Tensor, num_classes: int, recipe: TrainingRecipe, rng: BatchRng
 ) -> tuple[Tensor, Tensor]:
-    """Mixed images, and the shares of the classes [B, num_classes]; as they were if both are off.
+    """Mixed images and class probabilities [B, num_classes]; unchanged inputs if both are off.
 
     Args:
         images_B3SS: in any range.
         labels_B: class ids.
         num_classes: of the model.
-        recipe: has the alphas.
-        draws: the random numbers of these images.
+        recipe: alphas of mixup and cutmix.
+        rng: random numbers of these images.
     """
-    generator = draws.generator
+    generator = rng.generator
     alphas = [alpha for alpha in (recipe.mixup, recipe.cutmix) if alpha > 0]
     if not alphas:
         return images_B3SS, labels_B
     chosen = int(torch.randint(len(alphas), (), generator=generator))
     share = _beta(alphas[chosen], generator)
     is_cutmix = recipe.cutmix > 0 and chosen == len(alphas) - 1
-    others_B = draws.permutation().to(labels_B.device)
+    others_B = rng.permutation().to(labels_B.device)
     if is_cutmix:
-        images, share = _pasted(images_B3SS, images_B3SS[others_B], share, generator)
+        images, share = _cutmix(images_B3SS, images_B3SS[others_B], share, generator)
     else:
         images = torch.lerp(images_B3SS[others_B], images_B3SS, share)
     classes_BC = F.one_hot(labels_B, num_classes).to(images.dtype)
@@ -48,16 +43,16 @@ def mix(
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
-    """A draw from Beta(alpha, alpha), as a ratio of gammas of the generator's own numbers."""
+    """A sample of Beta(alpha, alpha), as a ratio of gammas, which accept a generator."""
     gammas = torch._standard_gamma(torch.full((2,), alpha), generator=generator)
     total = float(gammas.sum())
     return float(gammas[0]) / total if total > 0 else 0.5
 
 
-def _pasted(
+def _cutmix(
     images: Tensor, others: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, float]:
-    """A window of the other pictures put in; the share that is left of the own ones."""
+    """Pastes a window of the other images; also returns the share that stays uncovered."""
     side = images.shape[-1]
     half = side * (1 - share) ** 0.5 / 2
     centre = torch.rand(2, generator=generator) * side

@@ -1,9 +1,9 @@
-"""Muon: momentum whose update is made orthogonal, for matrices and convolutions.
+"""Muon: momentum with orthogonalised updates, for matrices and convolutions.
 
-Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the
-scale of the update and the decoupled decay after Liu et al. (arXiv 2502.16982), so that AdamW's
-learning rates fit. Unlike `torch.optim.Muon` it takes convolutions, as matrices of one row an
-output channel, and iterates in float32, which every processor multiplies fast.
+Source: K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). Update
+scale and decoupled decay follow Liu et al. (arXiv 2502.16982), so AdamW's learning rates apply.
+Unlike `torch.optim.Muon` it accepts convolutions, as matrices with one row per output channel, and
+iterates in float32, which every CPU multiplies fast.
 """
 
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Muon", "orthogonalised"]
+__all__ = ["Muon", "orthogonalise"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """About U V^T of a matrix U S V^T, by a Newton-Schulz iteration; singular values 0.7 to 1.2."""
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """Approximates U V^T of a matrix U S V^T by Newton-Schulz; singular values in 0.7 to 1.2."""
     first, second, third = _COEFFICIENTS
     x = matrix.float()
     is_tall = x.shape[0] > x.shape[1]
@@ -32,7 +32,7 @@ def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """The optimizer; parameters must have two dimensions or more."""
+    """The Muon optimizer; parameters must have at least two dimensions."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One update with Nesterov's momentum."""
+        """One update with Nesterov momentum."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
@@ -58,6 +58,6 @@ class Muon(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(parameter)
         average = state["momentum"].lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(average, group["momentum"]).flatten(1)
-        update = orthogonalised(direction) * (0.2 * max(direction.shape) ** 0.5)
+        update = orthogonalise(direction) * (0.2 * max(direction.shape) ** 0.5)
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         parameter.add_(update.view(parameter.shape).to(parameter.dtype), alpha=-group["lr"])

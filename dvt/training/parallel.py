@@ -1,8 +1,7 @@
-"""A training in several processes: who has which share of a batch, and what they tell each other.
+"""Data parallelism: how the processes of a training share batches and gradients.
 
-Knows `torch.distributed`, whose process group must be there, and not who started the processes.
-Every process has the whole model and all data; the gradients are averaged, so that all take the
-same steps.
+Every process holds the whole model and all data; averaged gradients make all take the same steps.
+Needs the default process group of `torch.distributed`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["DataParallel", "summed"]
+__all__ = ["DataParallel", "all_reduce_sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,45 +20,45 @@ class DataParallel:
     """One of the processes of a training.
 
     Attributes:
-        rank: its number, from 0.
-        num_workers: how many there are.
+        rank: from 0.
+        num_workers: number of processes.
     """
 
     rank: int
     num_workers: int
 
     @classmethod
-    def of_process_group(cls) -> "DataParallel":
+    def from_process_group(cls) -> "DataParallel":
         """This process in the default group."""
         return cls(dist.get_rank(), dist.get_world_size())
 
-    def share(self, num_images: int) -> slice:
-        """Neighbouring images of a batch; shares differ by one at most.
+    def local_slice(self, num_images: int) -> slice:
+        """This process's images of a batch, contiguous; sizes differ by at most one.
 
         Raises:
-            ValueError: there are fewer images than processes.
+            ValueError: fewer images than processes.
         """
         if num_images < self.num_workers:
             raise ValueError(
-                f"workers: must be at most the {num_images} pictures of a batch "
+                f"workers: must be at most the {num_images} images of a batch "
                 f"(got {self.num_workers})"
             )
         start, stop = ((self.rank + more) * num_images // self.num_workers for more in (0, 1))
         return slice(start, stop)
 
-    def wrapped(self, model: nn.Module) -> nn.Module:
-        """The model for forward passes; its backward pass averages gradients over the processes."""
-        # The last block answers by its class token alone: its feature reuse gets no gradient.
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model for forward passes; its backward pass averages gradients over processes."""
+        # The feature reuse of the last block has no gradient: only its class token is read.
         return DistributedDataParallel(model, find_unused_parameters=True)
 
-    def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in all of them."""
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """The sum over all processes, without gradient."""
         result = values.detach().clone()
         dist.all_reduce(result)
         return result
 
 
-class _Summed(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
         result = values.clone()
@@ -68,13 +67,13 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # Every process' loss depends on the sum, and so on what each put in.
+        # Every process's loss depends on the sum, and so on every process's input.
         result = gradient.contiguous().clone()
         dist.all_reduce(result)
         return result
 
 
-def summed(values: Tensor) -> Tensor:
-    """The sum over all processes, which gradients pass through."""
-    result: Tensor = _Summed.apply(values)  # type: ignore[no-untyped-call]
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """The differentiable sum over all processes."""
+    result: Tensor = _AllReduceSum.apply(values)  # type: ignore[no-untyped-call]
     return result

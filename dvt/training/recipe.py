@@ -1,23 +1,23 @@
-"""How a cascade is trained: one frozen record, read from a YAML file."""
+"""Hyperparameters of a training."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from dvt.validation import FrozenModel
 
 __all__ = ["TrainingRecipe"]
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class TrainingRecipe(BaseModel):
+class TrainingRecipe(FrozenModel):
     """Hyperparameters; the defaults suit a small cascade on one machine.
 
     Self-distillation follows Dynamic Perceiver (ICCV 2023): earlier exits learn from the last
-    one's softened answer. Label smoothing is 0 unless asked for: it makes confidence a worse
-    ranking, and confidence decides about exits.
+    exit's soft prediction. Label smoothing defaults to 0 because it makes confidence a worse
+    ranking, and confidence decides the exit.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: Annotated[int, Field(ge=1)] = 10
     batch_size: Annotated[int, Field(ge=1)] = 128
@@ -32,26 +32,27 @@ class TrainingRecipe(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     gradient_clip: Annotated[float, Field(gt=0, description="global L2 norm")] = 1.0
     ema_decay: Annotated[
-        Share, Field(description="a step, of the averaged weights that are kept; 0: the last ones")
+        Share, Field(description="of the weight average, per step; 0 keeps the last weights")
     ] = 0.0
     batch_norm: Annotated[
-        bool, Field(description="in the stem of a conv tokenizer, folded away at the end")
+        bool, Field(description="in the stem of a conv tokenizer, folded into it at the end")
     ] = True
 
     label_smoothing: Share = 0.0
-    distillation_weight: Annotated[float, Field(ge=0, description="0 switches it off")] = 0.5
-    drop_path: Annotated[Share, Field(description="of the last block; earlier ones less")] = 0.0
+    distillation_weight: Annotated[float, Field(ge=0, description="0 disables it")] = 0.5
+    drop_path: Annotated[Share, Field(description="of the last block; lower for earlier ones")] = (
+        0.0
+    )
 
     horizontal_flip: bool = True
-    vertical_flip: bool = False
-    shift: Annotated[int, Field(ge=0, description="pixels each way, mirrored at the border")] = 0
-    scale_jitter: Annotated[Share, Field(description="zoom in by up to this")] = 0.1
+    shift: Annotated[int, Field(ge=0, description="pixels each way, border mirrored")] = 0
+    scale_jitter: Annotated[Share, Field(description="largest zoom")] = 0.1
     brightness_jitter: Share = 0.1
-    rand_augment: Annotated[int, Field(ge=0, description="operations an image")] = 0
-    rand_augment_magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
-    erase: Annotated[Share, Field(description="side of a grey square, of the image's")] = 0.0
-    mixup: Annotated[float, Field(ge=0, description="alpha; 0 switches it off")] = 0.0
-    cutmix: Annotated[float, Field(ge=0, description="alpha; 0 switches it off")] = 0.0
+    erase: Annotated[Share, Field(description="side of a grey square, as a share of the image")] = (
+        0.0
+    )
+    mixup: Annotated[float, Field(ge=0, description="alpha; 0 disables it")] = 0.0
+    cutmix: Annotated[float, Field(ge=0, description="alpha; 0 disables it")] = 0.0
     mix_until: Annotated[
         float, Field(ge=0, le=1, description="share of the training with mixup and cutmix")
     ] = 0.85

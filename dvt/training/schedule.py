@@ -1,4 +1,4 @@
-"""The learning rate of every step, as a share of the recipe's."""
+"""The learning rate schedule."""
 
 import math
 
@@ -8,12 +8,12 @@ __all__ = ["learning_rate_factor"]
 
 
 def learning_rate_factor(step: int, steps_per_epoch: int, recipe: TrainingRecipe) -> float:
-    """Linear warmup, then a cosine or a line down to the final rate.
+    """Share of the recipe's learning rate: linear warmup, then cosine or linear decay.
 
     Args:
         step: from 0, over all epochs.
         steps_per_epoch: of the data.
-        recipe: says how long and how.
+        recipe: epochs, warmup, decay and final rate.
     """
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:

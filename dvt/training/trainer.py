@@ -1,13 +1,14 @@
-"""A training that can be stopped after any step and goes on as if it had not been.
+"""The training loop, resumable after any step with identical results.
 
-Nothing random has a memory: the order of the pictures comes from seed and epoch, every choice of a
-step from seed and step. So weights, moments and the number of steps are the whole state, and the
-same data, recipe, threads and versions give the same bits, however often it was interrupted.
+There is no hidden random state: image order depends on seed and epoch, all other random choices on
+seed and step. Weights, optimizer moments and the step are therefore the complete state, and the
+same data, recipe, threads and versions give the same bits however often a training is interrupted.
 
-One device, data in memory as uint8 pixels. Several processes may share the batches of a training;
-each is a trainer of its own, of the same model, data and recipe, and takes the same steps. Knows
-nothing of files, and not who started the processes.
-Shapes: N pictures, B of a batch, S pixels a side.
+Each process trains on one device, with the data in memory as uint8 pixels. Several processes may
+share every batch (`dvt.training.parallel`): each runs a `Trainer` with the same model, data and
+recipe. Reads and writes no files.
+
+Shapes: N images, B images of a batch, S pixels a side.
 """
 
 import time
@@ -24,10 +25,10 @@ from dvt.cascade import Cascade
 from dvt.device import autocast_dtype
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.training.augment import augment
-from dvt.training.batch_norm import add_batch_norm, folded
-from dvt.training.draws import Draws
+from dvt.training.batch_norm import add_batch_norm, fold_batch_norm
+from dvt.training.batch_rng import BatchRng
 from dvt.training.drop_path import add_drop_path
-from dvt.training.ema import WeightAverage
+from dvt.training.ema import ExponentialMovingAverage
 from dvt.training.loss import cascade_loss
 from dvt.training.mixing import mix
 from dvt.training.optimizers import Optimizers
@@ -40,14 +41,14 @@ __all__ = ["EpochResult", "Trainer"]
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """What one epoch came to.
+    """Figures of one epoch.
 
     Attributes:
         epoch: from 1.
         loss: mean over the steps.
-        learning_rate: at its end.
-        seconds: it took, without the time that the training was not running.
-        accuracy_per_exit: on validation pictures; empty where there are none.
+        learning_rate: at the end of the epoch.
+        seconds: training time, without interruptions and validation.
+        accuracy_per_exit: top-1 on validation images, as fractions; empty without validation.
     """
 
     epoch: int
@@ -58,21 +59,24 @@ class EpochResult:
 
 
 class Trainer:
-    """The state of a training.
+    """A training and its state.
 
     Args:
-        model: initialised, on the device to train on; it is trained in place, and is no longer
-            the plain model where the recipe adds batch normalisation. `trained` gives that.
-        pixels_NSS3: training pictures, S the model's image size.
+        model: initialised, on the training device. It is trained in place, with batch
+            normalisation if the recipe adds it; `trained` returns the plain model.
+        pixels_NSS3: training images, S the model's image size.
         labels_N: class ids.
-        recipe: hyperparameters; its batches are those of all processes together.
-        parallel: this process among several; None if it is alone.
+        recipe: hyperparameters; `batch_size` counts the images of all processes.
+        parallel: this process among several; None for a single process.
 
     Raises:
-        ValueError: there are more processes than pictures in a batch.
+        ValueError: more processes than images in a batch.
 
     Attributes:
-        results: of the epochs that are finished.
+        step: number of finished steps.
+        steps_per_epoch: optimizer steps per epoch.
+        num_steps: optimizer steps of the whole training.
+        results: of the finished epochs.
     """
 
     def __init__(
@@ -88,22 +92,24 @@ class Trainer:
         self._device = next(model.parameters()).device
         self._generator = torch.Generator()
         num_images = min(recipe.batch_size, len(labels_N))
-        own = None if parallel is None else parallel.share(num_images)
-        self._draws = Draws(self._generator, num_images, own)
+        local = None if parallel is None else parallel.local_slice(num_images)
+        self._rng = BatchRng(self._generator, num_images, local)
         if recipe.batch_norm:
-            add_batch_norm(model, is_shared=parallel is not None)
+            add_batch_norm(model, synchronise=parallel is not None)
         if recipe.drop_path:
-            add_drop_path(model, recipe.drop_path, self._draws)
-        # Convolutions run faster on weights that lie as their pictures do.
+            add_drop_path(model, recipe.drop_path, self._rng)
+        # Convolutions are faster when weights have the memory layout of their input.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._forward = model if parallel is None else parallel.wrapped(model)
+        self._forward = model if parallel is None else parallel.wrap(model)
         self._optimizers = Optimizers(model, recipe)
         self._autocast = autocast_dtype(self._device)
-        # Gradients of float16 would vanish; elsewhere it does nothing.
+        # Without scaling, float16 gradients would underflow.
         self._scaler = torch.amp.GradScaler(
             self._device.type, enabled=self._autocast == torch.float16
         )
-        self._average = WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None
+        self._average = (
+            ExponentialMovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
+        )
         self.steps_per_epoch = max(1, len(labels_N) // recipe.batch_size)
         self.num_steps = recipe.epochs * self.steps_per_epoch
         self.step = 0
@@ -113,21 +119,21 @@ class Trainer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether all epochs are done."""
+        """Whether all epochs are finished."""
         return len(self.results) == self._recipe.epochs
 
     def run(
         self,
-        judge: Callable[[Cascade], tuple[float, ...]] | None = None,
+        evaluate: Callable[[Cascade], tuple[float, ...]] | None = None,
         on_epoch: Callable[[EpochResult], None] = lambda result: None,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        """Trains to the end, from wherever it stands.
+        """Trains from the current step to the end.
 
         Args:
-            judge: gives the accuracy of every exit after an epoch.
+            evaluate: returns the accuracy of every exit; called after every epoch.
             on_epoch: called after every epoch.
-            on_step: called after every step: the place to keep `state_dict`, or to stop.
+            on_step: called after every step; may save `state_dict`, or raise to stop.
         """
         while not self.is_finished:
             epoch, done = divmod(self.step, self.steps_per_epoch)
@@ -137,18 +143,18 @@ class Trainer:
                     self._one_step(order_N[number * self._recipe.batch_size :])
                     if number + 1 < self.steps_per_epoch:
                         on_step()
-            on_epoch(self._finish_epoch(judge))
+            on_epoch(self._finish_epoch(evaluate))
             on_step()
 
     def trained(self) -> Cascade:
-        """A plain model of the weights so far, averaged if the recipe says so."""
+        """A plain model of the current weights, averaged if the recipe enables averaging."""
         source = self._average.weights() if self._average else self._model.state_dict()
         model = Cascade(self._model.config, self._model.labels).to(self._device)
-        model.load_state_dict(folded(source))
+        model.load_state_dict(fold_batch_norm(source))
         return model.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a new `Trainer` of the same model, data and recipe needs to go on."""
+        """The state from which a `Trainer` of the same model, data and recipe continues."""
         return {
             "step": self.step,
             "model": self._model.state_dict(),
@@ -161,12 +167,12 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores a state from `state_dict`."""
         self._model.load_state_dict(state["model"])
         if self._average:
             self._average.load_state_dict(state["average"])
         self._optimizers.load_state_dict(state["optimizers"])
-        if self._scaler.is_enabled() and state.get("scaler"):  # other devices keep none
+        if self._scaler.is_enabled() and state["scaler"]:  # empty if saved without float16
             self._scaler.load_state_dict(state["scaler"])
         self._epoch_loss.copy_(state["epoch_loss"])
         self._epoch_seconds = state["epoch_seconds"]
@@ -177,7 +183,7 @@ class Trainer:
         self.step = state["step"]
 
     def _seed(self, *numbers: int) -> None:
-        """The generator at the place that belongs to these numbers, whatever it gave before."""
+        """Sets the generator to a state that depends only on the recipe's seed and `numbers`."""
         entropy = np.random.SeedSequence((self._recipe.seed, *numbers))
         self._generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
 
@@ -190,30 +196,30 @@ class Trainer:
         recipe, config = self._recipe, self._model.config
         self._model.train()
         self._seed(1, self.step)
-        rows_B = self._draws.of_batch(order[: recipe.batch_size])
+        rows_B = self._rng.local_part(order[: recipe.batch_size])
         images = pixels_to_unit(self._pixels[rows_B].to(self._device))
-        images = normalise(augment(images, recipe, self._draws), config.preprocess)
+        images = normalise(augment(images, recipe, self._rng), config.preprocess)
         targets = self._labels[rows_B].to(self._device)
         if self.step < recipe.mix_until * self.num_steps:
-            images, targets = mix(images, targets, config.num_classes, recipe, self._draws)
+            images, targets = mix(images, targets, config.num_classes, recipe, self._rng)
         dtype = self._autocast
         with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
             logits = self._forward(images)
         loss = cascade_loss(logits, targets, recipe.distillation_weight, recipe.label_smoothing)
         if self._parallel:
-            # Averaged over processes whose shares differ, it has to be the mean over the images.
-            loss = loss * (len(rows_B) * self._parallel.num_workers / self._draws.num_images)
+            # DDP averages over processes with unequal shares; weigh to get the mean over images.
+            loss = loss * (len(rows_B) * self._parallel.num_workers / self._rng.num_images)
         self._scaler.scale(loss).backward()
         self._optimizers.unscale(self._scaler)
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.gradient_clip)
-        is_sound = not self._scaler.is_enabled() or bool(norm.isfinite())
-        self._optimizers.step(self._learning_rate(self.step), is_sound)
+        is_finite = not self._scaler.is_enabled() or bool(norm.isfinite())
+        self._optimizers.step(self._learning_rate(self.step), is_finite)
         self._scaler.update()
         if self._average:
             self._average.update()
         loss = loss.detach()
         if self._parallel:
-            loss = self._parallel.total(loss) / self._parallel.num_workers
+            loss = self._parallel.all_reduce(loss) / self._parallel.num_workers
         self._epoch_loss += loss
         self.step += 1
         self._epoch_seconds += time.perf_counter() - started
@@ -222,13 +228,13 @@ class Trainer:
         factor = learning_rate_factor(step, self.steps_per_epoch, self._recipe)
         return self._recipe.learning_rate * factor
 
-    def _finish_epoch(self, judge: Callable[[Cascade], tuple[float, ...]] | None) -> EpochResult:
+    def _finish_epoch(self, evaluate: Callable[[Cascade], tuple[float, ...]] | None) -> EpochResult:
         result = EpochResult(
             epoch=len(self.results) + 1,
             loss=float(self._epoch_loss) / self.steps_per_epoch,
             learning_rate=self._learning_rate(self.step),
             seconds=self._epoch_seconds,
-            accuracy_per_exit=judge(self.trained()) if judge else (),
+            accuracy_per_exit=evaluate(self.trained()) if evaluate else (),
         )
         self._epoch_loss.zero_()
         self._epoch_seconds = 0.0

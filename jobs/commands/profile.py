@@ -1,4 +1,4 @@
-"""`dvt profile`: how fast each stage is here, and what it costs to forward its state."""
+"""`dvt profile`: speed of each stage on this machine, and cost of forwarding its state."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.inference import StateFormat, make_executor
 from dvt.inference.profiling import StageProfile, matmul_limit_gmacs_s, profile_stages
-from dvt.loading.checkpoint import DEFAULT_MODEL
+from dvt.loading import DEFAULT_MODEL
 from dvt.presets import PRESETS
 from jobs.options import Job, JobResult, job_command
 from pipeline.runtime.hardware import available_cpus, hardware
@@ -27,40 +27,42 @@ def _listed(value: object) -> object:
 class ProfileJob(Job):
     """Times the stages of a cascade on this machine, by batch size.
 
-    For each stage: images and GMACs a second, the share of what the machine multiplies at best,
-    and whether a hard image's state is cheaper to forward than to compute again.
+    For each stage: images and GMACs per second, share of the machine's matmul limit, and whether an
+    image's state is cheaper to forward than to recompute.
     """
 
     model: Annotated[
         str,
-        Field(description="shipped name, checkpoint, or a preset (with random weights)"),
+        Field(description="shipped name, checkpoint, or preset (with random weights)"),
     ] = DEFAULT_MODEL
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...],
         BeforeValidator(_listed),
-        Field(min_length=1, description="images per forward pass, separated by commas"),
+        Field(min_length=1, description="images per forward pass, comma-separated"),
     ] = (1, 16, 64)
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        Field(description="precision; auto: what `dvt tag` uses on this machine"),
+        Field(description="precision; auto: as `dvt tag` on this machine"),
     ] = "auto"
     state_format: Annotated[
-        StateFormat, Field(description="how states travel: float32, bfloat16 or int8")
+        StateFormat, Field(description="encoding of forwarded states: float32, bfloat16 or int8")
     ] = "bfloat16"
     network_gbit: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="network between nodes, Gbit/s")
+        float, Field(gt=0, allow_inf_nan=False, description="bandwidth between nodes, Gbit/s")
     ] = 10.0
-    rounds: Annotated[int, Field(ge=1, le=1000, description="timings per figure (median)")] = 5
+    rounds: Annotated[
+        int, Field(ge=1, le=1000, description="timings per figure; the median counts")
+    ] = 5
     threads: Annotated[
-        int | None, Field(ge=1, description="of the processor; all that may be used")
+        int | None, Field(ge=1, description="CPU threads [default: all available]")
     ] = None
 
 
 def run_profile(job: ProfileJob) -> JobResult:
-    """Profiles.
+    """Profiles all stages at all batch sizes.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: the model does not exist or is not usable.
     """
     is_preset = job.model in PRESETS
     model = dvt.create_model(job.model) if is_preset else dvt.load_model(job.model)
@@ -76,12 +78,12 @@ def run_profile(job: ProfileJob) -> JobResult:
         for profile in profile_stages(executor, batch_size, limit, job.state_format, job.rounds)
     ]
     precision = str(dtype).removeprefix("torch.")
-    place = hardware()
-    name = place.gpus[0] if device.type == "cuda" else f"{place.cpu}, {threads} threads"
+    machine = hardware()
+    name = machine.gpus[0] if device.type == "cuda" else f"{machine.cpu}, {threads} threads"
     data: dict[str, Any] = {
         "model": job.model,
         "weights": "random" if is_preset else "trained",
-        "hardware": place.model_dump(),
+        "hardware": machine.model_dump(),
         "device": device.type,
         "dtype": precision,
         "threads": threads,
@@ -93,12 +95,12 @@ def run_profile(job: ProfileJob) -> JobResult:
             for profile in profiles
         ],
     }
-    heading = f"{job.model} in {precision} on {name}; it multiplies {limit:,.0f} GMAC/s at best"
+    heading = f"{job.model} in {precision} on {name}; matmul limit {limit:,.0f} GMAC/s"
     return JobResult(lines=(heading, *_table(profiles, job)), data=data)
 
 
 def _network_ms(profile: StageProfile, network_gbit: float) -> float:
-    """Milliseconds of one image's state on the wire between two nodes, and in and out of it."""
+    """Milliseconds to encode one image's state, send it to another node and decode it."""
     return profile.forward_ms + profile.state_bytes * 8 / network_gbit / 1e6
 
 
@@ -128,8 +130,8 @@ def _table(profiles: list[StageProfile], job: ProfileJob) -> list[str]:
     with console.capture() as captured:
         console.print(table)
     notes = (
-        "of limit: useful MACs, of those of one large matrix product in the same time",
-        "forward: to encode, copy and decode an image's state here; recompute: all stages so far",
+        "of limit: useful MACs as a share of the matmul limit",
+        "forward: encode, copy and decode one image's state; recompute: all stages up to this one",
     )
     return [*(line.rstrip() for line in captured.get().splitlines()), *notes]
 

@@ -1,4 +1,4 @@
-"""`dvt shapes`: writes an archive of labelled pictures, some of them damaged on request."""
+"""`dvt shapes`: writes an archive of labelled synthetic images, some damaged on request."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,23 +13,23 @@ __all__ = ["ShapesJob", "command", "run_shapes"]
 
 
 class ShapesJob(Job):
-    """Writes drawn, labelled pictures to OUT/images, and the truth to OUT/truth.parquet."""
+    """Writes synthetic labelled images to OUT/images, with their labels in OUT/truth.parquet."""
 
     out: Annotated[Path, Field(description="folder to write")]
-    num_images: Annotated[int, Field(ge=0, description="good pictures")] = 1000
-    damaged: Annotated[int, Field(ge=0, description="damaged files besides")] = 0
-    seed: Annotated[int, Field(ge=0, description="which data set")] = 0
+    num_images: Annotated[int, Field(ge=0, description="number of intact images")] = 1000
+    damaged: Annotated[int, Field(ge=0, description="number of damaged files in addition")] = 0
+    seed: Annotated[int, Field(ge=0, description="seed of the data set")] = 0
     size: Annotated[
         str | None,
-        Field(pattern=r"^\d+x\d+$", description="WIDTHxHEIGHT; photo-like sizes if not given"),
+        Field(pattern=r"^\d+x\d+$", description="WIDTHxHEIGHT in pixels [default: photo-like]"),
     ] = None
 
 
 def run_shapes(job: ShapesJob) -> JobResult:
-    """Writes the archive, or finds it written.
+    """Writes the archive, unless it is already complete.
 
     Raises:
-        UsageError: OUT holds something else.
+        UsageError: a value is out of bounds, or OUT holds something else.
     """
     size = None
     if job.size is not None:
@@ -41,9 +41,9 @@ def run_shapes(job: ShapesJob) -> JobResult:
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    line = f"{archive.num_images:,} pictures and {archive.num_damaged:,} damaged files: "
+    counts = f"{archive.num_images:,} images and {archive.num_damaged:,} damaged files"
     return JobResult(
-        lines=(f"{line}{archive.images}", f"truth: {archive.truth}"),
+        lines=(f"{counts}: {archive.images}", f"truth: {archive.truth}"),
         data={
             "images": str(archive.images),
             "truth": str(archive.truth),

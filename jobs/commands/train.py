@@ -1,4 +1,4 @@
-"""`dvt train`: trains a cascade on labelled pictures and writes a checkpoint folder."""
+"""`dvt train`: trains a cascade on labelled images and writes a checkpoint folder."""
 
 import contextlib
 import copy
@@ -11,44 +11,40 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from dvt.calibration import HELD_OUT, SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
-from dvt.cascade import Calibration, Cascade
+from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
-from dvt.inference import deterministic_matmul, make_executor
-from dvt.loading.checkpoint import load_model, save_model
+from dvt.loading import load_model, save_model
 from dvt.training import Trainer, TrainingRecipe
 from jobs.datasets import LabelledPictures, load_labelled
-from jobs.evaluation.recorder import ExitRecorder, evaluate_pictures
 from jobs.options import Job, JobResult, job_command
 from jobs.training.folder import TrainingFolder, training_digest
 from jobs.training.loop import train_to_end
 from jobs.training.recipe import RecipeFile, read_recipe
-from jobs.training.workers import WorkersTraining, check_ray_train, train_on_workers
+from jobs.training.thresholds import calibrate_by_sweep, record_validation_exits
+from jobs.training.workers import WorkerInput, check_ray_train, train_on_workers
 from pipeline.errors import UsageError
 from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["TrainJob", "calibrate_by_sweep", "command", "run_train"]
+__all__ = ["TrainJob", "command", "run_train"]
 
 logger = logging.getLogger(__name__)
 
 
 class TrainJob(Job):
-    """Trains a cascade, or goes on where an earlier run of the same command stopped.
+    """Trains a cascade; the same command continues an interrupted training.
 
     --recipe is a YAML file with `preset` or `model`, `data`, `validation_data` or
-    `validation_images`, and `training` (see jobs/recipes/). The validation pictures give the
+    `validation_images`, and `training` (see jobs/recipes/). Validation images determine the
     learning curve and the thresholds; they are never trained on.
     """
 
-    recipe: Annotated[str, Field(description="YAML file, or the name of a shipped recipe")]
+    recipe: Annotated[str, Field(description="YAML file, or name of a shipped recipe")]
     out: Annotated[Path, Field(description="checkpoint folder to write")]
-    data: Annotated[str | None, Field(description="labelled pictures, instead of the recipe's")] = (
-        None
-    )
+    data: Annotated[str | None, Field(description="labelled images; overrides the recipe")] = None
     validation_data: Annotated[
-        str | None, Field(description="held-out pictures, instead of the recipe's")
+        str | None, Field(description="validation images; overrides the recipe")
     ] = None
     from_: Annotated[
         str | None, Field(description="fine-tune this checkpoint, with the data's classes")
@@ -58,27 +54,23 @@ class TrainJob(Job):
     ] = None
     feature_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
     relation_reuse: Annotated[bool | None, Field(description="true or false, for ablations")] = None
-    epochs: Annotated[int | None, Field(ge=1, description="instead of the recipe's")] = None
-    threads: Annotated[
-        int | None, Field(ge=1, description="of the processor; of each worker if there are several")
-    ] = None
+    epochs: Annotated[int | None, Field(ge=1, description="overrides the recipe")] = None
+    threads: Annotated[int | None, Field(ge=1, description="CPU threads per process")] = None
     workers: Annotated[
-        int, Field(ge=1, description="processes that share every batch, one a GPU where there are")
+        int, Field(ge=1, description="processes that share every batch, on one GPU each if any")
     ] = 1
-    save_every_s: Annotated[
-        float, Field(gt=0, description="seconds between two states that a kill leaves")
-    ] = 300.0
-    overwrite: Annotated[bool, Field(description="start anew where OUT holds a training")] = False
+    save_every_s: Annotated[float, Field(gt=0, description="seconds between saved states")] = 300.0
+    overwrite: Annotated[bool, Field(description="discard a training in OUT")] = False
 
 
 def run_train(job: TrainJob) -> JobResult:
-    """Trains, chooses thresholds on the validation data, and writes the checkpoint.
+    """Trains, chooses thresholds on the validation images, and writes the checkpoint.
 
     Raises:
-        UsageError: the recipe, or the data it names, cannot be used; OUT holds another training;
-            or there cannot be so many workers.
-        PipelineError: workers failed again and again.
-        KeyboardInterrupt: interrupted; the state is kept.
+        UsageError: the recipe or its data cannot be used, OUT holds another training, or there are
+            too many workers.
+        PipelineError: workers failed repeatedly.
+        KeyboardInterrupt: interrupted; the state is saved.
     """
     recipe = read_recipe(job.recipe).with_epochs(job.epochs)
     if job.workers > 1:
@@ -88,40 +80,38 @@ def run_train(job: TrainJob) -> JobResult:
     started = time.perf_counter()
     source = None if job.from_ is None else load_model(job.from_)
     training = recipe.training
-    if source is not None:  # its stems have their normalisation folded in; a new one would undo it
+    if source is not None:
+        # Normalisation is folded into the stems; adding it again would undo their training.
         training = training.model_copy(update={"batch_norm": False})
     config = _configuration(job, recipe, source)
-    pictures, held_out = _load(job, recipe, config)
-    loaded = time.perf_counter()
-    logger.info(
-        "%d training and %d validation pictures", len(pictures.labels), len(held_out.labels)
-    )
-    model = _initial(config, pictures.names, source, training.seed).to(best_device())
+    images, validation = _load(job, recipe, config)
+    load_seconds = time.perf_counter() - started
+    logger.info("%d training and %d validation images", len(images.labels), len(validation.labels))
+    model = _initial_model(config, images.names, source, training.seed).to(best_device())
     folder = TrainingFolder(
-        job.out / "training", training_digest(model, training, pictures), job.save_every_s
+        job.out / "training", training_digest(model, training, images), job.save_every_s
     )
-    with contextlib.closing(folder):
-        shared = None
+    with contextlib.closing(folder.curve):
+        worker_input = None
         if job.workers > 1:
-            shared = _for_workers(job, model, training, pictures, held_out, folder)
-        trainer = Trainer(model, pictures.pixels, pictures.labels, training)
+            worker_input = _worker_input(job, model, training, images, validation, folder)
+        trainer = Trainer(model, images.pixels, images.labels, training)
         if job.overwrite:
-            folder.forget()
+            folder.discard_state()
         elif folder.resume(trainer):
-            logger.info("going on after step %d of %d", trainer.step, trainer.num_steps)
+            logger.info("resuming after step %d of %d", trainer.step, trainer.num_steps)
         if recipe.validation_data is None and job.validation_data is None:
-            folder.write_validation(held_out)
-        if shared is None:
-            train_to_end(trainer, held_out, folder)
+            folder.write_validation(validation)
+        if worker_input is None:
+            train_to_end(trainer, validation, folder)
         else:
-            train_on_workers(shared, job.workers, trainer, folder)
-        folder.write_curve(trainer.results)
+            train_on_workers(worker_input, job.workers, trainer, folder)
+        folder.curve.write(trainer.results)
     trained = trainer.trained()
-    name = f"{len(held_out.labels)} validation pictures"
-    trained.calibration = calibrate_by_sweep(trained, held_out, recipe.drop, name)
+    trained.calibration = calibrate_by_sweep(trained, validation, recipe.drop)
     save_model(trained, job.out, getattr(torch, recipe.weights))
-    _keep_exits(job.out, held_out)
-    return _result(job, trained, trainer, loaded - started)
+    record_validation_exits(job.out, validation)
+    return _result(job, trained, trainer, load_seconds)
 
 
 def _configuration(job: TrainJob, recipe: RecipeFile, source: Cascade | None) -> CascadeConfig:
@@ -136,28 +126,31 @@ def _configuration(job: TrainJob, recipe: RecipeFile, source: Cascade | None) ->
 def _load(
     job: TrainJob, recipe: RecipeFile, config: CascadeConfig
 ) -> tuple[LabelledPictures, LabelledPictures]:
-    """Training and validation pictures."""
+    """Training and validation images."""
     data = job.data or recipe.data
     if data is None:
         raise UsageError("data: must be given, by --data or in the recipe")
-    # Who brings other training data does not mean the recipe's own validation data.
-    validation = job.validation_data or (recipe.validation_data if job.data is None else None)
-    pictures = load_labelled(data, decode_settings(config))
-    if unreadable := pictures.num_unreadable:
-        logger.warning("left out %d training pictures that cannot be read", unreadable)
-    if validation is not None:
-        held_out = load_labelled(validation, decode_settings(config), pictures.names)
-        if unreadable := held_out.num_unreadable:
-            logger.warning("left out %d validation pictures that cannot be read", unreadable)
-        return pictures, held_out
-    num_held_out = recipe.validation_images
-    if num_held_out is None:
-        num_held_out = max(1, len(pictures.labels) // 10)
-        logger.info("no validation data: holding out every tenth picture")
-    return pictures.split(num_held_out)
+    # With other training data, the recipe's own validation data does not apply.
+    validation_data = job.validation_data or (recipe.validation_data if job.data is None else None)
+    images = load_labelled(data, decode_settings(config))
+    _warn_of_unreadable("training", images)
+    if validation_data is not None:
+        validation = load_labelled(validation_data, decode_settings(config), images.names)
+        _warn_of_unreadable("validation", validation)
+        return images, validation
+    num_validation = recipe.validation_images
+    if num_validation is None:
+        num_validation = max(1, len(images.labels) // 10)
+        logger.info("no validation data given: holding out every tenth image")
+    return images.split(num_validation)
 
 
-def _initial(
+def _warn_of_unreadable(part: str, images: LabelledPictures) -> None:
+    if images.num_unreadable:
+        logger.warning("%d %s images cannot be read and are skipped", images.num_unreadable, part)
+
+
+def _initial_model(
     config: CascadeConfig, names: tuple[str, ...], source: Cascade | None, seed: int
 ) -> Cascade:
     """A model for the classes of the data: random, or `source` with random heads."""
@@ -169,45 +162,34 @@ def _initial(
     return model
 
 
-def _for_workers(
+def _worker_input(
     job: TrainJob,
     model: Cascade,
     recipe: TrainingRecipe,
-    pictures: LabelledPictures,
-    held_out: LabelledPictures,
+    images: LabelledPictures,
+    validation: LabelledPictures,
     folder: TrainingFolder,
-) -> WorkersTraining:
-    """What the workers need, of a model that is not prepared for training yet.
+) -> WorkerInput:
+    """Input of the workers, with a copy of the model before a `Trainer` changes it.
 
     Raises:
-        UsageError: there are more workers than pictures in a batch.
+        UsageError: more workers than images in a batch.
     """
-    num_pictures = min(recipe.batch_size, len(pictures.labels))
-    if job.workers > num_pictures:
+    num_images = min(recipe.batch_size, len(images.labels))
+    if job.workers > num_images:
         raise UsageError(
-            f"workers: must be at most the {num_pictures} pictures of a batch (got {job.workers})"
+            f"workers: must be at most the {num_images} images of a batch (got {job.workers})"
         )
-    return WorkersTraining(
+    return WorkerInput(
         model=copy.deepcopy(model).cpu(),
         recipe=recipe,
-        pictures=pictures,
-        held_out=held_out,
-        root=folder.root.resolve(),  # a worker has a working directory of its own
+        images=images,
+        validation=validation,
+        root=folder.root.resolve(),  # workers have their own working directory
         digest=folder.digest,
         save_every_s=job.save_every_s,
         num_threads=job.threads or max(1, (os.cpu_count() or 1) // job.workers),
     )
-
-
-def _keep_exits(out: Path, held_out: LabelledPictures) -> None:
-    """Keeps what the exits say of the validation pictures, for `dvt tag --budget` and the like."""
-    model = load_model(out)
-    if model.config.num_stages == 1:
-        (out / HELD_OUT).unlink(missing_ok=True)
-        return
-    deterministic_matmul()  # as `dvt tag` computes
-    name = "the validation pictures of its training"
-    ExitRecorder(model).record_pictures(held_out, name).save(out / HELD_OUT)
 
 
 def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float) -> JobResult:
@@ -228,36 +210,6 @@ def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float
         f"checkpoint: {job.out}",
     )
     return JobResult(lines=lines, data=data)
-
-
-def calibrate_by_sweep(
-    model: Cascade, pictures: LabelledPictures, drop: float, name: str
-) -> Calibration:
-    """Thresholds from the reference's sweep: the cheapest that loses at most `drop` accuracy.
-
-    Args:
-        model: trained.
-        pictures: held out.
-        drop: accuracy that may be given up against the last exit, as a fraction.
-        name: of the data, for the record.
-    """
-    executor = make_executor(model)
-    confidences_En, correct_En = evaluate_pictures(executor, pictures.pixels, pictures.labels)
-    accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
-    cost = gmacs_per_exit(model.config)
-    points = [
-        evaluate_thresholds(confidences_En, correct_En, sweep_thresholds(confidences_En, p), cost)
-        for p in SWEEP_POSITIONS
-    ]
-    good = [point for point in points if point.accuracy >= accuracies[-1] - drop]
-    chosen = min(good or points[-1:], key=lambda point: point.gmacs)
-    return Calibration(
-        thresholds=chosen.thresholds,
-        accuracy_per_exit=accuracies,
-        curve=tuple((point.gmacs, point.accuracy) for point in points),
-        threshold_sweep=tuple(point.thresholds for point in points),
-        data=name,
-    )
 
 
 command = job_command("train", TrainJob, run_train)

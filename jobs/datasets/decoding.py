@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jobs.datasets.base import Label, LabelledSource, Sample
 from jobs.datasets.classes import ClassIds, names_in
 from jobs.datasets.opening import open_labelled
-from jobs.shapes.workers import in_order
+from jobs.parallel import map_in_order
 from pipeline.decoding import DecodeSettings
 from pipeline.errors import ImageError, UsageError
 
@@ -113,7 +113,7 @@ def decoded_parts(source: LabelledSource, settings: DecodeSettings) -> Iterator[
     Raises:
         UsageError: the data cannot be read.
     """
-    return in_order(partial(_decoded, settings), _pieces(source.samples()))
+    return map_in_order(partial(_decoded, settings), _pieces(source.samples()))
 
 
 def load_labelled(

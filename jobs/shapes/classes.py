@@ -1,42 +1,22 @@
-"""Outlines of the sixteen classes, as integer polygons.
+"""Outlines of the fourteen classes, as integer polygons.
 
-An outline is a tuple of rings. The first ring is filled, every later one is a hole. Points are
-integers in 1/4096 of the class's radius and lie inside the unit circle round the origin, so a
-rotated object never leaves the circle that the scene reserved for it.
+An outline is a tuple of rings: the first is filled, the others are holes. Points are in 1/4096 of
+the class's radius and lie inside the unit circle, so a rotated object stays in the circle that the
+scene reserves for it.
 
-The classes are chosen so that no rotation, mirroring or 12 % squeeze turns one into another (the
-diamond is a rhombus of 1:1.9, not a turned square), and so that some differ only in detail that a
-coarse token grid loses: circle and gear, ring and spiral, cross and star,
-crescent and half disc.
-
-This module knows nothing of sizes in pixels, colours or random draws.
+No rotation, mirroring or 12 % squeeze turns one class into another (the diamond is a rhombus of
+1:1.9, not a turned square). Some pairs differ only in detail that a coarse token grid loses: circle
+and gear, ring and spiral, cross and star, crescent and half disc.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-__all__ = ["CLASSES", "COSINES", "NUM_ANGLES", "ONE", "OUTLINES", "Outline", "Ring", "rotation"]
+from jobs.shapes.geometry import ONE, Ring
 
-Ring = tuple[tuple[int, int], ...]
+__all__ = ["CLASSES", "OUTLINES", "Outline"]
+
 Outline = tuple[Ring, ...]
-
-ONE = 4096
-"""The integer that stands for 1.0 in outlines, sines and cosines."""
-
-NUM_ANGLES = 256
-"""Steps in a full turn: angles are whole steps, so that sines come from a table of integers."""
-
-# Rounded once to 12 bits: a libm that differs in the last place of a double gives the same table.
-COSINES: tuple[int, ...] = tuple(
-    round(ONE * math.cos(2 * math.pi * step / NUM_ANGLES)) for step in range(NUM_ANGLES)
-)
-
-
-def rotation(step: int) -> tuple[int, int]:
-    """Cosine and sine of `step` / 256 of a full turn, in 1/4096."""
-    return COSINES[step % NUM_ANGLES], COSINES[(step - NUM_ANGLES // 4) % NUM_ANGLES]
 
 
 def _ring(points: list[tuple[float, float]]) -> Ring:
@@ -57,10 +37,6 @@ def _circle() -> Outline:
 
 def _ring_shape() -> Outline:
     return (*_circle(), _ring([_polar(0.56, step / 40) for step in range(40)]))
-
-
-def _square() -> Outline:
-    return _regular(4)
 
 
 def _diamond() -> Outline:
@@ -94,7 +70,7 @@ def _half_disc() -> Outline:
 
 
 def _crescent() -> Outline:
-    # A disc of radius 0.8 centred at (0.6, 0) is cut out of the unit disc; they meet at the horns.
+    # The unit disc minus a disc of radius 0.8 at (0.6, 0); their circles meet at the horns.
     radius, centre = 0.80, 0.60
     horn_x = (1 + centre**2 - radius**2) / (2 * centre)
     outer = math.acos(horn_x) / (2 * math.pi)
@@ -128,7 +104,7 @@ def _lightning() -> Outline:
 
 
 def _spiral() -> Outline:
-    # Archimedean, two turns; the band is as wide as the gap, so that it survives 64 pixels.
+    # Archimedean; the band is as wide as the gap, which keeps both visible at 64 pixels.
     turns, num_steps, inner, outer, half_width = 1.75, 60, 0.10, 0.86, 0.125
     left: list[tuple[float, float]] = []
     right: list[tuple[float, float]] = []
@@ -152,13 +128,13 @@ _DRAWN: dict[str, Callable[[], Outline]] = {
     "lightning": _lightning,
     "ring": _ring_shape,
     "spiral": _spiral,
-    "square": _square,
+    "square": lambda: _regular(4),
     "star": _star,
     "triangle": lambda: _regular(3),
 }
 
 CLASSES: tuple[str, ...] = tuple(sorted(_DRAWN))
-"""Class names in alphabetical order; a label_id is an index into this."""
+"""Class names in alphabetical order; a label_id is an index into them."""
 
 OUTLINES: tuple[Outline, ...] = tuple(_DRAWN[name]() for name in CLASSES)
-"""One outline a class, in the order of `CLASSES`."""
+"""One outline per class, in the order of `CLASSES`."""

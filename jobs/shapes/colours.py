@@ -1,10 +1,8 @@
 """Colours by grey level and hue, in integers.
 
-A colour is a grey level plus a step along one of 24 directions that leave the grey level as it is,
-so contrast (grey level) and confusion of hues can be set apart from each other.
+A colour is a grey level plus a step in one of 24 directions that do not change the grey level, so
+contrast and hue are independent.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -17,15 +15,15 @@ NUM_HUES = 24
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Grey levels and hues that a scene's layers share.
+    """Grey levels and hues of a scene.
 
     Attributes:
-        background: Grey level of the background.
-        difference: Object minus background, in grey levels; its sign says which is darker.
-        background_hue: Hue step of the background.
-        object_hue: Hue step of the object.
-        chroma: Saturation of all layers, 0..256.
-        same_hue_share: Chance, 0..1, that a bit of clutter has the object's hue.
+        background: grey level of the background.
+        difference: object minus background, in grey levels.
+        background_hue: hue step of the background.
+        object_hue: hue step of the object.
+        chroma: saturation, 0..256.
+        same_hue_share: probability, 0..1, that an item of clutter has the object's hue.
     """
 
     background: int
@@ -53,14 +51,12 @@ def colour(grey: int, hue: int, chroma: int) -> Colour:
     """The RGB colour with a given grey level.
 
     Args:
-        grey: Grey level; kept within 12..243.
-        hue: Step on the wheel of `NUM_HUES`, taken modulo it.
-        chroma: Saturation, 0 (grey) .. 256 (as far as the hue goes, clipped to 0..255).
+        grey: grey level, clamped to 12..243.
+        hue: step on the wheel, modulo `NUM_HUES`.
+        chroma: saturation, 0 (grey) to 256 (maximum, channels clipped to 0..255).
     """
     base = min(243, max(12, grey))
-    red, green, blue = _DIRECTIONS[hue % NUM_HUES]
-    return (
-        min(255, max(0, base + (red * chroma >> 8))),
-        min(255, max(0, base + (green * chroma >> 8))),
-        min(255, max(0, base + (blue * chroma >> 8))),
+    red, green, blue = (
+        min(255, max(0, base + (offset * chroma >> 8))) for offset in _DIRECTIONS[hue % NUM_HUES]
     )
+    return red, green, blue

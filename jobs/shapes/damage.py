@@ -1,11 +1,8 @@
-"""Files as archives really hold them: cut off, empty, mislabelled, too large, scrambled.
+"""Damaged files as real archives contain them: truncated, empty, mislabelled, too large, corrupt.
 
-Each kind is a function from a good picture to the bytes and the extension of a damaged file, and
-the dead-letter reason that a tagger must give for it (None where it must tag the picture all the
-same). This module knows nothing of the archive's layout.
+Each kind is a function from an intact image to a damaged file, with the dead-letter reason that
+tagging must report for it (None if it must be tagged).
 """
-
-from __future__ import annotations
 
 import io
 import struct
@@ -19,13 +16,13 @@ from PIL import Image
 __all__ = ["DAMAGES", "HUGE_SIDE_PX", "Damage", "DamagedFile"]
 
 HUGE_SIDE_PX = 30_000
-"""Side of the picture whose dimensions are absurd: 900 megapixels in about 110 KB."""
+"""Side of the image of absurd dimensions: 900 megapixels in about 110 KB."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class DamagedFile(NamedTuple):
-    """Content of a damaged file, and the extension its name gets."""
+    """Content and file name extension."""
 
     content: bytes
     extension: str
@@ -35,9 +32,9 @@ class Damage(NamedTuple):
     """One kind of damage.
 
     Attributes:
-        name: As the truth table names it.
-        expected_reason: The dead-letter reason, or None where the picture can still be tagged.
-        make: From a good RGB picture and a turn (0, 1, ...: kinds that have a JPEG and a PNG form
+        name: in the truth table.
+        expected_reason: dead-letter reason, or None if the image can be tagged.
+        make: from an intact RGB image and a number (0, 1, …; kinds with a JPEG and a PNG variant
             alternate) to the file.
     """
 
@@ -93,10 +90,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 @lru_cache(maxsize=1)
 def _huge_png() -> bytes:
-    """A sound 1-bit PNG, all black: it must be refused for its size, not for a defect."""
+    """A valid 1-bit PNG, all black: only its size is wrong."""
     compressor = zlib.compressobj(9)
     row = bytes(1 + HUGE_SIDE_PX // 8)
-    # Row by row would call the compressor 30,000 times; all at once would take 112 MB.
+    # Single rows would call the compressor 30,000 times; all rows at once would need 112 MB.
     rows = row * 100
     data = b"".join(compressor.compress(rows) for _ in range(HUGE_SIDE_PX // 100))
     data += compressor.flush()
@@ -106,7 +103,7 @@ def _huge_png() -> bytes:
 
 
 def _scrambled_png(content: bytes) -> bytes:
-    """Inverts the compressed data behind the right header; lengths and checksums are sound."""
+    """Inverts the compressed data; header, lengths and checksums stay valid."""
     scrambled, at = _PNG_SIGNATURE, len(_PNG_SIGNATURE)
     while at < len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -119,10 +116,9 @@ def _scrambled_png(content: bytes) -> bytes:
 
 
 def _scrambled_jpeg(content: bytes) -> bytes:
-    """Makes the first Huffman table impossible.
+    """Invalidates the first Huffman table.
 
-    Scrambling the scan itself would not do: libjpeg decodes any bits to some picture, with no more
-    than a warning.
+    Corrupting the scan would not suffice: libjpeg decodes any bits to some image, with a warning.
     """
     counts = content.index(b"\xff\xc4") + 5
     return content[:counts] + b"\xff" * 16 + content[counts + 16 :]

@@ -1,33 +1,25 @@
-"""The files of an archive, each fully determined by the archive's settings and its number.
+"""The files of an archive, each determined by the archive's settings and its number.
 
-Any process may write any file: names, sizes, formats and damage follow from the number alone. This
-module writes pictures; the truth table is `archive`'s.
+Names, sizes, formats and damage depend on the number alone, so any process may write any file.
 """
 
-from __future__ import annotations
-
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from json import dumps
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
 from jobs.shapes.damage import DAMAGES
-from jobs.shapes.draws import Draws
-from jobs.shapes.factors import Factors
 from jobs.shapes.paint import Sample, check_size, render
+from jobs.shapes.random_stream import RandomStream
 
 __all__ = ["ArchiveSettings", "FileTruth", "write_files"]
 
-RECIPE = 1
-"""Raised whenever the same settings begin to give other files."""
-
 _FILES_PER_FOLDER = 1000
-_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
-_FORMAT_WEIGHTS = {"jpeg": 14, "png": 3, "webp": 3}
-# Landscape sizes with their weights: mostly small, so that a file decodes in a few milliseconds.
+_FORMAT_WEIGHTS = (("jpeg", 14), ("png", 3), ("webp", 3))
+# Landscape sizes with their weights; mostly small, so that a file decodes in a few milliseconds.
 _SIZES = (
     ((320, 240), 34),
     ((400, 300), 26),
@@ -37,49 +29,46 @@ _SIZES = (
     ((800, 600), 3),
     ((1024, 768), 1),
 )
+# Not among the seeds of an image's own stream, which has no third seed.
+_FILE_STREAM = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSettings:
-    """What an archive's content follows from.
+    """Settings that determine an archive's content.
 
     Attributes:
-        num_images: Good files, at least 0.
-        seed: Data set, at least 0.
-        size: (width, height) of all pictures in pixels, or None for photo-like sizes.
-        formats: Of the good files: a choice of "jpeg", "png" and "webp".
-        damaged: Damaged files besides the good ones, at least 0.
+        num_images: intact files, at least 0.
+        seed: of the data set, at least 0.
+        size: (width, height) of all images in pixels, or None for photo-like sizes.
+        damaged: damaged files in addition, at least 0.
+
+    Raises:
+        ValueError: a value is out of bounds.
     """
 
     num_images: int
     seed: int
     size: tuple[int, int] | None
-    formats: tuple[str, ...]
     damaged: int
 
     def __post_init__(self) -> None:
-        """Refuses what no archive can be made of.
-
-        Raises:
-            ValueError: Naming the field, its bound and what was given.
-        """
+        """Checks all bounds."""
         for field in ("num_images", "seed", "damaged"):
             if getattr(self, field) < 0:
-                raise ValueError(f"{field} must be at least 0, got {getattr(self, field)}")
-        if not self.formats or set(self.formats) - set(_EXTENSIONS):
-            raise ValueError(f"formats must be some of {list(_EXTENSIONS)}, got {self.formats}")
+                raise ValueError(f"{field}: must be at least 0 (got {getattr(self, field)})")
         if self.size is not None:
             check_size(*self.size)
 
     @property
     def num_files(self) -> int:
-        """Good and damaged files together."""
+        """Intact and damaged files together."""
         return self.num_images + self.damaged
 
     def damage_number(self, number: int) -> int | None:
-        """Which damaged file, from 0, the file `number` is; None for a good one.
+        """Index of file `number` among the damaged files; None for an intact file.
 
-        The damaged files are spread evenly among the good ones.
+        Damaged files are spread evenly over the archive.
         """
         before, after = (
             ((number + step) * self.damaged + self.num_files // 2) // self.num_files
@@ -88,30 +77,26 @@ class ArchiveSettings:
         return before if after > before else None
 
     def to_json(self) -> str:
-        """The settings as JSON with sorted keys, with the recipe that turns them into files."""
-        return json.dumps({"recipe": RECIPE, **asdict(self)}, sort_keys=True)
+        """The settings as JSON with sorted keys."""
+        return dumps(asdict(self), sort_keys=True)
 
 
 class FileTruth(NamedTuple):
-    """What is known about one file.
+    """The expected result of one file.
 
     Attributes:
-        key: Path below `images`, "/"-separated.
-        label: Class name; None where the file cannot be tagged, as are the next three.
-        label_id: Index of the class.
-        difficulty: In 0..1.
-        factors: What makes the picture hard.
-        width: Of the picture the file was made from, in pixels.
-        height: The same.
-        damage: Kind of damage, or None.
-        expected_reason: Dead-letter reason, or None where the file can be tagged.
+        key: path below `images`, "/"-separated.
+        label: class name; None if the file cannot be tagged.
+        label_id: index of the class; None if the file cannot be tagged.
+        width: of the original image, in pixels.
+        height: of the original image, in pixels.
+        damage: kind of damage, or None.
+        expected_reason: dead-letter reason, or None if the file can be tagged.
     """
 
     key: str
     label: str | None
     label_id: int | None
-    difficulty: float | None
-    factors: Factors | None
     width: int
     height: int
     damage: str | None
@@ -119,60 +104,47 @@ class FileTruth(NamedTuple):
 
 
 def write_files(settings: ArchiveSettings, images: Path, numbers: Sequence[int]) -> list[FileTruth]:
-    """Writes the files of these numbers below `images` and tells the truth about each."""
+    """Writes the files of these numbers below `images`."""
     return [_write_file(settings, images, number) for number in numbers]
 
 
 def _write_file(settings: ArchiveSettings, images: Path, number: int) -> FileTruth:
-    draws = Draws(settings.seed, number, 1)  # not the picture's own stream, which has no third seed
-    width, height = settings.size or _draw_size(draws)
+    random = RandomStream(settings.seed, number, _FILE_STREAM)
+    width, height = settings.size or _draw_size(random)
     sample = render(settings.seed, number, width, height)
     stem = f"{number // _FILES_PER_FOLDER:03d}/{number:07d}"
     (images / stem).parent.mkdir(parents=True, exist_ok=True)
     damaged = settings.damage_number(number)
     if damaged is None:
-        return _truth(_save(draws, settings.formats, sample.image, images, stem), sample)
+        return _truth(_save(random, sample.image, images, stem), sample)
     turn, kind = divmod(damaged, len(DAMAGES))
     damage = DAMAGES[kind]
     file = damage.make(sample.image, turn)
     key = f"{stem}.{file.extension}"
     (images / key).write_bytes(file.content)
     if damage.expected_reason is None:
-        return _truth(key, sample)._replace(damage=damage.name)
-    return FileTruth(
-        key, None, None, None, None, width, height, damage.name, damage.expected_reason
-    )
+        return _truth(key, sample, damage.name)
+    return FileTruth(key, None, None, width, height, damage.name, damage.expected_reason)
 
 
-def _truth(key: str, sample: Sample) -> FileTruth:
-    return FileTruth(
-        key=key,
-        label=sample.label,
-        label_id=sample.label_id,
-        difficulty=sample.difficulty,
-        factors=sample.factors,
-        width=sample.image.width,
-        height=sample.image.height,
-        damage=None,
-        expected_reason=None,
-    )
+def _truth(key: str, sample: Sample, damage: str | None = None) -> FileTruth:
+    width, height = sample.image.size
+    return FileTruth(key, sample.label, sample.label_id, width, height, damage, None)
 
 
-def _draw_size(draws: Draws) -> tuple[int, int]:
-    (width, height) = draws.weighted(_SIZES)
-    return (height, width) if draws.chance(0.35) else (width, height)
+def _draw_size(random: RandomStream) -> tuple[int, int]:
+    width, height = random.weighted(_SIZES)
+    return (height, width) if random.chance(0.35) else (width, height)
 
 
-def _save(
-    draws: Draws, formats: tuple[str, ...], image: Image.Image, images: Path, stem: str
-) -> str:
-    """Saves a good file in a format drawn from `formats`; returns its key."""
-    chosen = draws.weighted(tuple((name, _FORMAT_WEIGHTS[name]) for name in formats))
-    key = f"{stem}.{_EXTENSIONS[chosen]}"
+def _save(random: RandomStream, image: Image.Image, images: Path, stem: str) -> str:
+    """Saves an intact file in a random format; returns its key."""
+    kind = random.weighted(_FORMAT_WEIGHTS)
+    key = f"{stem}.{'jpg' if kind == 'jpeg' else kind}"
     path = images / key
-    if chosen == "jpeg":
-        image.save(path, "JPEG", quality=draws.between(85, 95))
-    elif chosen == "png":
+    if kind == "jpeg":
+        image.save(path, "JPEG", quality=random.between(85, 95))
+    elif kind == "png":
         image.save(path, "PNG", compress_level=1)
     else:
         image.save(path, "WEBP", quality=85, method=0)

@@ -1,41 +1,65 @@
-"""Integer geometry of a scene: its unit of length, coloured polygons, and affine maps.
+"""Integer geometry of a scene: units, rotations, polygons and affine maps.
 
-Integers throughout, because a coordinate that a float rounds differently on another machine moves
-a pixel. This module knows nothing of pixels or random draws.
+Integers only: a float coordinate that another machine rounds differently would move a pixel.
 """
 
-from __future__ import annotations
-
+import math
 from typing import NamedTuple
 
-from jobs.shapes.classes import Ring
 from jobs.shapes.colours import Colour
 
-__all__ = ["EXTENT", "UNIT", "Matrix", "Patch", "transformed"]
+__all__ = [
+    "EXTENT",
+    "NUM_ANGLES",
+    "ONE",
+    "UNIT",
+    "Matrix",
+    "Patch",
+    "Ring",
+    "rotation",
+    "transform",
+]
+
+Ring = tuple[tuple[int, int], ...]
+Matrix = tuple[tuple[int, int], tuple[int, int]]
+
+ONE = 4096
+"""The integer that represents 1.0 in outlines, sines and cosines."""
 
 UNIT = 1 << 16
-"""Length of an image's short side."""
+"""Length of an image's short side, in scene units."""
 
 EXTENT = 1
-"""How many short sides a scene reaches from its centre: the long side may be twice the short."""
+"""Short sides from a scene's centre to its border: the long side may be twice the short one."""
 
-Matrix = tuple[tuple[int, int], tuple[int, int]]
+NUM_ANGLES = 256
+"""Steps in a full turn."""
+
+# Rounded once to 12 bits, so a libm that differs in the last place gives the same table.
+_COSINES = tuple(
+    round(ONE * math.cos(2 * math.pi * step / NUM_ANGLES)) for step in range(NUM_ANGLES)
+)
 
 
 class Patch(NamedTuple):
-    """A filled polygon of one colour; corners in 1/65536 of the short side from the centre."""
+    """A filled polygon of one colour; corners in scene units from the centre."""
 
     corners: Ring
     colour: Colour
 
 
-def transformed(ring: Ring, matrix: Matrix, offset: tuple[int, int]) -> Ring:
+def rotation(step: int) -> tuple[int, int]:
+    """Cosine and sine of `step` / 256 of a full turn, in 1/4096."""
+    return _COSINES[step % NUM_ANGLES], _COSINES[(step - NUM_ANGLES // 4) % NUM_ANGLES]
+
+
+def transform(ring: Ring, matrix: Matrix, offset: tuple[int, int]) -> Ring:
     """Maps points in 1/4096 to scene units.
 
     Args:
-        ring: Points in 1/4096 of the matrix's own scale.
-        matrix: Image of the unit vectors (as columns), in scene units.
-        offset: Added to each point, in scene units.
+        ring: points in 1/4096 of the matrix's scale.
+        matrix: images of the unit vectors (columns), in scene units.
+        offset: added to each point, in scene units.
     """
     (xx, xy), (yx, yy) = matrix
     left, top = offset

@@ -1,26 +1,23 @@
-"""A bar or pebble in front of the object that covers a bounded part of it."""
-
-from __future__ import annotations
+"""A bar or pebble in front of the object, covering a bounded part of it."""
 
 from PIL import Image, ImageChops, ImageDraw
 
-from jobs.shapes.classes import NUM_ANGLES, Ring, rotation
 from jobs.shapes.clutter import bar, pebble
 from jobs.shapes.colours import NUM_HUES, Palette, colour
-from jobs.shapes.draws import Draws
-from jobs.shapes.geometry import Patch
+from jobs.shapes.geometry import NUM_ANGLES, Patch, Ring, rotation
+from jobs.shapes.random_stream import RandomStream
 
 __all__ = ["LARGEST_COVER", "draw_occluder"]
 
 LARGEST_COVER = 0.20
-"""Largest part of the object's area that may be covered."""
+"""Largest covered share of the object's area."""
 
-# Cover is measured on a raster of fixed size, so that it does not depend on the image's.
+# Side of the raster that measures the cover, independent of the image's size.
 _RASTER_PX = 64
 
 
 def draw_occluder(
-    draws: Draws,
+    random: RandomStream,
     palette: Palette,
     rings: tuple[Ring, ...],
     radius: int,
@@ -29,27 +26,27 @@ def draw_occluder(
     """Draws an occluder and shrinks it until it covers no more than `amount` allows.
 
     Args:
-        draws: Source of the draws.
-        palette: Colours of the scene.
-        rings: Outline of the object, in scene units.
-        radius: Radius of the object, in scene units.
-        amount: 0..1; at 1 up to `LARGEST_COVER` is covered.
+        random: of the scene.
+        palette: of the scene.
+        rings: outline of the object, in scene units.
+        radius: of the object, in scene units.
+        amount: 0..1; at 1, up to `LARGEST_COVER` may be covered.
     """
     xs = [x for x, _ in rings[0]]
     ys = [y for _, y in rings[0]]
     middle = ((min(xs) + max(xs)) // 2, (min(ys) + max(ys)) // 2)
-    cosine, sine = rotation(draws.between(1, NUM_ANGLES))
-    distance = radius * draws.between(0, 85) // 100
+    cosine, sine = rotation(random.between(1, NUM_ANGLES))
+    distance = radius * random.between(0, 85) // 100
     centre = (middle[0] + (cosine * distance >> 12), middle[1] + (sine * distance >> 12))
-    share = draws.between(30, 60) * draws.sign()
-    hue = draws.between(0, NUM_HUES - 1)
+    share = random.between(30, 60) * random.sign()
+    hue = random.between(0, NUM_HUES - 1)
     tone = colour(palette.background + palette.difference * share // 100, hue, palette.chroma)
     half_width = radius * round(8 + 20 * amount) // 100
-    if draws.chance(0.6):
-        half_length = radius * draws.between(90, 160) // 100
-        corners = bar(centre, half_length, half_width, draws.between(1, NUM_ANGLES))
+    if random.chance(0.6):
+        half_length = radius * random.between(90, 160) // 100
+        corners = bar(centre, half_length, half_width, random.between(1, NUM_ANGLES))
     else:
-        corners = pebble(draws, centre, half_width * 5 // 2, half_width * 3 // 2)
+        corners = pebble(random, centre, half_width * 5 // 2, half_width * 3 // 2)
     shape = _raster(rings, middle, radius)
     allowed = LARGEST_COVER * amount * shape.histogram()[255]
     while _covered(shape, corners, middle, radius) > allowed:

@@ -1,30 +1,26 @@
-"""Paints a scene: from integer coordinates to pixels, the same ones on every machine.
+"""Paints a scene, with the same pixels on every machine.
 
-Only operations of Pillow that work in integers or fixed point are used: polygons at integer
-corners, `reduce`, `resize`, `paste` through a mask, box blur. The canvas has a short side of 192 to
-479 pixels: smaller images are reduced from it, larger ones enlarged. The object's mask alone is
-supersampled. Blur radius and noise grain follow the image's size, so one scene looks the same at
-any.
+Uses only Pillow operations in integers or fixed point: polygons at integer corners, `reduce`,
+`resize`, `paste` through a mask, box blur. The canvas has a short side of 192 to 479 pixels;
+smaller images are reduced from it, larger ones enlarged. Only the object's mask is supersampled.
+Blur radius and noise grain scale with the image.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from jobs.shapes.classes import CLASSES, Ring
-from jobs.shapes.draws import Draws
-from jobs.shapes.factors import Factors
-from jobs.shapes.geometry import EXTENT, UNIT, Patch
+from jobs.shapes.classes import CLASSES
+from jobs.shapes.geometry import EXTENT, UNIT, Patch, Ring
+from jobs.shapes.random_stream import RandomStream
 from jobs.shapes.scene import Scene, draw_label_id, draw_scene
 
 __all__ = ["Sample", "check_size", "label_of", "render"]
 
 _SMALLEST_SIDE_PX = 16
 _SMALLEST_CANVAS_PX = 192
-# Larger images are painted at a whole fraction of their size: a third of the time, softer edges.
+# From here on, images are painted at an integer fraction of their size, in a third of the time.
 _ENLARGED_FROM_PX = 240
 _MASK_SUPERSAMPLING = 2
 _NOISE_CELLS = 112  # over the short side
@@ -32,63 +28,61 @@ _NOISE_CELLS = 112  # over the short side
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled picture.
+    """One labelled image.
 
     Attributes:
-        image: RGB, of the size that was asked for.
-        label_id: Index into `CLASSES`.
-        label: The class's name.
-        difficulty: `factors.difficulty`, in 0..1.
-        factors: What makes the picture hard.
+        image: RGB, of the requested size.
+        label_id: index into `CLASSES`.
+        label: name of the class.
     """
 
     image: Image.Image
     label_id: int
     label: str
-    difficulty: float
-    factors: Factors
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuses a size that no scene can be painted at.
+    """Checks an image size.
 
     Raises:
-        ValueError: If a side is below 16 pixels, or the long one more than twice the short one.
+        ValueError: a side is below 16 pixels, or the long side more than twice the short one.
     """
     if min(width, height) < _SMALLEST_SIDE_PX:
         raise ValueError(
-            f"width and height must be at least {_SMALLEST_SIDE_PX} pixels, got {width}x{height}"
+            f"size: must be at least {_SMALLEST_SIDE_PX} pixels a side (got {width}x{height})"
         )
     if max(width, height) > 2 * EXTENT * min(width, height):
-        raise ValueError(f"the long side must be at most twice the short, got {width}x{height}")
+        raise ValueError(
+            f"size: the long side must be at most twice the short (got {width}x{height})"
+        )
 
 
 def label_of(seed: int, index: int) -> str:
-    """The class of the picture that `render` gives, without painting it."""
-    return CLASSES[draw_label_id(Draws(seed, index))]
+    """The class of the image that `render` returns, without painting it."""
+    return CLASSES[draw_label_id(RandomStream(seed, index))]
 
 
 def render(seed: int, index: int, width: int, height: int) -> Sample:
-    """Renders the picture `index` of the data set `seed`.
+    """Renders image `index` of the data set `seed`.
 
-    The scene depends on (seed, index) alone: another size shows the same scene, and a resize of
-    both to 64x64 gives nearly the same pixels (for another aspect ratio: of the central squares).
+    The scene depends on (seed, index) alone: another size shows the same scene, and resizing the
+    central squares of both to 64x64 gives nearly the same pixels.
 
     Args:
-        seed: Data set, from 0.
-        index: Picture in it, from 0.
-        width: In pixels, at least 16.
-        height: In pixels, at least 16; the long side is at most twice the short one.
+        seed: of the data set, from 0.
+        index: in the data set, from 0.
+        width: in pixels, at least 16.
+        height: in pixels, at least 16; the long side is at most twice the short one.
 
     Raises:
-        ValueError: If a number is out of these bounds.
+        ValueError: a value is out of bounds.
     """
     if seed < 0 or index < 0:
-        raise ValueError(f"seed and index must be at least 0, got {seed} and {index}")
+        raise ValueError(f"seed, index: must be at least 0 (got {seed}, {index})")
     check_size(width, height)
     short_px = min(width, height)
-    draws = Draws(seed, index)
-    scene = draw_scene(draws)
+    random = RandomStream(seed, index)
+    scene = draw_scene(random)
     zoom = -(-_SMALLEST_CANVAS_PX // short_px)
     shrink = max(1, short_px // _ENLARGED_FROM_PX)
     canvas = _background(scene, -(-width * zoom // shrink), -(-height * zoom // shrink))
@@ -98,21 +92,15 @@ def render(seed: int, index: int, width: int, height: int) -> Sample:
     if zoom > 1:
         canvas = canvas.reduce(zoom)
     canvas = _blurred(canvas, scene.blur_radius)
-    canvas = _with_noise(canvas, scene.noise_amplitude, draws)
+    canvas = _with_noise(canvas, scene.noise_amplitude, random)
     if shrink > 1:
         box = (0, 0, width / shrink, height / shrink)
         canvas = canvas.resize((width, height), Image.Resampling.BILINEAR, box=box)
-    return Sample(
-        image=canvas,
-        label_id=scene.label_id,
-        label=CLASSES[scene.label_id],
-        difficulty=scene.factors.difficulty,
-        factors=scene.factors,
-    )
+    return Sample(image=canvas, label_id=scene.label_id, label=CLASSES[scene.label_id])
 
 
 def _to_pixels(ring: Ring, width: int, height: int) -> list[tuple[int, int]]:
-    """Scene units to the pixels of a canvas, whose centre is the scene's."""
+    """Converts scene units to the pixels of a canvas with the same centre."""
     short_px = min(width, height)
     middle_x, middle_y = width * UNIT // 2, height * UNIT // 2
     return [((x * short_px + middle_x) >> 16, (y * short_px + middle_y) >> 16) for x, y in ring]
@@ -121,7 +109,7 @@ def _to_pixels(ring: Ring, width: int, height: int) -> list[tuple[int, int]]:
 def _enlarged(
     grid: Image.Image, cells: int, size: tuple[int, int], method: Image.Resampling
 ) -> Image.Image:
-    """Spreads a grid that has `cells` to the short side over an image, centre on centre."""
+    """Resizes a grid with `cells` per short side to an image, centres aligned."""
     width, height = size
     half_x = cells * width / (2 * min(size))
     half_y = cells * height / (2 * min(size))
@@ -161,7 +149,7 @@ def _paint_object(canvas: Image.Image, scene: Scene) -> None:
 
 
 def _blurred(image: Image.Image, radius: int) -> Image.Image:
-    """Two box blurs, near enough to a Gaussian."""
+    """Two box blurs, which approximate a Gaussian."""
     radius_px = radius * min(image.size) * 64 // UNIT / 64
     if radius_px < 0.25:
         return image
@@ -169,18 +157,18 @@ def _blurred(image: Image.Image, radius: int) -> Image.Image:
     return image.filter(box).filter(box)
 
 
-def _with_noise(image: Image.Image, amplitude: int, draws: Draws) -> Image.Image:
-    """Adds noise in all channels, of a grain that is a fixed part of the image."""
+def _with_noise(image: Image.Image, amplitude: int, random: RandomStream) -> Image.Image:
+    """Adds noise in all channels; its grain is a fixed share of the image."""
     if amplitude == 0:
         return image
     cells = _NOISE_CELLS
     scaled = (128 + (np.arange(256) - 128) * amplitude // 128).astype(np.uint8)
-    field = scaled[draws.levels((cells, cells, 3))]
+    field = scaled[random.levels((cells, cells, 3))]
     if image.width != image.height:
-        # The wings come from later draws, so that all sizes share the central square.
+        # The wings are drawn last, so that all sizes share the central square.
         wide = image.width > image.height
         wing = (cells, cells // 2, 3) if wide else (cells // 2, cells, 3)
-        before, after = (scaled[draws.levels(wing)] for _ in range(2))
+        before, after = (scaled[random.levels(wing)] for _ in range(2))
         field = np.concatenate((before, field, after), axis=1 if wide else 0)
     grid = Image.fromarray(field)
     grain = _enlarged(grid, cells, image.size, Image.Resampling.BILINEAR)

@@ -1,6 +1,6 @@
-"""Runs a trainer to its end with validation after every epoch, log lines, and kept states.
+"""Runs a trainer to the end: validation after every epoch, log lines and saved states.
 
-The same for a training in one process and for each process of several.
+One process, or each of several data-parallel processes. Shapes: E exits, n images.
 """
 
 import logging
@@ -20,29 +20,31 @@ __all__ = ["train_to_end"]
 
 logger = logging.getLogger(__name__)
 
+_LOG_EVERY_S = 30
+
 
 def train_to_end(
     trainer: Trainer,
-    held_out: LabelledPictures,
+    validation: LabelledPictures,
     folder: TrainingFolder,
     parallel: DataParallel | None = None,
 ) -> None:
-    """Trains from wherever the trainer stands; the first process writes and logs.
+    """Trains from the trainer's current step; the first process saves and logs.
 
     Args:
         trainer: of this process.
-        held_out: validation pictures, all of them in every process, which judges its share.
-        folder: keeps states and the curve.
-        parallel: this process among several; None if it is alone.
+        validation: all validation images; each process evaluates its share.
+        folder: for states and the curve.
+        parallel: this process among several; None for a single process.
 
     Raises:
-        KeyboardInterrupt: interrupted; the state is kept.
+        KeyboardInterrupt: interrupted; the state is saved.
     """
     is_first = parallel is None or parallel.rank == 0
     num_epochs = trainer.num_steps // trainer.steps_per_epoch
 
-    def judge(model: Cascade) -> tuple[float, ...]:
-        return _accuracies(model, held_out, parallel)
+    def evaluate(model: Cascade) -> tuple[float, ...]:
+        return _accuracies(model, validation, parallel)
 
     def log(result: EpochResult) -> None:
         if not is_first:
@@ -56,10 +58,10 @@ def train_to_end(
             result.seconds,
         )
 
-    next_line = time.monotonic() + 30
+    next_line = time.monotonic() + _LOG_EVERY_S
     with deferred_interrupt() as interrupted:
 
-        def keep() -> None:
+        def save() -> None:
             nonlocal next_line
             if not is_first:
                 return
@@ -68,24 +70,23 @@ def train_to_end(
                 folder.save(trainer)
                 raise KeyboardInterrupt
             if time.monotonic() >= next_line:
-                next_line = time.monotonic() + 30
+                next_line = time.monotonic() + _LOG_EVERY_S
                 logger.info("step %d of %d", trainer.step, trainer.num_steps)
 
-        trainer.run(judge, log, keep)
+        trainer.run(evaluate, log, save)
 
 
 def _accuracies(
-    model: Cascade, held_out: LabelledPictures, parallel: DataParallel | None
+    model: Cascade, validation: LabelledPictures, parallel: DataParallel | None
 ) -> tuple[float, ...]:
-    """Of every exit, as fractions."""
-    num_pictures = len(held_out.labels)
-    if parallel is not None and num_pictures < parallel.num_workers:
-        parallel = None  # so few that every process judges all
-    own = slice(None) if parallel is None else parallel.share(num_pictures)
-    _, correct_En = evaluate_pictures(
-        make_executor(model), held_out.pixels[own], held_out.labels[own]
-    )
+    """Top-1 of every exit, as fractions."""
+    num_images = len(validation.labels)
+    if parallel is not None and num_images < parallel.num_workers:
+        parallel = None  # too few to share: every process evaluates all of them
+    local = slice(None) if parallel is None else parallel.local_slice(num_images)
+    executor = make_executor(model)
+    _, correct_En = evaluate_pictures(executor, validation.pixels[local], validation.labels[local])
     counts_E = torch.from_numpy(correct_En.sum(axis=1))
     if parallel is not None:
-        counts_E = parallel.total(counts_E.to(next(model.parameters()).device)).cpu()
-    return tuple(int(count) / num_pictures for count in counts_E)
+        counts_E = parallel.all_reduce(counts_E.to(executor.device)).cpu()
+    return tuple(int(count) / num_images for count in counts_E)

@@ -1,7 +1,4 @@
-"""What a recipe file for `dvt train` holds, and the model and data that come of it and the flags.
-
-Shipped recipes lie in `jobs/recipes/`.
-"""
+"""Recipe files of `dvt train`; `jobs/recipes/` holds the shipped ones."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +10,7 @@ from dvt.config import CascadeConfig
 from dvt.errors import ConfigError
 from dvt.presets import preset, static_relative
 from dvt.training import TrainingRecipe
-from dvt.validation import first_problem
-from jobs.options import Job
+from dvt.validation import FrozenModel, first_problem
 from pipeline.errors import UsageError
 
 __all__ = ["RecipeFile", "read_recipe", "shipped_recipes"]
@@ -22,22 +18,24 @@ __all__ = ["RecipeFile", "read_recipe", "shipped_recipes"]
 _SHIPPED = Path(__file__).parents[1] / "recipes"
 
 
-class RecipeFile(Job):
-    """A model, its data, and how it is trained on them."""
+class RecipeFile(FrozenModel):
+    """A model, its data, and its training."""
 
     preset: Annotated[str | None, Field(description="name of a preset")] = None
-    model: Annotated[CascadeConfig | None, Field(description="a configuration of its own")] = None
-    data: Annotated[str | None, Field(description="labelled pictures")] = None
-    validation_data: Annotated[str | None, Field(description="held out, never trained on")] = None
+    model: Annotated[CascadeConfig | None, Field(description="a whole configuration")] = None
+    data: Annotated[str | None, Field(description="labelled images")] = None
+    validation_data: Annotated[str | None, Field(description="validation images")] = None
     validation_images: Annotated[
-        int | None, Field(ge=1, description="held out of `data`, where there is no validation_data")
+        int | None, Field(ge=1, description="images held out of `data` without validation_data")
     ] = None
-    drop: Annotated[float, Field(ge=0, lt=1, description="for thresholds, of accuracy")] = 0.005
+    drop: Annotated[float, Field(ge=0, lt=1, description="accuracy that thresholds may lose")] = (
+        0.005
+    )
     weights: Literal["float32", "float16"] = "float32"
     training: TrainingRecipe = TrainingRecipe()
 
     def with_epochs(self, epochs: int | None) -> "RecipeFile":
-        """The same over another number of epochs, warmup shortened in proportion."""
+        """A copy with another number of epochs and a proportional warmup; None changes nothing."""
         if epochs is None:
             return self
         training = self.training
@@ -56,12 +54,12 @@ class RecipeFile(Job):
         """The model to train.
 
         Args:
-            static: train the static model of this stage, from 1, instead of the cascade.
-            feature_reuse: None for what the recipe says.
-            relation_reuse: None for what the recipe says.
+            static: stage, from 1, to train as a static model; None for the cascade.
+            feature_reuse: None for the recipe's value.
+            relation_reuse: None for the recipe's value.
 
         Raises:
-            UsageError: the recipe names no model, or two; or there is no such stage.
+            UsageError: the recipe names no model or two, or the stage does not exist.
         """
         if (self.preset is None) == (self.model is None):
             raise UsageError("recipe: must have either preset or model, unless --from is given")
@@ -76,15 +74,15 @@ class RecipeFile(Job):
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """Names of the recipes that come with the package."""
+    """Names of the shipped recipes."""
     return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
 
 
 def read_recipe(name: str) -> RecipeFile:
-    """A recipe file, or a shipped recipe by its name.
+    """Reads a recipe file, or a shipped recipe by name.
 
     Raises:
-        UsageError: there is none, or it is no recipe.
+        UsageError: the file is missing or not a recipe.
     """
     path = Path(name)
     shipped = _SHIPPED / f"{name}.yaml"

@@ -1,9 +1,8 @@
 """`dvt train --workers`: one training in several processes, by Ray Train.
 
-Pictures go through the object store, once a node. Each worker computes its share of every batch
-(`dvt.training.parallel`), on a GPU where the cluster has them. The first one keeps the states; a
-worker that dies takes its group along, and a new group goes on from the last state, as a new
-command would. Knows nothing of recipes and data sets.
+Images go through the object store, once per node. Each worker computes its share of every batch
+(`dvt.training.parallel`), on a GPU if the cluster has GPUs. The first worker saves the states. When
+a worker dies, its whole group restarts from the last state, as a new command would.
 """
 
 import importlib.util
@@ -26,33 +25,34 @@ from jobs.training.loop import train_to_end
 from pipeline.errors import PipelineError, UsageError
 from pipeline.runtime.ray_session import running_ray
 
-__all__ = ["WorkersTraining", "check_ray_train", "train_on_workers"]
+__all__ = ["WorkerInput", "check_ray_train", "train_on_workers"]
 
 logger = logging.getLogger(__name__)
 
-_NEEDED = ("fsspec", "pandas", "requests", "tensorboardX")
-_FAILURES_IN_A_ROW = 3
+# Packages of the extra `train`.
+_REQUIRED = ("fsspec", "pandas", "requests", "tensorboardX")
+_MAX_FAILURES = 3  # in a row, without a new state
 
 
 @dataclass(frozen=True, slots=True)
-class WorkersTraining:
-    """All that a worker needs.
+class WorkerInput:
+    """Input of every worker.
 
     Attributes:
-        model: initialised, on the processor, as `Trainer` takes it.
+        model: initialised, on the CPU, before a `Trainer` has changed it.
         recipe: hyperparameters.
-        pictures: to train on.
-        held_out: to judge by.
-        root: OUT/training, where all nodes see it.
+        images: training images.
+        validation: validation images.
+        root: OUT/training, on storage that all nodes share.
         digest: of the training.
-        save_every_s: seconds between two saved states.
-        num_threads: of the processor, a worker.
+        save_every_s: seconds between saved states.
+        num_threads: CPU threads per worker.
     """
 
     model: Cascade
     recipe: TrainingRecipe
-    pictures: LabelledPictures
-    held_out: LabelledPictures
+    images: LabelledPictures
+    validation: LabelledPictures
     root: Path
     digest: str
     save_every_s: float
@@ -60,66 +60,66 @@ class WorkersTraining:
 
 
 def check_ray_train() -> None:
-    """Raises UsageError where Ray Train is not installed; imports nothing."""
-    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+    """Raises UsageError if Ray Train is not installed; imports nothing."""
+    if any(importlib.util.find_spec(name) is None for name in _REQUIRED):
         raise UsageError("workers: needs Ray Train: pip install 'dvt-pipeline[train]'")
 
 
 def train_on_workers(
-    training: WorkersTraining, num_workers: int, trainer: Trainer, folder: TrainingFolder
+    worker_input: WorkerInput, num_workers: int, trainer: Trainer, folder: TrainingFolder
 ) -> None:
-    """Trains to the end, over any number of lost workers as long as new states are reached.
+    """Trains to the end; tolerates any number of lost workers while new states are saved.
 
     Args:
-        training: goes to the workers.
+        worker_input: sent to the workers.
         num_workers: processes.
-        trainer: of this process, at the last state; taken to the end.
-        folder: reads what the workers kept.
+        trainer: of this process, at the last saved state; updated to the final state.
+        folder: holds the workers' states.
 
     Raises:
-        UsageError: the cluster cannot hold so many workers.
-        PipelineError: workers failed again and again without reaching a new state.
-        KeyboardInterrupt: interrupted; the last state stays.
+        UsageError: the cluster has too few GPUs or CPUs.
+        PipelineError: workers failed repeatedly without a new state.
+        KeyboardInterrupt: interrupted; the last state is saved.
     """
     if trainer.is_finished:
         return
     with running_ray(num_cpus=num_workers):
         import ray
 
-        use_gpu = _uses_gpus(ray.cluster_resources(), num_workers)
-        reference = ray.put(training)
+        use_gpu = _use_gpus(ray.cluster_resources(), num_workers)
+        reference = ray.put(worker_input)
         while not trainer.is_finished:
             step = trainer.step
-            problem = _attempt(reference, num_workers, use_gpu, training.root)
+            problem = _run_group(reference, num_workers, use_gpu, worker_input.root)
             folder.resume(trainer)
             if problem is not None and trainer.step == step:
                 raise PipelineError(
-                    f"workers: failed {_FAILURES_IN_A_ROW + 1} times after step {step}: {problem}"
+                    f"workers: failed {_MAX_FAILURES + 1} times after step {step}: {problem}"
                 )
             if problem is None and not trainer.is_finished:
                 raise KeyboardInterrupt
-    shutil.rmtree(training.root / "ray", ignore_errors=True)
+    shutil.rmtree(worker_input.root / "ray", ignore_errors=True)
 
 
-def _uses_gpus(resources: dict[str, float], num_workers: int) -> bool:
+def _use_gpus(resources: dict[str, float], num_workers: int) -> bool:
     kind = "GPU" if resources.get("GPU") else "CPU"
-    there = int(resources.get(kind, 0))
-    if num_workers > there:
+    available = int(resources.get(kind, 0))
+    if num_workers > available:
         raise UsageError(
-            f"workers: must be at most the {there} {kind}s of the cluster (got {num_workers})"
+            f"workers: must be at most the {available} {kind}s of the cluster (got {num_workers})"
         )
     return kind == "GPU"
 
 
-def _attempt(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str | None:
-    """One run of Ray Train; what stopped it, None if nothing did or a person."""
+def _run_group(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str | None:
+    """Runs Ray Train once; returns the failure, or None if it finished or was interrupted."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     class QuietTrainer(TorchTrainer):
-        """Without an actor that asks the dashboard once a second, and logs that there is none.
+        """Without the actor that polls the dashboard every second and logs its absence.
 
-        It frees the workers' places should the controller die; here they end with the driver.
+        That actor frees placement groups if the controller dies; here they end with the driver.
         """
 
         def _create_default_callbacks(self) -> list[Any]:
@@ -132,12 +132,12 @@ def _attempt(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str
 
     run = QuietTrainer(
         _work,
-        train_loop_config={"training": reference},
+        train_loop_config={"worker_input": reference},
         scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=use_gpu),
         run_config=RunConfig(
             name="run",
             storage_path=str(root / "ray"),
-            failure_config=FailureConfig(max_failures=_FAILURES_IN_A_ROW),
+            failure_config=FailureConfig(max_failures=_MAX_FAILURES),
         ),
     )
     handler = signal.getsignal(signal.SIGINT)
@@ -146,7 +146,7 @@ def _attempt(reference: Any, num_workers: int, use_gpu: bool, root: Path) -> str
     except TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {})
         return next((_last_line(failure) for failure in failures.values()), _last_line(error))
-    except SystemExit:  # Ray's way to take an interrupt
+    except SystemExit:  # how Ray Train reports an interrupt
         return None
     finally:
         signal.signal(signal.SIGINT, handler)
@@ -158,39 +158,39 @@ def _last_line(error: Exception) -> str:
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What a worker does."""
+    """The training function of a worker."""
     import ray
     from ray.train.torch import get_device
 
     for harmless in (
-        "The given NumPy array is not writable",  # comes from the object store; nobody writes
-        "Grad strides do not match bucket view strides",  # of convolutions of one pixel
-        "find_unused_parameters=True was specified",  # a static model has none
+        "The given NumPy array is not writable",  # from the object store; never written
+        "Grad strides do not match bucket view strides",  # 1x1 convolutions
+        "find_unused_parameters=True was specified",  # static models have none
     ):
         warnings.filterwarnings("ignore", message=harmless)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    training: WorkersTraining = ray.get(config["training"])
-    torch.set_num_threads(training.num_threads)
-    parallel = DataParallel.of_process_group()
+    worker_input: WorkerInput = ray.get(config["worker_input"])
+    torch.set_num_threads(worker_input.num_threads)
+    parallel = DataParallel.from_process_group()
     trainer = Trainer(
-        training.model.to(get_device()),
-        training.pictures.pixels,
-        training.pictures.labels,
-        training.recipe,
+        worker_input.model.to(get_device()),
+        worker_input.images.pixels,
+        worker_input.images.labels,
+        worker_input.recipe,
         parallel,
     )
-    folder = TrainingFolder(training.root, training.digest, training.save_every_s)
+    folder = TrainingFolder(worker_input.root, worker_input.digest, worker_input.save_every_s)
     if folder.resume(trainer) and parallel.rank == 0:
-        logger.info("workers go on after step %d of %d", trainer.step, trainer.num_steps)
+        logger.info("workers resume after step %d of %d", trainer.step, trainer.num_steps)
     _check_same_step(trainer, parallel)
-    train_to_end(trainer, training.held_out, folder, parallel)
-    folder.close()
+    train_to_end(trainer, worker_input.validation, folder, parallel)
+    folder.curve.close()
 
 
 def _check_same_step(trainer: Trainer, parallel: DataParallel) -> None:
-    """Raises PipelineError where workers read different states, and would train nonsense."""
+    """Raises PipelineError if the workers resumed from different states."""
     from ray.train.torch import get_device
 
-    total = parallel.total(torch.tensor([trainer.step], device=get_device()))
+    total = parallel.all_reduce(torch.tensor([trainer.step], device=get_device()))
     if int(total) != trainer.step * parallel.num_workers:
-        raise PipelineError("out: must lie where all nodes of the cluster see the same files")
+        raise PipelineError("out: must be on storage that all nodes of the cluster share")

@@ -201,9 +201,7 @@ def test_all_augmentation_at_once_trains(model: dvt.Cascade, data: Data) -> None
     recipe = TrainingRecipe(
         epochs=2,
         batch_size=16,
-        vertical_flip=True,
         shift=2,
-        rand_augment=2,
         erase=0.3,
         mixup=0.2,
         cutmix=1.0,

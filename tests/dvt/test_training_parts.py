@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 import dvt
 from dvt.training import TrainingRecipe
-from dvt.training.batch_norm import add_batch_norm, folded
-from dvt.training.draws import Draws
+from dvt.training.batch_norm import add_batch_norm, fold_batch_norm
+from dvt.training.batch_rng import BatchRng
 from dvt.training.drop_path import add_drop_path
-from dvt.training.ema import WeightAverage
-from dvt.training.muon import Muon, orthogonalised
+from dvt.training.ema import ExponentialMovingAverage
+from dvt.training.muon import Muon, orthogonalise
 from dvt.training.schedule import learning_rate_factor
 
 
@@ -32,7 +32,7 @@ def test_folding_batch_norm_leaves_the_answers_as_they_were(
             nn.init.normal_(module.bias)
     model.eval()
     plain = dvt.Cascade(config).eval()
-    plain.load_state_dict(folded(model.state_dict()), strict=True)
+    plain.load_state_dict(fold_batch_norm(model.state_dict()), strict=True)
     images = random_images(4)
     with torch.inference_mode():
         for normed, bare in zip(model(images), plain(images), strict=True):
@@ -46,7 +46,7 @@ def test_folding_leaves_models_without_stems_alone(
     model = tiny_cascade(tokenizer=tokenizer)
     before = copy.deepcopy(model.state_dict())
     add_batch_norm(model)
-    after = folded(model.state_dict())
+    after = fold_batch_norm(model.state_dict())
     assert after.keys() == before.keys()
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
@@ -57,10 +57,10 @@ def test_orthogonalised_keeps_directions_and_evens_out_their_lengths(
 ) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    values = torch.linalg.svdvals(orthogonalised(matrix))
+    values = torch.linalg.svdvals(orthogonalise(matrix))
     assert values.min() > 0.3
     assert values.max() < 1.3
-    aligned = left.T @ orthogonalised(matrix) @ right.T
+    aligned = left.T @ orthogonalise(matrix) @ right.T
     torch.testing.assert_close(aligned, torch.diag(aligned.diag()), rtol=0, atol=1e-3)
 
 
@@ -77,7 +77,7 @@ def test_the_average_follows_a_jump_by_its_decay() -> None:
     """Decay 0.5, after ten updates on 0 (past its own warmup): 1 becomes 0.5, then 0.75."""
     layer = nn.Linear(1, 1)
     nn.init.zeros_(layer.weight)
-    average = WeightAverage(layer, 0.5)
+    average = ExponentialMovingAverage(layer, 0.5)
     for _ in range(10):
         average.update()
     nn.init.ones_(layer.weight)
@@ -90,7 +90,7 @@ def test_the_average_forgets_random_beginnings_at_once() -> None:
     """Decay 0.999, but 2/11 at the first step."""
     layer = nn.Linear(1, 1)
     nn.init.zeros_(layer.weight)
-    average = WeightAverage(layer, 0.999)
+    average = ExponentialMovingAverage(layer, 0.999)
     nn.init.ones_(layer.weight)
     average.update()
     assert average.weights()["weight"].item() == pytest.approx(9 / 11)
@@ -103,7 +103,7 @@ def test_drop_path_leaves_out_branches_of_images_in_training_only(
     images = random_images(64)
     with torch.inference_mode():
         before = model(images)[0]
-        add_drop_path(model, 0.9, Draws(torch.Generator().manual_seed(0), 2000))
+        add_drop_path(model, 0.9, BatchRng(torch.Generator().manual_seed(0), 2000))
         assert torch.equal(model(images)[0], before)
         end = model.train().get_submodule("stages.0.blocks.1.fc2")
         assert isinstance(end, nn.Linear)

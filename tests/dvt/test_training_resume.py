@@ -23,7 +23,6 @@ RECIPE = TrainingRecipe(
     warmup_epochs=0.5,
     ema_decay=0.9,
     drop_path=0.2,
-    rand_augment=1,
     mixup=0.2,
     cutmix=1.0,
     mix_until=0.5,
@@ -42,7 +41,7 @@ def stopped_after(trainer: Trainer, num_steps: int) -> dict[str, Any]:
             raise Stopped
 
     with pytest.raises(Stopped):
-        trainer.run(judge, on_step=stop)
+        trainer.run(checksum, on_step=stop)
     content = io.BytesIO()
     torch.save(trainer.state_dict(), content)
     content.seek(0)
@@ -50,7 +49,7 @@ def stopped_after(trainer: Trainer, num_steps: int) -> dict[str, Any]:
     return state
 
 
-def judge(model: dvt.Cascade) -> tuple[float, ...]:
+def checksum(model: dvt.Cascade) -> tuple[float, ...]:
     return (float(model.state_dict()["stages.0.head.weight"].double().sum()),)
 
 
@@ -69,7 +68,7 @@ def test_stops_in_and_between_epochs_change_neither_curve_nor_weights(
     torch.manual_seed(0)
     model = dvt.Cascade(tiny_config(tokenizer))
     whole = Trainer(copy.deepcopy(model), pixels, labels, RECIPE)
-    whole.run(judge)
+    whole.run(checksum)
     assert len(whole.results) == 3
 
     state: dict[str, Any] | None = None
@@ -79,7 +78,7 @@ def test_stops_in_and_between_epochs_change_neither_curve_nor_weights(
         if state is not None:
             trainer.load_state_dict(state)
         if num_steps is None:
-            trainer.run(judge)
+            trainer.run(checksum)
         else:
             state = stopped_after(trainer, num_steps)
     assert curve(trainer) == curve(whole)

@@ -6,12 +6,10 @@ from torch import Tensor
 
 from dvt.training import DataParallel, TrainingRecipe
 from dvt.training.augment import augment
-from dvt.training.draws import Draws
+from dvt.training.batch_rng import BatchRng
 from dvt.training.mixing import mix
 
-EVERYTHING = TrainingRecipe(
-    vertical_flip=True, shift=2, scale_jitter=0.3, brightness_jitter=0.3, rand_augment=2, erase=0.3
-)
+EVERYTHING = TrainingRecipe(shift=2, scale_jitter=0.3, brightness_jitter=0.3, erase=0.3)
 
 
 def seeded() -> torch.Generator:
@@ -24,20 +22,20 @@ def images() -> Tensor:
 
 
 def test_shares_are_the_whole_batch_and_differ_by_one_picture_at_most() -> None:
-    shares = [DataParallel(rank, 4).share(11) for rank in range(4)]
+    shares = [DataParallel(rank, 4).local_slice(11) for rank in range(4)]
     assert [row for own in shares for row in range(11)[own]] == list(range(11))
     assert {len(range(11)[own]) for own in shares} == {2, 3}
-    with pytest.raises(ValueError, match=r"at most the 3 pictures of a batch \(got 4\)"):
-        DataParallel(0, 4).share(3)
+    with pytest.raises(ValueError, match=r"at most the 3 images of a batch \(got 4\)"):
+        DataParallel(0, 4).local_slice(3)
 
 
 def test_a_share_is_augmented_as_it_is_in_the_whole_batch(images: Tensor) -> None:
     generator = seeded()
-    whole = augment(images, EVERYTHING, Draws(generator, 11))
+    whole = augment(images, EVERYTHING, BatchRng(generator, 11))
     after = torch.rand(3, generator=generator)
     for rank in range(3):
-        own, generator = DataParallel(rank, 3).share(11), seeded()
-        part = augment(images[own], EVERYTHING, Draws(generator, 11, own))
+        own, generator = DataParallel(rank, 3).local_slice(11), seeded()
+        part = augment(images[own], EVERYTHING, BatchRng(generator, 11, own))
         torch.testing.assert_close(part, whole[own], rtol=0, atol=1e-6)
         assert torch.equal(torch.rand(3, generator=generator), after), "it moves on alike"
 
@@ -48,9 +46,9 @@ def test_a_share_mixes_its_own_pictures_by_the_batch_s_share(
 ) -> None:
     recipe = TrainingRecipe.model_validate(alphas)
     labels = torch.arange(11)
-    _, whole = mix(images, labels, 11, recipe, Draws(seeded(), 11))
+    _, whole = mix(images, labels, 11, recipe, BatchRng(seeded(), 11))
     own = slice(4, 8)
-    mixed, shares = mix(images[own], labels[own], 11, recipe, Draws(seeded(), 11, own))
+    mixed, shares = mix(images[own], labels[own], 11, recipe, BatchRng(seeded(), 11, own))
     assert mixed.shape == (4, 3, 16, 16)
     assert shares[:, own].sum(dim=1).tolist() == pytest.approx([1.0] * 4), "only own classes"
     assert set(shares.unique().tolist()) <= set(whole.unique().tolist())

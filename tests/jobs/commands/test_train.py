@@ -60,7 +60,7 @@ def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
     assert "the same command continues" in told
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "going on after step" in done.stderr
+    assert "resuming after step" in done.stderr
     assert curve(out) == curve(whole)
     assert len(points(out)) == 5 * 6, "no point is there twice, though all three runs wrote some"
     weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
@@ -188,7 +188,9 @@ def test_another_training_in_the_folder_is_kept_unless_told_otherwise(setting: S
     setting.train("out", epochs=2, overwrite=True)
     assert len(curve(out)) == 2
     (out / "training" / "state.pt").write_bytes(b"PK half a file")
-    with pytest.raises(UsageError, match=r"state.pt is damaged; --overwrite starts anew"):
+    with pytest.raises(
+        UsageError, match=r"state.pt is damaged; --overwrite starts from the beginning"
+    ):
         setting.train("out", epochs=2)
 
 

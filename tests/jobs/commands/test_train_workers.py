@@ -26,7 +26,6 @@ GENTLE = {
     "optimizer": "sgd",
     "learning_rate": 0.01,
     "ema_decay": 0.9,
-    "rand_augment": 1,
     "drop_path": 0.1,
 }
 
@@ -73,7 +72,7 @@ def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
         os.kill(workers[-1], signal.SIGKILL)
         answer, _ = process.communicate(timeout=250)
     assert process.returncode == 0, told.read_text()
-    assert "workers go on after step" in told.read_text()
+    assert "workers resume after step" in told.read_text()
     trained: dict[str, Any] = json.loads(answer.splitlines()[-1])
     assert trained["out"] == str(out)
     found = curve(out)
@@ -87,7 +86,7 @@ def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
 
 
 def test_more_workers_than_pictures_in_a_batch_are_refused(setting: Setting) -> None:
-    with pytest.raises(UsageError, match=r"at most the 9 pictures of a batch \(got 10\)"):
+    with pytest.raises(UsageError, match=r"at most the 9 images of a batch \(got 10\)"):
         setting.train("out", {"training": GENTLE}, workers=10)
 
 

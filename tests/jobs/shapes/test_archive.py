@@ -1,7 +1,5 @@
 """Archives on disk: the same files however written, and a truth table that matches them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from itertools import pairwise
@@ -11,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from jobs.shapes import CLASSES, FACTOR_NAMES, WrittenArchive, render, write_shapes
+from jobs.shapes import CLASSES, WrittenArchive, render, write_shapes
 from jobs.shapes.damage import DAMAGES
 from jobs.shapes.files import ArchiveSettings
 
@@ -39,16 +37,12 @@ def test_truth_matches_the_files(archive: WrittenArchive) -> None:
         if row["expected_reason"] is not None:
             assert row["damage"] is not None
             assert row["label"] is None
-            assert row["size"] is None
             continue
         with Image.open(archive.images / row["key"]) as image:
             image.load()
             assert image.size == (row["width"], row["height"])
         sample = render(4, number, row["width"], row["height"])
         assert CLASSES[row["label_id"]] == row["label"] == sample.label
-        assert row["difficulty"] == pytest.approx(sample.difficulty)
-        for name in FACTOR_NAMES:
-            assert row[name] == pytest.approx(getattr(sample.factors, name))
 
 
 def test_damaged_files_are_of_all_kinds_and_spread_among_the_good(archive: WrittenArchive) -> None:
@@ -110,14 +104,10 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_values_out_of_bounds_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(ValueError, match="num_images must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"num_images: must be at least 0 \(got -1\)"):
         write_shapes(out, -1)
-    with pytest.raises(ValueError, match="formats must be some of"):
-        write_shapes(out, 1, formats=("gif",))
-    with pytest.raises(ValueError, match="at least 16 pixels, got 8x8"):
+    with pytest.raises(ValueError, match=r"at least 16 pixels a side \(got 8x8\)"):
         write_shapes(out, 1, size=(8, 8))
-    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
-        write_shapes(out, 1, processes=0)
     assert not out.exists()
 
 
@@ -128,6 +118,6 @@ def test_an_archive_may_be_empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("good", "bad"), [(0, 5), (5, 0), (1, 1), (1000, 1), (97, 31)])
 def test_every_damaged_file_has_exactly_one_number(good: int, bad: int) -> None:
-    settings = ArchiveSettings(good, 0, None, ("png",), bad)
+    settings = ArchiveSettings(good, 0, None, bad)
     drawn = [settings.damage_number(number) for number in range(good + bad)]
     assert [number for number in drawn if number is not None] == list(range(bad))

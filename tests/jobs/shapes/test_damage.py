@@ -1,7 +1,5 @@
 """Damaged files fail in Pillow the way their kind says."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,10 +1,4 @@
-"""The random draws behind one picture: PCG64, seeded with integers, the same on every machine.
-
-Scenes take some two hundred scalars each. They come from uniform doubles drawn in bulk, because a
-call of NumPy's generator for each would take longer than the painting.
-"""
-
-from __future__ import annotations
+"""Random numbers of one image: PCG64 with integer seeds, the same on every machine."""
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -13,18 +7,22 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Draws"]
+__all__ = ["RandomStream"]
 
 Choice = TypeVar("Choice")
 
+# A scene takes some 200 scalars. Drawing each with a call of NumPy would take longer than painting.
 _BULK = 256
 
 
-class Draws:
-    """A stream of draws that follows from its seeds alone."""
+class RandomStream:
+    """A stream of random numbers that depends on its seeds alone.
+
+    Args:
+        seeds: each at least 0.
+    """
 
     def __init__(self, *seeds: int) -> None:
-        """Starts the stream of `seeds`, each at least 0."""
         self._generator = np.random.Generator(np.random.PCG64(seeds))
         self._scalars = self._stream()
 
@@ -63,7 +61,7 @@ class Draws:
         return drawn.reshape(shape)
 
     def weighted(self, choices: Sequence[tuple[Choice, int]]) -> Choice:
-        """One of the choices, with a probability in proportion to its integer weight."""
+        """One of the choices, with probability proportional to its integer weight."""
         at = self.between(1, sum(weight for _, weight in choices))
         totals = accumulate(weight for _, weight in choices)
         return choices[sum(total < at for total in totals)][0]
