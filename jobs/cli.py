@@ -1,7 +1,7 @@
 """The console script `dvt`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 stopped by `--max-errors`,
-130 interrupted. Whatever is wrong is one line on standard error.
+130 interrupted. Every error is one line on standard error.
 """
 
 import contextlib
@@ -18,22 +18,19 @@ from pipeline.runtime.signals import interrupt_on_term
 
 __all__ = ["main", "run"]
 
-# Name -> its module and what it does. A module has a `command`; it is imported only when that is
-# run, so that `dvt --help` need not wait for torch.
+# Name -> module and description. The module has a `command`; it is imported only when that runs,
+# so that `dvt --help` does not wait for torch.
 COMMANDS = {
-    "demo": ("jobs.commands.demo", "Make a small archive, tag it, report: a first look."),
-    "tag": ("jobs.commands.tag", "Tag an archive, or go on where an earlier run stopped."),
-    "retry": ("jobs.commands.retry", "Do the dead letters of an output again."),
-    "status": ("jobs.commands.status", "Tell how far a run is."),
-    "report": ("jobs.commands.report", "Write the cost report of an output as an HTML page."),
-    "train": ("jobs.commands.train", "Train a cascade on labelled pictures."),
-    "eval": ("jobs.commands.eval", "Accuracy of every exit and the accuracy/cost curve."),
-    "calibrate": (
-        "jobs.commands.calibrate",
-        "Thresholds for a budget or a bounded loss, with a proof.",
-    ),
+    "demo": ("jobs.commands.demo", "Tag a small generated archive and report the result."),
+    "tag": ("jobs.commands.tag", "Tag an archive, or continue an earlier run."),
+    "retry": ("jobs.commands.retry", "Process the dead letters of an output again."),
+    "status": ("jobs.commands.status", "Show the progress of a run."),
+    "report": ("jobs.commands.report", "Write the HTML report of an output."),
+    "train": ("jobs.commands.train", "Train a cascade on labelled images."),
+    "eval": ("jobs.commands.eval", "Measure the accuracy of every exit and the accuracy/cost curve."),
+    "calibrate": ("jobs.commands.calibrate", "Fit thresholds to a budget or a bounded loss."),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
-    "shapes": ("jobs.commands.shapes", "Write an archive of drawn, labelled pictures."),
+    "shapes": ("jobs.commands.shapes", "Generate an archive of labelled images of shapes."),
 }
 
 EXIT_FAILED, EXIT_USAGE, EXIT_MAX_ERRORS, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -58,7 +55,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("dvt-pipeline"), prog_name="dvt")
 def dvt() -> None:
-    """Tags image archives with a cascade of Transformers that stops at the first sure answer."""
+    """Tags image archives with a cascade of Transformers that exits at the first confident one."""
 
 
 def main() -> None:
@@ -69,8 +66,8 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
-    # All work is closed and committed. Taking the interpreter down under the native threads of Ray
-    # and Arrow has been seen to abort a finished job (SIGABRT), so it is left out.
+    # Everything is committed and closed. Interpreter shutdown under the native threads of Ray and
+    # Arrow can abort a finished job (SIGABRT), so it is skipped.
     os._exit(code)
 
 
@@ -82,34 +79,34 @@ def run(arguments: list[str]) -> int:
         print(error.format_message(), file=sys.stderr)
         return EXIT_USAGE
     except click.ClickException as error:
-        return _say(error.format_message(), EXIT_USAGE)
+        return _print(error.format_message(), EXIT_USAGE)
     except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; the same command continues where it stopped", EXIT_INTERRUPTED)
+        return _print("interrupted; the same command continues the run", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        # The reader went away; say nothing more, not even at exit.
+        # The reader of standard output is gone; avoid a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    except Exception as error:  # noqa: BLE001 - the outermost place: one line, not a trace
-        return _explain(error, "--verbose" in arguments)
+    except Exception as error:  # noqa: BLE001 - outermost handler: one line, no trace
+        return _report(error, "--verbose" in arguments)
 
 
-def _explain(error: Exception, verbose: bool) -> int:
+def _report(error: Exception, verbose: bool) -> int:
     from dvt.errors import ModelError
     from pipeline.errors import PipelineError, TooManyDeadLettersError, UsageError
 
     if isinstance(error, TooManyDeadLettersError):
-        return _say(str(error), EXIT_MAX_ERRORS)
+        return _print(str(error), EXIT_MAX_ERRORS)
     if isinstance(error, UsageError | ModelError):
-        return _say(str(error), EXIT_USAGE)
+        return _print(str(error), EXIT_USAGE)
     if isinstance(error, PipelineError):
-        return _say(str(error), EXIT_FAILED)
+        return _print(str(error), EXIT_FAILED)
     if verbose:
         traceback.print_exception(error)
     text = " ".join(str(error).split())
-    return _say(f"{type(error).__name__}: {text} (--verbose shows the trace)", EXIT_FAILED)
+    return _print(f"{type(error).__name__}: {text} (--verbose shows the stack trace)", EXIT_FAILED)
 
 
-def _say(text: str, code: int) -> int:
+def _print(text: str, code: int) -> int:
     line = " ".join(text.split())
     print(f"dvt: {line}", file=sys.stderr)
     return code
