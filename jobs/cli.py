@@ -27,7 +27,10 @@ COMMANDS = {
     "status": ("jobs.commands.status", "Show the progress of a run."),
     "report": ("jobs.commands.report", "Write the HTML report of an output."),
     "train": ("jobs.commands.train", "Train a cascade on labelled images."),
-    "eval": ("jobs.commands.eval", "Measure the accuracy of every exit and the accuracy/cost curve."),
+    "eval": (
+        "jobs.commands.eval",
+        "Measure the accuracy of every exit and the accuracy/cost curve.",
+    ),
     "calibrate": ("jobs.commands.calibrate", "Fit thresholds to a budget or a bounded loss."),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
     "shapes": ("jobs.commands.shapes", "Generate an archive of labelled images of shapes."),
@@ -55,7 +58,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("dvt-pipeline"), prog_name="dvt")
 def dvt() -> None:
-    """Tags image archives with a cascade of Transformers that exits at the first confident one."""
+    """Tags image archives with a cascade of Transformers; easy images exit early."""
 
 
 def main() -> None:

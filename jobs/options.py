@@ -46,7 +46,11 @@ class _JobCommand(click.Command):
         self._job = job
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        records = {param.name: param.get_help_record(ctx) for param in self.get_params(ctx)}
+        records = {
+            param.name: param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option)
+        }
         for declaring in self._job.__mro__:
             names = [name for name in inspect.get_annotations(declaring) if name in records]
             rows = [row for name in names if (row := records.pop(name)) is not None]

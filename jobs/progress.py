@@ -1,4 +1,4 @@
-"""Progress on standard error: one live line on a terminal, plain log lines elsewhere."""
+"""Shows progress on standard error: a live line on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ _LOG_EVERY_S = 10.0
 
 
 def progress_line(progress: Progress) -> str:
-    """Images, rate, share left at each exit, dead letters, and time to go."""
+    """Images, throughput, share of each exit, dead letters, and remaining time."""
     done = progress.num_skipped + progress.num_tagged + progress.num_dead_letters
     total = "?" if progress.num_images is None else f"{progress.num_images:,}"
     parts = [f"{done:,} of {total} images", f"{progress.images_per_second:,.0f}/s"]
@@ -30,11 +30,11 @@ def progress_line(progress: Progress) -> str:
     if progress.num_dead_letters:
         parts.append(f"{progress.num_dead_letters:,} dead letters")
     if progress.seconds_left is not None:
-        parts.append(f"{_duration(progress.seconds_left)} to go")
+        parts.append(f"{_clock(progress.seconds_left)} left")
     return " · ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
@@ -42,7 +42,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def shown_progress() -> Iterator[ProgressListener]:
-    """A listener that shows progress on standard error until the `with` block ends."""
+    """A listener that shows progress until the `with` block ends."""
     stream = sys.stderr
     if not stream.isatty():
         yield _LogLines()
@@ -53,7 +53,7 @@ def shown_progress() -> Iterator[ProgressListener]:
 
 
 class _LogLines:
-    """Logs at most one line in ten seconds, the first one soon."""
+    """Logs one line every ten seconds, the first after one second."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + 1.0

@@ -1,6 +1,6 @@
-"""The Ray engine: sources, decode, queues, actors, ledger and sinks; knows no commands.
+"""The Ray engine: sources, decoding, scheduling, actors, outputs. Independent of the command line.
 
-Usable alone is `CascadePredictor`, the cascade as a step of a Ray Data pipeline.
+`CascadePredictor` is the cascade as a step of a Ray Data pipeline; it works without the rest.
 """
 
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ __all__ = ["CascadePredictor"]
 
 
 def __getattr__(name: str) -> object:
-    """Loads what is exported on first use: most who import a module of this need no torch."""
+    """Imports exported names on first use, so that light modules load without torch."""
     if name == "CascadePredictor":
         from pipeline.ray_data import CascadePredictor
 

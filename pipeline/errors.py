@@ -1,19 +1,19 @@
-"""The errors of the engine.
+"""The errors of the engine; each message is one line for the user.
 
     Exception
     └── PipelineError
-        ├── UsageError           what was asked for cannot be done; nothing was changed
-        ├── TooManyDeadLettersError   `max_errors` was passed; what is committed stays
-        ├── StorageDeniedError        the storage lets nobody in: credentials, rights, no such bucket
-        ├── StorageFailedError        the storage kept failing where no single image is at fault
-        ├── OutputFailedError         the output cannot be read or written; what is committed stays
-        ├── StaleEpochError            another run has taken the output over; this one must stop
-        └── ImageError           one image cannot be read; becomes a dead letter
+        ├── UsageError               the job cannot run as asked; nothing was changed
+        ├── TooManyDeadLettersError  more images failed than `max_errors` allows
+        ├── StorageDeniedError       access denied: credentials, permissions, no such bucket
+        ├── StorageFailedError       a listing kept failing
+        ├── OutputFailedError        the output cannot be read or written
+        ├── StaleEpochError          a later run has taken over the output
+        └── ImageError               one image cannot be read; becomes a dead letter
 
     RuntimeError
-    └── ActorRestartedError              an actor is asked for what died with its process
+    └── ActorRestartedError          an actor is asked for state that died with its process
 
-Each carries one line for the person who runs the job.
+After any of these, what is committed stays committed.
 """
 
 from enum import StrEnum
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Reason(StrEnum):
-    """Why an image failed for good; the fixed list of the `dead_letters` table."""
+    """Why an image failed for good: the values of `reason` in the `dead_letters` table."""
 
     UNREADABLE = "unreadable"
     NOT_AN_IMAGE = "not_an_image"
@@ -44,46 +44,46 @@ class Reason(StrEnum):
 
 
 class PipelineError(Exception):
-    """Base of all errors that the engine raises on purpose."""
+    """Base of all errors that the engine raises deliberately."""
 
 
 class UsageError(PipelineError):
-    """The job cannot be run as asked."""
+    """The job cannot run as asked."""
 
 
 class TooManyDeadLettersError(PipelineError):
-    """More images failed than the person allowed."""
+    """More images failed than the user allowed."""
 
 
 class StorageDeniedError(PipelineError):
-    """Credentials are missing, wrong or expired, or nothing may be read: no image is at fault.
+    """Access to a storage is denied as a whole.
 
-    Stops the job, since going on would make a dead letter of every image.
+    Stops the job, because every image would become a dead letter.
     """
 
 
 class StorageFailedError(PipelineError):
-    """A listing failed again and again; what is listed so far stays done."""
+    """A listing failed on every attempt."""
 
 
 class OutputFailedError(PipelineError):
-    """The storage of the output refused, or kept failing."""
+    """The storage of the output refused, or failed on every attempt."""
 
 
 class StaleEpochError(PipelineError):
-    """A later run has taken the output over, so nothing of this one may be committed any more."""
+    """A later run has taken over the output; this one must not commit any more."""
 
 
 class ActorRestartedError(RuntimeError):
-    """An actor came up again and has nothing of what it held; nobody had noticed that it died."""
+    """An actor has restarted unnoticed and lost the state that a call refers to."""
 
 
 class ImageError(PipelineError):
     """One image cannot be turned into pixels.
 
     Attributes:
-        reason: entry of the fixed list.
-        detail: one line, for a person.
+        reason: why.
+        detail: one line of explanation.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:

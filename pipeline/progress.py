@@ -1,4 +1,4 @@
-"""How far a run is, as numbers; showing them is somebody else's business."""
+"""The progress of a run as numbers, and the interface of whatever shows it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,15 +8,15 @@ __all__ = ["Progress", "ProgressListener"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A snapshot.
+    """The progress at one moment.
 
     Attributes:
-        num_images: images in the archive; None while they are still being counted.
+        num_images: images in the archive; None while they are being counted.
         num_skipped: done by earlier runs.
-        num_tagged: answered by this run, committed or about to be.
+        num_tagged: predicted by this run, committed or not.
         num_dead_letters: failed for good in this run.
-        exits: of those answered, at each exit.
-        elapsed_s: since the run started.
+        exits: predicted images by exit.
+        elapsed_s: since the start of the run.
     """
 
     num_images: int | None
@@ -28,13 +28,13 @@ class Progress:
 
     @property
     def images_per_second(self) -> float:
-        """Images finished per second since the start."""
+        """Mean throughput of this run."""
         done = self.num_tagged + self.num_dead_letters
         return done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to go at the rate so far; None while it cannot be told."""
+        """Remaining time at the mean throughput; None while unknown."""
         if self.num_images is None or self.images_per_second == 0:
             return None
         done = self.num_skipped + self.num_tagged + self.num_dead_letters
@@ -42,8 +42,8 @@ class Progress:
 
 
 class ProgressListener(Protocol):
-    """Called about five times a second, from the coordinator's thread; must not block."""
+    """Receives progress several times a second in the coordinator's thread; must not block."""
 
     def __call__(self, progress: Progress) -> None:
-        """Takes note of how far the run is."""
+        """Handles one update."""
         ...

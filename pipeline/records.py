@@ -1,7 +1,4 @@
-"""The rows that flow through the engine, and the schemas of the tables they end in.
-
-Knows pyarrow; nothing of Ray, files or the model.
-"""
+"""Records of images and dead letters, and the schemas of the output's tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ __all__ = [
 ]
 
 AUDIT_COLUMNS = ("audit_label_id", "audit_confidence")
-"""Columns of the full-depth answer of an image of an audit; null for all others."""
+"""Columns of the prediction at full depth; null for images that are not audited."""
 
 TAGS_SCHEMA = pa.schema(
     [
@@ -91,12 +88,12 @@ SHARDS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """Content inside a tar, `size_bytes` of the record long.
+    """Where an image lies in a tar.
 
     Attributes:
         file: URI of the tar.
-        offset: of the content, in the tar or, if that is compressed, in what it unpacks to.
-        compression: of the whole tar; None if any part can be read by itself.
+        offset: of the content in the tar, uncompressed.
+        compression: of the whole tar; None allows random access.
     """
 
     file: str
@@ -106,13 +103,13 @@ class TarMember:
 
 @dataclass(frozen=True, slots=True)
 class ParquetRow:
-    """Content in a Parquet file.
+    """Where an image lies in a Parquet file.
 
     Attributes:
         file: URI of the file.
         column: of the bytes; "image.bytes" is a field of a struct.
-        row_group: number.
-        row: in the row group.
+        row_group: from 0.
+        row: in the row group, from 0.
     """
 
     file: str
@@ -123,12 +120,12 @@ class ParquetRow:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something that was listed and can never be read, such as a link in a tar.
+    """A listed entry that cannot be read, such as a link in a tar.
 
     Attributes:
         file: URI of the file that holds it.
-        reason: of the dead letter that it becomes.
-        detail: one line, for a person.
+        reason: of its dead letter.
+        detail: one line of explanation.
     """
 
     file: str
@@ -138,15 +135,15 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image of the archive, as the listing shows it.
+    """One image of the archive, as listed.
 
     Attributes:
         key: unique in the archive, `/`-separated, the same on every machine.
-        uri: where its bytes are, for a person.
-        size_bytes: as listed; 0 where the listing does not know.
-        etag: the store's own digest of the file; None where the source has none.
-        part: where in a file that holds several; None if it is a file of its own.
-        kept: values of the columns that are passed through to the tags, in the source's order.
+        uri: of its bytes.
+        size_bytes: as listed; 0 if unknown.
+        etag: digest of the file by its store; None if the store has none.
+        part: where it lies in a file with several images; None for a file of its own.
+        kept: values of the passed-through columns, in the order of the source's schema.
     """
 
     key: str
@@ -158,7 +155,7 @@ class ImageRecord:
 
     @property
     def container(self) -> str | None:
-        """What holds it among others, a tar or a row group; a shard never spans two of them."""
+        """The tar or row group that holds it; a shard never spans two of them. None for a file."""
         if isinstance(self.part, ParquetRow):
             return f"{self.part.file}#{self.part.row_group}"
         return None if self.part is None else self.part.file
@@ -177,11 +174,11 @@ class DeadLetter:
 
 
 def info_table(images: Iterable[tuple[ImageRecord, str, int, int]], kept: pa.Schema) -> pa.Table:
-    """What tags need besides the answers: `_INFO_SCHEMA`, and the columns that are passed through.
+    """The columns of `tags` that do not come from the model, passed-through ones included.
 
     Args:
         images: with shard, width and height.
-        kept: schema of what the records carry.
+        kept: schema of the passed-through columns.
     """
     rows = [
         {
@@ -202,8 +199,8 @@ def dead_letter_table(letters: list[DeadLetter], etag_of_key: Mapping[str, str |
     """Dead letters as rows of `DEAD_LETTERS_SCHEMA`.
 
     Args:
-        letters: any number.
-        etag_of_key: as the images were listed.
+        letters: the dead letters.
+        etag_of_key: of the listed images.
     """
     rows = [
         {

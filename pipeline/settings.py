@@ -12,30 +12,35 @@ from pydantic import Field, model_validator
 from dvt.loading.checkpoint import DEFAULT_MODEL
 from pipeline.cascade.options import CascadeOptions
 from pipeline.decoding import DecodeOptions
-from pipeline.options import Texts
+from pipeline.options import Options, Texts
 from pipeline.pools import Pools
 from pipeline.sources import SourceOptions
 from pipeline.units import CountOrShare
 
-__all__ = ["BINDING_OPTIONS", "TagSettings"]
+__all__ = ["BINDING_OPTIONS", "RunOptions", "TagSettings"]
 
 BINDING_OPTIONS = ("top_k", "keep_columns", "audit")
 """Options that all runs on an output share; None takes the value of the run before."""
 
 
-class TagSettings(SourceOptions, DecodeOptions, CascadeOptions):
-    """Job options."""
+class RunOptions(Options):
+    """Run options."""
 
-    input: Annotated[Texts, Field(min_length=1, description="images to tag")]
     out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
-    model: Annotated[
-        str, Field(description="shipped name, checkpoint folder or published file")
-    ] = DEFAULT_MODEL
-    overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
     max_errors: Annotated[
         CountOrShare,
         Field(description="stop after more dead letters than this: a number, or a share like 1%"),
     ] = None
+
+
+class TagSettings(RunOptions, SourceOptions, DecodeOptions, CascadeOptions):
+    """Job options."""
+
+    input: Annotated[Texts, Field(min_length=1, description="images to tag")]
+    model: Annotated[
+        str, Field(description="shipped name, checkpoint folder or published file")
+    ] = DEFAULT_MODEL
+    overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
     dedupe: Annotated[
         bool, Field(description="run images with identical bytes through the model only once")
     ] = False

@@ -1,4 +1,4 @@
-"""`dvt demo`: the main job on an archive made on the spot, judged against the truth."""
+"""`dvt demo`: tags a generated archive and compares the tags with the true labels."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,18 +23,18 @@ __all__ = ["DemoJob", "command", "run_demo"]
 
 
 class DemoJob(Job):
-    """Makes a small archive of labelled pictures, some damaged, tags it and reports."""
+    """Generates an archive of labelled images, some damaged, tags it, and writes the report."""
 
     out: Annotated[Path, Field(description="folder for archive, results and report")] = Path(
         "demo-output"
     )
-    num_images: Annotated[int, Field(ge=1, description="good pictures")] = 1500
-    damaged: Annotated[int, Field(ge=0, description="damaged files besides")] = 28
-    seed: Annotated[int, Field(ge=0, description="which pictures")] = 7
+    num_images: Annotated[int, Field(ge=1, description="number of intact images")] = 1500
+    damaged: Annotated[int, Field(ge=0, description="number of damaged files")] = 28
+    seed: Annotated[int, Field(ge=0, description="random seed of the images")] = 7
 
 
 def run_demo(job: DemoJob) -> JobResult:
-    """Runs it; a second time nothing is left to do, and the same figures are told.
+    """Runs the demo; a second run has nothing to do and reports the same figures.
 
     Raises:
         UsageError: OUT holds something else.
@@ -57,11 +57,7 @@ def run_demo(job: DemoJob) -> JobResult:
         tag_archive(settings, model, listener)
     summary = Summary.model_validate_json((results / "summary.json").read_bytes())
     page = write_report(results)
-    truth = pq.read_table(archive.truth, columns=["key", "label"]).to_pylist()
-    label_of = {row["key"]: row["label"] for row in truth}
-    tags = DeltaTable(str(results / "tags")).to_pyarrow_table(columns=["key", "label"])
-    right = sum(label_of[row["key"]] == row["label"] for row in tags.to_pylist())
-    accuracy = right / max(1, tags.num_rows)
+    accuracy = _accuracy(results, archive.truth)
     assert summary.gmacs_per_image is not None
     saved = 1 - summary.gmacs_per_image / summary.gmacs_full_depth
     data: dict[str, Any] = {
@@ -73,15 +69,24 @@ def run_demo(job: DemoJob) -> JobResult:
     exits = " / ".join(f"{count:,}" for count in summary.exits)
     lines = (
         f"images           {summary.images:,} in {archive.images}",
-        f"accuracy         {100 * accuracy:.2f} % of {tags.num_rows:,} tags are right",
+        f"accuracy         {100 * accuracy:.2f} % of {summary.tagged:,} tags are correct",
         f"images per exit  {exits}",
         f"MACs saved       {100 * saved:.0f} % ({1000 * summary.gmacs_per_image:.3g} of "
         f"{1000 * summary.gmacs_full_depth:.3g} MMACs per image)",
-        f"dead letters     {summary.dead_letters:,} (damaged files made on purpose)",
+        f"dead letters     {summary.dead_letters:,} (deliberately damaged files)",
         f"results          {results}",
         f"report           {page}",
     )
     return JobResult(lines=lines, data=data)
+
+
+def _accuracy(results: Path, truth: Path) -> float:
+    """Share of the tags whose label is the true one."""
+    rows = pq.read_table(truth, columns=["key", "label"]).to_pylist()
+    label_of = {row["key"]: row["label"] for row in rows}
+    tags = DeltaTable(str(results / "tags")).to_pyarrow_table(columns=["key", "label"])
+    num_correct = sum(label_of[row["key"]] == row["label"] for row in tags.to_pylist())
+    return num_correct / max(1, tags.num_rows)
 
 
 def _can_continue(results: Path, model: Cascade) -> bool:

@@ -1,4 +1,4 @@
-"""`dvt status`: how far a run is, from its output alone; disturbs nothing."""
+"""`dvt status`: shows the progress of a run, read from its output."""
 
 from typing import Annotated
 
@@ -11,20 +11,16 @@ __all__ = ["StatusJob", "command", "run_status"]
 
 
 class StatusJob(Job):
-    """Tells how far the run on OUT is: images tagged, dead letters, finished shards, last commit.
+    """Shows images tagged, dead letters, finished shards and last commit of the run on OUT.
 
-    Everything is read from OUT, so it may be asked from any machine, while a run is at work or not.
+    Reads OUT only, so it works from any machine, also while a run is writing.
     """
 
     out: Annotated[str, Field(description="output of dvt tag: a folder or s3://bucket/prefix")]
 
 
 def run_status(job: StatusJob) -> JobResult:
-    """Reads the output.
-
-    Raises:
-        UsageError: OUT is no output of `dvt tag`.
-    """
+    """Reads the output; raises as `pipeline.output.status.read_status` does."""
     status = read_status(job.out)
     return JobResult(lines=_lines(status), data=status.model_dump(mode="json"))
 

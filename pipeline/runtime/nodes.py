@@ -1,7 +1,7 @@
-"""The nodes of the cluster: which are about to go.
+"""Which nodes of the cluster are draining.
 
-Wraps what Ray keeps private, so that one place breaks if it changes; without it, a node that goes
-is a node that dies.
+The only module that uses this private interface of Ray. If it is missing, a draining node is
+treated as one that dies.
 """
 
 import logging
@@ -15,14 +15,14 @@ _ASK_EVERY_S = 1.0
 
 
 def this_node() -> str:
-    """Name of the node that this process runs on."""
+    """The ID of the node that this process runs on."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
 
 
 class DrainingNodes:
-    """Names of the nodes that got notice, asked for at most once a second."""
+    """The IDs of draining nodes, queried at most once a second."""
 
     def __init__(self) -> None:
         self._known: frozenset[str] = frozenset()
@@ -30,10 +30,10 @@ class DrainingNodes:
         self._works = True
 
     def names(self) -> frozenset[str]:
-        """Those that are draining, or did and are gone."""
+        """Nodes that are draining, or were and are gone."""
         if self._works and time.monotonic() - self._asked_s >= _ASK_EVERY_S:
             self._asked_s = time.monotonic()
-            # Names are not used again, and a node is forgotten by Ray the moment it is gone.
+            # Ray forgets a node once it is gone; IDs are never reused.
             self._known |= self._ask()
         return self._known
 
@@ -43,7 +43,7 @@ class DrainingNodes:
         try:
             draining: dict[str, int] = state.get_draining_nodes()
         except (AttributeError, RuntimeError) as error:
-            logger.warning("cannot ask which nodes are draining: %s", error)
+            logger.warning("cannot query draining nodes: %s", error)
             self._works = False
             return frozenset()
         return frozenset(draining)

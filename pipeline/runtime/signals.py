@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM at a safe point: between two steps, never in the middle of the accounting.
+"""Handles Ctrl-C and SIGTERM between two steps of a run, never in the middle of one.
 
-SIGTERM is what systemd, containers, batch systems and `timeout` send; Ray has a handler of its own
-for it, which aborts, so that ours is set once Ray has started.
+systemd, containers, batch systems and `timeout` send SIGTERM. Ray's own handler aborts the process,
+so this one is set after Ray has started.
 """
 
 import signal
@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def interrupt_on_term() -> None:
-    """Lets SIGTERM interrupt like Ctrl-C where nobody defers it; from the main thread only."""
+    """Makes SIGTERM raise KeyboardInterrupt; does nothing outside the main thread."""
 
     def handle(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -27,9 +27,10 @@ def interrupt_on_term() -> None:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Notes the first of either signal, to be asked for; a second one raises at once.
+    """Defers the first signal, and raises KeyboardInterrupt at the second.
 
-    Only the main thread can handle signals; elsewhere interrupts stay as they are.
+    Yields a function that returns whether a signal has arrived. Outside the main thread, signals
+    are not deferred.
     """
     noted = False
 

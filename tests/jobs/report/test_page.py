@@ -206,9 +206,7 @@ def test_colours_of_the_exits_are_those_of_the_style_sheet(
         (1.0, "100.0 %"),
     ],
 )
-def test_percent_rounds_no_part_to_nothing_or_all(
-    share: float, text: str
-) -> None:
+def test_percent_rounds_no_part_to_nothing_or_all(share: float, text: str) -> None:
     assert percent(share).replace("\u00a0", " ") == text
 
 
