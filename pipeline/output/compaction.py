@@ -22,7 +22,7 @@ _NUM_READERS = 8
 
 def merge_small_files(table: OutputTable) -> int:
     """Merges neighbouring small files, and returns by how many their number fell."""
-    files = table.files()
+    files = table.log.files()
     if files.num_rows < 2:
         return 0
     size_of = dict(zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True))

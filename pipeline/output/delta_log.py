@@ -64,6 +64,9 @@ class DeltaLog:
         schema: of the rows.
         epoch: of the run.
 
+    Attributes:
+        delta: the table as of the last commit or `reload`.
+
     Raises:
         StaleEpochError: a later run has opened the table.
         UsageError: the table has rows with other columns.
@@ -72,13 +75,13 @@ class DeltaLog:
     def __init__(self, store: OutputStore, schema: pa.Schema, epoch: int) -> None:
         self._store, self._schema, self._epoch = store, schema, epoch
         store.prepare()
-        self._delta = open_delta(store) or self._create("ignore")
+        self.delta = open_delta(store) or self._create("ignore")
         self._must_reload = False
-        self._last_ms = self._delta.transaction_version(_elapsed(epoch)) or 0
+        self._last_ms = self.delta.transaction_version(_elapsed(epoch)) or 0
         self._commit([], [], True, [Transaction(_EPOCH, epoch)])
-        check_columns(self._delta, schema)
-        if self._delta.schema() != Schema.from_arrow(schema):
-            self._delta = self._create("overwrite")
+        check_columns(self.delta, schema)
+        if self.delta.schema() != Schema.from_arrow(schema):
+            self.delta = self._create("overwrite")
 
     def _create(self, mode: Literal["ignore", "overwrite"]) -> DeltaTable:
         with output_failures(self._store.uri):
@@ -90,14 +93,9 @@ class DeltaLog:
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
 
-    @property
-    def delta(self) -> DeltaTable:
-        """The table as of the last commit or `reload`."""
-        return self._delta
-
     def files(self) -> pa.Table:
         """Committed files: `path`, `size_bytes`, `num_records`, `min.COLUMN`, `max.COLUMN`."""
-        return pa.table(self._delta.get_add_actions(flatten=True))
+        return pa.table(self.delta.get_add_actions(flatten=True))
 
     def file_names(self) -> list[str]:
         """Names of the committed files."""
@@ -110,7 +108,7 @@ class DeltaLog:
             StaleEpochError: a later run has opened the table.
         """
         with output_failures(self._store.uri):
-            self._delta.update_incremental()
+            self.delta.update_incremental()
         self._check_epoch()
 
     def commit(
@@ -143,7 +141,7 @@ class DeltaLog:
 
     def elapsed_s_of_all_runs(self) -> dict[int, float]:
         """Seconds until the last commit of each run, by epoch."""
-        version = self._delta.transaction_version
+        version = self.delta.transaction_version
         epochs = range(version(_FIRST_EPOCH) or 1, self._epoch + 1)
         found = {epoch: version(_elapsed(epoch)) for epoch in epochs}
         return {epoch: ms / 1000 for epoch, ms in found.items() if ms is not None}
@@ -173,10 +171,10 @@ class DeltaLog:
             refused_at = None
             while True:
                 if self._must_reload:
-                    self._delta.update_incremental()
+                    self.delta.update_incremental()
                     self._must_reload = False
                 self._check_epoch()
-                if self._delta.transaction_version(number.app_id) == number.version:
+                if self.delta.transaction_version(number.app_id) == number.version:
                     return  # an earlier attempt was committed
                 if gone := set(removed) - set(self.file_names() if removed else ()):
                     raise TableMovedError(
@@ -185,18 +183,18 @@ class DeltaLog:
                     )
                 self._must_reload = True  # a commit that raises may have been made
                 try:
-                    self._delta.create_write_transaction(
+                    self.delta.create_write_transaction(
                         actions, mode="append", schema=self._schema, commit_properties=properties
                     )
                 except CommitFailedError:  # a conflict only if the table has a new version
-                    if refused_at == self._delta.version():
+                    if refused_at == self.delta.version():
                         raise
-                    refused_at = self._delta.version()
+                    refused_at = self.delta.version()
 
         self._store.call(attempt)
 
     def _check_epoch(self) -> None:
-        newest = self._delta.transaction_version(_EPOCH)
+        newest = self.delta.transaction_version(_EPOCH)
         if newest is not None and newest > self._epoch:
             raise StaleEpochError(
                 f"out: a later run has taken over {self._store.uri} (epoch {newest}, this run has "

@@ -32,6 +32,10 @@ class OutputTable:
         epoch: of the run.
         sort_by: column that each file is sorted by; unique in the table.
 
+    Attributes:
+        writer: writes files of the table, in any process.
+        log: its transaction log.
+
     Raises:
         StaleEpochError: a later run has opened the table.
         UsageError: the table has rows with other columns.
@@ -41,7 +45,7 @@ class OutputTable:
         self.store = store
         self.schema = schema
         self.writer = FileWriter(store, epoch, sort_by)
-        self._log = DeltaLog(store, schema, epoch)
+        self.log = DeltaLog(store, schema, epoch)
 
     def commit(
         self, files: Sequence[WrittenFile], elapsed_s: float, without: Collection[str] = ()
@@ -62,7 +66,7 @@ class OutputTable:
             if not files and not replaced:
                 return
             with suppress(TableMovedError):
-                return self._log.commit([*files, *rewritten], replaced, elapsed_s)
+                return self.log.commit([*files, *rewritten], replaced, elapsed_s)
         raise OutputFailedError(
             f"out: another program keeps rewriting the files of {self.store.uri}"
         )
@@ -92,12 +96,12 @@ class OutputTable:
             StaleEpochError: a later run has opened the table.
             OutputFailedError: the storage keeps failing, or a file is not committed any more.
         """
-        self._log.commit(files, replaced, data_change=False)
+        self.log.commit(files, replaced, data_change=False)
 
     def erase(self) -> None:
         """Removes all rows and their files; the log stays (see `DeltaLog.erase`)."""
-        names = self._log.file_names()
-        self._log.erase()
+        names = self.log.file_names()
+        self.log.erase()
         self.store.delete(names)
 
     def check_epoch(self) -> None:
@@ -106,7 +110,7 @@ class OutputTable:
         Raises:
             StaleEpochError: a later run has opened the table.
         """
-        self._log.reload()
+        self.log.reload()
 
     def read(self, name: str) -> pa.Table:
         """All rows of a committed file."""
@@ -126,20 +130,16 @@ class OutputTable:
         self, columns: list[str], where: ds.Expression | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The same as a stream of batches, as of the table's newest version."""
-        self._log.reload()
+        self.log.reload()
         with output_failures(self.store.uri):
             yield from self._dataset().to_batches(columns=columns, filter=where)
 
     def _dataset(self) -> ds.Dataset:
-        return self._log.delta.to_pyarrow_dataset()
-
-    def files(self) -> pa.Table:
-        """Committed files; see `DeltaLog.files`."""
-        return self._log.files()
+        return self.log.delta.to_pyarrow_dataset()
 
     def bounds(self) -> list[tuple[str, str, str]]:
         """Committed files with the least and the greatest value of their sort column."""
-        files = self.files()
+        files = self.log.files()
         column = self.writer.sort_by
         if not files.num_rows:
             return []
@@ -150,12 +150,8 @@ class OutputTable:
     @property
     def num_rows(self) -> int:
         """Committed rows, as counted in the log."""
-        files = self.files()
+        files = self.log.files()
         return sum(filter(None, files["num_records"].to_pylist())) if files.num_rows else 0
-
-    def elapsed_s_of_all_runs(self) -> dict[int, float]:
-        """Seconds until the last commit of each run, by epoch."""
-        return self._log.elapsed_s_of_all_runs()
 
     def remove_leftovers(self) -> int:
         """Deletes files that no reader needs any more, and returns their number.
@@ -164,12 +160,12 @@ class OutputTable:
         table's retention (a week), since readers of older versions may still use them.
         """
         with output_failures(self.store.uri):
-            delta = self._log.delta
+            delta = self.log.delta
             replaced = delta.vacuum(
                 retention_hours=0, dry_run=True, enforce_retention_duration=False
             )
             expired = delta.vacuum(dry_run=True)
-        known = {*self._log.file_names(), *replaced}
+        known = {*self.log.file_names(), *replaced}
         orphans = [name for name in self.store.names() if self._is_orphan(name, known)]
         self.store.delete([*orphans, *expired])
         return len(orphans) + len(expired)

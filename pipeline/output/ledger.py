@@ -214,6 +214,6 @@ class Ledger:
     @property
     def seconds_of_all_runs(self) -> float:
         """Time until the last commit of a result, summed over all runs."""
-        tags = self._tags.elapsed_s_of_all_runs()
-        letters = self._dead_letters.elapsed_s_of_all_runs()
+        tags = self._tags.log.elapsed_s_of_all_runs()
+        letters = self._dead_letters.log.elapsed_s_of_all_runs()
         return sum(max(tags.get(epoch, 0.0), letters.get(epoch, 0.0)) for epoch in tags | letters)

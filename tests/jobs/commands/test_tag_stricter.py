@@ -1,4 +1,4 @@
-"""Stricter thresholds on the same output do again exactly what had left too early, also if killed.
+"""Stricter thresholds on the same output do again exactly the tags below them, also after a kill.
 
 What a run left untouched is told from what it wrote by a mark in a column, put there in between.
 """
@@ -92,7 +92,7 @@ def test_a_stricter_run_killed_and_run_again_gives_the_tables_of_a_fresh_one(
     mark(out)
     kill_in_the_middle(tag_command(images, out, stricter), out)
     done = unmarked(out)
-    assert set() < done < to_do, "the kill must fall into the middle of the upgrade"
+    assert set() < done < to_do, "the kill must fall into the middle of the retag run"
     assert not read_status(out).finished
     assert "previous, looser thresholds: 0.3 / 0.3" in build_report(out).notice
 

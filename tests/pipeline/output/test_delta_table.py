@@ -54,7 +54,7 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
     with pytest.raises(StaleEpochError):
         first.commit([on_its_way], 3.0)
     with pytest.raises(StaleEpochError):
-        first.replace([], first.files()["path"].to_pylist())
+        first.replace([], first.log.file_names())
     with pytest.raises(StaleEpochError):
         table_in(location, 1)
     assert rows_of(second) == {"a": 1, "b": 1, "c": 2, "d": 2}
@@ -64,7 +64,7 @@ def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = table_in(location, 1)
-    delta = table._log._delta
+    delta = table.log.delta
 
     class LossyDelta:
         """Loses the acknowledgements of the first commits."""
@@ -80,7 +80,7 @@ def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(
         def __getattr__(self, name: str) -> object:
             return getattr(delta, name)
 
-    monkeypatch.setattr(table._log, "_delta", LossyDelta())
+    monkeypatch.setattr(table.log, "delta", LossyDelta())
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
     table.commit([written(table, "c")], 3.0)
@@ -168,7 +168,7 @@ def test_erasing_empties_the_table_and_keeps_the_epoch(location: str) -> None:
     with pytest.raises(StaleEpochError):
         first.commit([written(first, "c")], 6.0)
     second.commit([written(second, "z")], 3.0)
-    assert second.elapsed_s_of_all_runs() == {2: 3.0}
+    assert second.log.elapsed_s_of_all_runs() == {2: 3.0}
 
 
 def test_seconds_of_each_run_are_in_the_log(location: str) -> None:
@@ -176,7 +176,7 @@ def test_seconds_of_each_run_are_in_the_log(location: str) -> None:
         table = table_in(location, epoch)
         table.commit([written(table, f"a{epoch}")], seconds / 2)
         table.commit([written(table, f"b{epoch}")], seconds)
-    assert table_in(location, 3).elapsed_s_of_all_runs() == {1: 4.0, 2: 2.5}
+    assert table_in(location, 3).log.elapsed_s_of_all_runs() == {1: 4.0, 2: 2.5}
 
 
 def test_other_columns_are_refused_unless_the_table_is_empty(location: str) -> None:
@@ -194,7 +194,7 @@ def test_a_file_that_another_program_has_rewritten_is_not_replaced(location: str
     table = table_in(location, 1)
     table.commit([written(table, "a")], 1.0)
     table.commit([written(table, "b")], 2.0)
-    names = table.files()["path"].to_pylist()
+    names = table.log.file_names()
     delta_of(table).optimize.compact()
     with pytest.raises(OutputFailedError, match="another program has rewritten part-00000001"):
         table.replace([], names)
