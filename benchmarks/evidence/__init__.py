@@ -1,11 +1,11 @@
-"""The evidence: what a cascade trained on real pictures saves, and what of it is sure.
+"""The evidence: MACs that a cascade trained on real images saves against static models.
 
-    python -m benchmarks.evidence all --models MODELS --data cifar10/test.parquet
+    python -m benchmarks.evidence measure --models MODELS --data cifar10/test.parquet
 
-`record` runs every model once, to full depth, over held-out and test pictures; `curves`, `savings`,
-`ablation`, `signals` and `pictures` only look at what it kept. `throughput` measures on the clock.
-`page` writes the tables and drawings of docs/evidence.md and docs/cifar10.md from the results.
+`measure` runs each model once, to full depth, over held-out and test images, and computes all
+accuracies and savings. `throughput` measures images a second. Both keep their results as
+benchmarks/results/evidence-*.json. `page` writes the tables and the chart of docs/evidence.md and
+docs/cifar10.md from these results.
 
-Thresholds are chosen on held-out pictures and judged on test pictures; where something is chosen on
-test pictures, as the paper does, its name says so.
+Thresholds are chosen on held-out images and evaluated on test images.
 """

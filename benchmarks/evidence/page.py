@@ -1,8 +1,8 @@
-"""`page`: tables and drawings of the pages, from the results; `--check` tells whether they are old.
+"""`page`: writes tables and chart of the pages from the results; `--check` only compares.
 
-A page has its prose written by a person, and between `<!-- begin NAME -->` and `<!-- end NAME -->`
-what is computed. A drawing carries the digest of the figures that it shows, so that an old one is
-found without drawing it again.
+A page has prose written by hand, and computed text between `<!-- begin NAME -->` and
+`<!-- end NAME -->`. The chart carries the digest of its figures, so that an outdated one is found
+without drawing it.
 """
 
 import json
@@ -14,54 +14,52 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.card import CARD_BLOCKS
-from benchmarks.evidence.plots import PLOTS
+from benchmarks.evidence.plot import draw_curve
 from benchmarks.evidence.results import read_results
 from benchmarks.evidence.tables import BLOCKS, Block
 from pipeline.errors import UsageError
 
-__all__ = ["PAGES", "figures_digest", "filled", "page"]
+__all__ = ["CHART", "PAGES", "filled", "page"]
 
 PAGES: dict[str, Mapping[str, Block]] = {"evidence.md": BLOCKS, "cifar10.md": CARD_BLOCKS}
+CHART = "evidence-curve.svg"
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
 
 def page(given: Namespace) -> None:
-    """Writes what is old, or with `--check` only names it.
+    """Updates what is out of date, or with `--check` only names it.
 
     Raises:
-        UsageError: something is old and must not be written, or a page has an unknown block.
+        UsageError: something is out of date under `--check`, or a page has an unknown block.
     """
-    stale = []
+    outdated = []
     for name, blocks in PAGES.items():
         path = given.docs / name
         old = path.read_text(encoding="utf-8")
         new = filled(old, blocks, given.results)
         if old != new:
-            stale.append(name)
+            outdated.append(name)
             if not given.check:
                 path.write_text(new, encoding="utf-8")
-    for plot in PLOTS:
-        results = read_results(given.results, plot.source)
-        figures = None if results is None else plot.figures(results)
-        path = given.docs / plot.file
-        if figures is None or _has(path, figures_digest(figures)):
-            continue
-        stale.append(plot.file)
+    figures = read_results(given.results, "curves")["schedules"]["short"]
+    chart, digest = given.docs / CHART, _digest(figures)
+    if not chart.is_file() or digest not in chart.read_text(encoding="utf-8"):
+        outdated.append(CHART)
         if not given.check:
-            plot.draw(figures, path, figures_digest(figures))
-    if given.check and stale:
+            draw_curve(figures, chart, digest)
+    if given.check and outdated:
         raise UsageError(
-            f"docs: stale are {', '.join(stale)}; run python -m benchmarks.evidence page"
+            f"docs: out of date are {', '.join(outdated)}; run python -m benchmarks.evidence page"
         )
-    print(json.dumps({"stale": [], "written": stale}))
+    print(json.dumps({"written": outdated}))
 
 
 def filled(text: str, blocks: Mapping[str, Block], results: Path) -> str:
-    """The page with every block as the results have it.
+    """A page with its blocks computed from the results.
 
     Raises:
-        UsageError: a block that is not known, or one that is missing.
+        UsageError: a block is unknown or missing.
     """
     named = [match["name"] for match in _BLOCK.finditer(text)]
     if sorted(named) != sorted(blocks):
@@ -71,22 +69,11 @@ def filled(text: str, blocks: Mapping[str, Block], results: Path) -> str:
 
     def computed(match: re.Match[str]) -> str:
         name = match["name"]
-        return f"<!-- begin {name} -->\n{_text(blocks[name], results)}\n<!-- end {name} -->"
+        content = blocks[name].text(read_results(results, blocks[name].source))
+        return f"<!-- begin {name} -->\n{content}\n<!-- end {name} -->"
 
     return _BLOCK.sub(computed, text)
 
 
-def _text(block: Block, folder: Path) -> str:
-    results = read_results(folder, block.source)
-    if results is None:
-        return f"*Not measured yet: `python -m benchmarks.evidence {block.source}`.*"
-    return block.text(results)
-
-
-def figures_digest(figures: Any) -> str:
-    """A name for exactly these figures."""
+def _digest(figures: Any) -> str:
     return sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _has(path: Path, digest: str) -> bool:
-    return path.is_file() and f"figures {digest}" in path.read_text(encoding="utf-8")

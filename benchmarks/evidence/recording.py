@@ -1,108 +1,113 @@
-"""`record`: every model over held-out and test pictures, to full depth, in float32.
-
-A record that is there already, of the same weights and pictures, is kept as it is.
-"""
+"""Records the exits of a trained model on held-out and test images, in float32."""
 
 import json
-from argparse import Namespace
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 
 import dvt
-from benchmarks.evidence.models import ALL_MODELS, is_trained
-from benchmarks.evidence.picture_sets import PictureSets
-from benchmarks.evidence.records import DataFacts, Exits, ModelFacts, Record, file_of
-from benchmarks.evidence.results import publish
-from dvt.device import best_device
-from dvt.inference import StageExecutor, exit_scores, make_executor
-from dvt.loading.checkpoint import model_digest
-from jobs.datasets import LabelledPictures
+from dvt.calibration import RecordedExits, Thresholds
+from jobs.datasets import LabelledPictures, load_labelled
+from jobs.evaluation.recorder import ExitRecorder
+from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
+from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["record"]
-
-_BATCH_SIZE = 128
-
-
-def record(given: Namespace) -> None:
-    """Makes the records of all models that are there."""
-    records, pictures = [], PictureSets()
-    for name in ALL_MODELS:
-        folder = given.models / name
-        if not is_trained(folder):
-            print(f"left out: {folder} holds no finished training", file=given.messages)
-            continue
-        records.append(_recorded(name, folder, given, pictures))
-    if not records:
-        raise UsageError(
-            f"models: must be a folder with at least one of {', '.join(ALL_MODELS)} "
-            f"(got {given.models})"
-        )
-    figures = {
-        one.facts.name: {
-            **one.facts.model_dump(mode="json", exclude={"name", "validation", "test"}),
-            "accuracy_validation": one.validation.accuracy_per_exit,
-            "accuracy_test": one.test.accuracy_per_exit,
-            "agreement_test": [float(value) for value in one.test.agrees.mean(axis=1)],
-        }
-        for one in records
-    }
-    publish("record", {"recorded": figures}, [one.facts for one in records], given)
+__all__ = ["RecordedModel", "load_images", "data_facts", "record_model"]
 
 
-def _recorded(name: str, folder: Path, given: Namespace, pictures: PictureSets) -> Record:
+@dataclass(frozen=True, slots=True)
+class RecordedModel:
+    """A trained model with its exits on both sets of images.
+
+    Attributes:
+        name: see `models`.
+        facts: preset, size and training.
+        gmacs_per_exit: cumulative cost of each exit.
+        thresholds: default thresholds; None if it has none.
+        held_out: images that were held out of its training.
+        test: images to evaluate on.
+        held_out_exits: recorded exits.
+        test_exits: recorded exits.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    gmacs_per_exit: tuple[float, ...]
+    thresholds: Thresholds | None
+    held_out: LabelledPictures
+    test: LabelledPictures
+    held_out_exits: RecordedExits
+    test_exits: RecordedExits
+
+
+def record_model(name: str, folder: Path, data: Path) -> RecordedModel:
+    """Runs a model to full depth over both sets of images.
+
+    Args:
+        name: see `models`.
+        folder: of the trained model, with training/validation.parquet.
+        data: file of labelled test images.
+
+    Raises:
+        UsageError: images are missing or unreadable, or have a class that the model lacks.
+        ModelError: the model cannot be used.
+    """
     model = dvt.load_model(folder)
-    digest = model_digest(model)
-    validation, validation_facts = pictures.validation(folder, model)
-    test, test_facts = pictures.test(given, model)
-    path = file_of(given.records, name)
-    facts = _facts(name, folder, model, digest, validation_facts, test_facts)
-    if path.is_file() and (kept := Record.load(path)).facts == facts:
-        return kept
-    print(f"recording {name}", file=given.messages)
-    executor = make_executor(model, best_device(), torch.float32)
-    made = Record(facts, _exits(executor, validation), _exits(executor, test))
-    made.save(path)
-    return made
-
-
-def _exits(executor: StageExecutor, pictures: LabelledPictures) -> Exits:
-    scores = exit_scores(executor, pictures.pixels, _BATCH_SIZE)
-    return Exits.of_scores(scores, pictures.labels, pictures.keys)
-
-
-def _facts(
-    name: str,
-    folder: Path,
-    model: dvt.Cascade,
-    digest: str,
-    validation: DataFacts,
-    test: DataFacts,
-) -> ModelFacts:
     config = model.config
+    settings = decode_settings(config)
+    held_out = load_images(folder / "training" / "validation.parquet", settings, model.labels)
+    test = load_images(data, settings, model.labels)
+    recorder = ExitRecorder(model, torch.float32)
     epochs, seconds = _training(folder / "training" / "curve.jsonl")
-    return ModelFacts(
+    return RecordedModel(
         name=name,
-        preset=config.name,
-        digest=digest,
-        dtype="float32",
-        classes=model.labels or tuple(map(str, range(config.num_classes))),
-        num_parameters=sum(weight.numel() for weight in model.parameters()),
-        tokens=tuple(grid.size for grid in config.grids),
+        facts={
+            "preset": config.name,
+            "num_parameters": sum(weight.numel() for weight in model.parameters()),
+            "tokens": [grid.size for grid in config.grids],
+            "num_epochs": epochs,
+            "train_seconds": seconds,
+        },
         gmacs_per_exit=dvt.gmacs_per_exit(config),
         thresholds=model.calibration.thresholds,
-        feature_reuse=config.feature_reuse,
-        relation_reuse=config.relation_reuse,
-        num_epochs=epochs,
-        train_seconds=seconds,
-        validation=validation,
+        held_out=held_out,
         test=test,
+        held_out_exits=recorder.record_images(held_out, "validation.parquet"),
+        test_exits=recorder.record_images(test, data.name),
     )
 
 
+@cache
+def load_images(
+    path: Path, settings: DecodeSettings, labels: tuple[str, ...] | None
+) -> LabelledPictures:
+    """Labelled images of a file, in memory.
+
+    Raises:
+        UsageError: the file is missing, has unreadable images, or a class that `labels` lacks.
+    """
+    if not path.is_file():
+        raise UsageError(f"data: {path} must be a file of labelled images")
+    images = load_labelled(str(path), settings, labels)
+    if images.num_unreadable:
+        raise UsageError(f"data: {path} has {images.num_unreadable} unreadable images")
+    return images
+
+
+def data_facts(name: str, images: LabelledPictures) -> dict[str, Any]:
+    """Name, number and digest of images and their labels."""
+    digest = sha256(images.pixels.data)
+    digest.update(images.labels.data)
+    return {"name": name, "num_images": len(images.labels), "digest": digest.hexdigest()[:16]}
+
+
 def _training(curve: Path) -> tuple[int | None, float | None]:
-    """Epochs and seconds of a training, as far as it told."""
+    """Epochs and seconds of a training, from its curve."""
     if not curve.is_file():
         return None, None
     epochs = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]

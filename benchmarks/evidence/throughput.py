@@ -1,13 +1,14 @@
-"""`throughput`: what a cascade saves on the clock beside what it saves on paper.
+"""`throughput`: images a second of a cascade and of a static model that is as accurate.
 
-Both models run as in an actor of `dvt tag`: a `CascadeRunner` in full batches of uint8 pixels, with
-the staged queue between the exits; pictures are decoded before. They take turns, a round of one
-after a round of the other, so that what else the machine does falls on both alike. The thresholds
-are those that reach the static model's accuracy on held-out pictures.
+Both run as in an actor of `dvt tag`: a `CascadeRunner` on full batches of uint8 pixels, with the
+staged queue between the exits; images are decoded before. They take turns, round by round, so
+that other load on the machine affects both alike. The thresholds are those of the kept savings:
+they reach the static model's accuracy on held-out images.
 """
 
 import os
 import statistics
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,17 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from benchmarks.evidence.models import SCHEDULES
-from benchmarks.evidence.picture_sets import PictureSets
-from benchmarks.evidence.records import ModelFacts, Record
-from benchmarks.evidence.results import publish, read_record
-from benchmarks.evidence.savings import chosen_thresholds
-from dvt.calibration import exits_taken
+from benchmarks.evidence.models import CASCADES, STATICS
+from benchmarks.evidence.recording import RecordedModel, record_model
+from benchmarks.evidence.results import publish, read_results
+from dvt.calibration import Thresholds, mean_gmacs
 from dvt.device import best_device, inference_dtype
 from dvt.exits import TAKES_ALL
 from dvt.inference import make_executor
 from dvt.inference.profiling import time_in_turns
-from dvt.loading.checkpoint import model_digest
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.errors import UsageError
 
@@ -36,95 +34,78 @@ __all__ = ["summary", "throughput"]
 
 
 def throughput(given: Namespace) -> None:
-    """Times every cascade against the static models that --static names, where they are there."""
-    load_average = os.getloadavg()[0]  # of others, before this adds its own
-    pairs, facts = [], []
-    for schedule in SCHEDULES:
-        for stage in given.static:
-            cascade = read_record(given, schedule.cascade)
-            static = read_record(given, schedule.statics[stage])
-            if cascade is None or static is None:
-                continue
-            thresholds = chosen_thresholds(cascade, static)
-            if thresholds is None:
-                print(
-                    f"left out: {schedule.cascade} does not reach {static.facts.name} on held-out "
-                    "pictures",
-                    file=given.messages,
-                )
-                continue
-            facts += [cascade.facts, static.facts]
-            timed = _timed(given, cascade, static, thresholds)
-            pairs.append({"schedule": schedule.name, "stage": stage, **timed})
-    if not pairs:
-        raise UsageError(
-            f"records: {given.records} has no cascade with a static model that it reaches"
-        )
-    figures = {"rounds": given.rounds, "load_average": load_average, "pairs": pairs}
-    publish("throughput", figures, facts, given)
+    """Times the short cascade against the finest static model that it is as accurate as.
+
+    Raises:
+        UsageError: `measure` has kept no such savings, or the models have changed since.
+    """
+    load_average = os.getloadavg()[0]  # before this adds its own
+    results = read_results(given.results, "savings")
+    reached = [pair for pair in results["savings"] if pair["held_out"]["saving"] is not None]
+    if not reached:
+        raise UsageError("results: the cascade is as accurate as no static model")
+    pair = max(reached, key=lambda pair: int(pair["stage"]))
+    names = (CASCADES["short"], STATICS[pair["stage"]])
+    cascade, static = (record_model(name, given.models / name, given.data) for name in names)
+    for one in (cascade, static):
+        if one.test_exits.model_digest != results["models"][one.name]:
+            raise UsageError(f"models: {one.name} has changed; run `measure` again")
+    timed = _timed(given, cascade, static, tuple(pair["held_out"]["thresholds"]))
+    figures = {
+        "rounds": given.rounds,
+        "load_average": load_average,
+        "pairs": [{"stage": pair["stage"], **timed}],
+    }
+    publish("throughput", figures, (cascade, static), given)
 
 
 def _timed(
-    given: Namespace, cascade: Record, static: Record, thresholds: tuple[float, ...]
+    given: Namespace, cascade: RecordedModel, static: RecordedModel, thresholds: Thresholds
 ) -> dict[str, Any]:
     device = best_device()
-    dtypes = list(dict.fromkeys((inference_dtype(device), torch.float32)))
-    model = _checked(given, cascade.facts)
-    loaded, _ = PictureSets().test(given, model)
-    num_images = min(given.pictures, len(loaded.labels))
-    rows = np.random.default_rng(0).permutation(len(loaded.labels))[:num_images]
-    pixels = np.ascontiguousarray(loaded.pixels[np.sort(rows)])
+    num_images = min(given.num_images, len(cascade.test.labels))
+    rows = np.sort(np.random.default_rng(0).permutation(len(cascade.test.labels))[:num_images])
+    pixels = np.ascontiguousarray(cascade.test.pixels[rows])
     runs = []
-    for dtype in dtypes:
+    for dtype in dict.fromkeys((inference_dtype(device), torch.float32)):
         for batch_size in given.batch_sizes:
             works = {
-                name: _work(given, facts, row, dtype, batch_size, pixels)
-                for name, facts, row in (
-                    ("cascade", cascade.facts, thresholds),
-                    ("static", static.facts, ()),
-                )
+                name: _work(given, one, row, dtype, batch_size, pixels)
+                for name, one, row in (("cascade", cascade, thresholds), ("static", static, ()))
             }
             seconds = time_in_turns(works, given.rounds, device)
             run = summary(seconds["cascade"], seconds["static"], num_images)
-            runs.append({"dtype": _name(dtype), "batch_size": batch_size, **run})
-            print(runs[-1], file=given.messages)
-    confidences = cascade.test.confidences[:, np.sort(rows)]
-    costs = np.asarray(cascade.facts.gmacs_per_exit)
-    gmacs = float(costs[exits_taken(confidences, thresholds)].mean())
-    static_gmacs = static.facts.gmacs_per_exit[-1]
+            precision = str(dtype).removeprefix("torch.")
+            runs.append({"dtype": precision, "batch_size": batch_size, **run})
+            print(runs[-1], file=sys.stderr)
+    confidences = cascade.test_exits.confidences[:, rows]
+    gmacs = mean_gmacs(confidences, thresholds, cascade.gmacs_per_exit)
     return {
         "thresholds": thresholds,
         "num_images": num_images,
         "gmacs": gmacs,
-        "static_gmacs": static_gmacs,
-        "gmacs_ratio": static_gmacs / gmacs,
+        "static_gmacs": static.gmacs_per_exit[-1],
+        "gmacs_ratio": static.gmacs_per_exit[-1] / gmacs,
         "runs": runs,
     }
 
 
-def _checked(given: Namespace, facts: ModelFacts) -> dvt.Cascade:
-    """A model whose weights are those of its record."""
-    model = dvt.load_model(given.models / facts.name)
-    if model_digest(model) != facts.digest:
-        raise UsageError(f"records: {facts.name} has other weights by now; run `record` again")
-    return model
-
-
 def _work(
     given: Namespace,
-    facts: ModelFacts,
+    one: RecordedModel,
     thresholds: Sequence[float],
     dtype: torch.dtype,
     batch_size: int,
     pixels: NDArray[np.uint8],
-) -> Callable[[], object]:
-    """One round of a model: all pictures in, all answers out."""
-    executor = make_executor(_checked(given, facts), best_device(), dtype)
+) -> Callable[[], None]:
+    """One round of a model on all images."""
+    model = dvt.load_model(given.models / one.name)  # the executor casts its weights
+    executor = make_executor(model, best_device(), dtype)
     runner = CascadeRunner(executor, (*thresholds, TAKES_ALL), batch_size, top_k=5)
-    return partial(_answered, runner, pixels)
+    return partial(_run, runner, pixels)
 
 
-def _answered(runner: CascadeRunner, pixels: NDArray[np.uint8]) -> None:
+def _run(runner: CascadeRunner, pixels: NDArray[np.uint8]) -> None:
     runner.add(np.arange(len(pixels)), pixels)
     parts = [*runner.run_full()[0], *runner.flush()[0]]
     assert sum(len(part.row_ids) for part in parts) == len(pixels)
@@ -133,7 +114,7 @@ def _answered(runner: CascadeRunner, pixels: NDArray[np.uint8]) -> None:
 def summary(
     cascade_s: Sequence[float], static_s: Sequence[float], num_images: int
 ) -> dict[str, Any]:
-    """Medians of both, and of the ratio of neighbours in time with its smallest and largest."""
+    """Medians of both, and of the ratio of neighbouring rounds, with its smallest and largest."""
     ratios = [static / own for own, static in zip(cascade_s, static_s, strict=True)]
     return {
         "images_per_second": num_images / statistics.median(cascade_s),
@@ -144,7 +125,3 @@ def summary(
         "cascade_seconds": list(cascade_s),
         "static_seconds": list(static_s),
     }
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -1,15 +1,20 @@
-"""How figures are written in tables: percent, points, MMACs, with their intervals."""
+"""Formats of figures in tables: percent, points, MMACs, with their intervals."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["exits_text", "mmacs", "points", "share", "table", "times"]
+__all__ = ["exits_text", "mmacs", "percents", "points", "share", "table", "times"]
 
 
 def share(figures: Mapping[str, Any]) -> str:
     """An accuracy in percent with its interval: `91.30 (90.49–92.07)`."""
     value, low, high = (100 * figures[name] for name in ("accuracy", "low", "high"))
     return f"{value:.2f} ({low:.2f}–{high:.2f})"
+
+
+def percents(accuracies: Iterable[float]) -> str:
+    """Accuracies of the exits in percent: `71.36 / 79.02 / 82.06`."""
+    return " / ".join(f"{100 * accuracy:.2f}" for accuracy in accuracies)
 
 
 def points(estimate: Mapping[str, float]) -> str:
@@ -23,8 +28,10 @@ def _signed(value: float) -> str:
     return f"{0.0:.2f}" if float(text) == 0 else text.replace("-", "−")
 
 
-def times(estimate: Mapping[str, float]) -> str:
-    """A ratio with its interval: `1.72× (1.61–1.84)`."""
+def times(estimate: Mapping[str, float] | None) -> str:
+    """A ratio with its interval: `1.72× (1.61–1.84)`; without one, `not reached`."""
+    if estimate is None:
+        return "not reached"
     return f"{estimate['value']:.2f}× ({estimate['low']:.2f}–{estimate['high']:.2f})"
 
 

@@ -1,7 +1,7 @@
-"""Records the exits of a model on pictures: all that curves and thresholds need.
+"""Records the exits of a model on images: all that curves and thresholds need.
 
-A data set of any size is recorded as a stream: of each picture, only a confidence and an answer per
-exit are kept. Shapes: E exits, n pictures, S the model's image size.
+A data set of any size is recorded as a stream: of each image, only a confidence and an answer per
+exit are kept. Shapes: E exits, n images, S the model's image size.
 """
 
 import time
@@ -31,7 +31,7 @@ from jobs.datasets import (
 from pipeline.progress import Progress, ProgressListener
 from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["ExitRecorder", "evaluate_pictures"]
+__all__ = ["ExitRecorder", "evaluate_images"]
 
 
 class ExitRecorder:
@@ -40,7 +40,7 @@ class ExitRecorder:
     Args:
         model: is moved to the best device of this machine and cast.
         dtype: precision; None for what `dvt tag` uses on this machine.
-        batch_size: pictures per forward pass.
+        batch_size: images per forward pass.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class ExitRecorder:
             ModelError: a confidence is not a number.
         """
         source = open_labelled(data, self._decode.max_bytes)
-        num_pictures = check_labels(source, self._ids)
-        return self.record(source, self._ids, data, on_progress, num_pictures)
+        num_images = check_labels(source, self._ids)
+        return self.record(source, self._ids, data, on_progress, num_images)
 
     def record(
         self,
@@ -74,16 +74,16 @@ class ExitRecorder:
         ids: ClassIds | None,
         data: str,
         on_progress: ProgressListener,
-        num_pictures: int | None = None,
+        num_images: int | None = None,
     ) -> RecordedExits:
-        """Records a stream of pictures; memory does not grow with their size.
+        """Records a stream of images; memory does not grow with their size.
 
         Args:
-            source: of the pictures.
+            source: of the images.
             ids: class ids of their labels; None to ignore the labels.
-            data: name of the pictures, kept with the record.
+            data: name of the images, kept with the record.
             on_progress: called after each batch.
-            num_pictures: for the progress; None if not known.
+            num_images: for the progress; None if not known.
 
         Raises:
             UsageError: the data cannot be used, or have a class that the model lacks.
@@ -100,22 +100,22 @@ class ExitRecorder:
             num_recorded += len(batch.keys)
             num_unreadable += batch.num_unreadable
             elapsed_s = time.monotonic() - started
-            on_progress(Progress(num_pictures, 0, num_recorded, num_unreadable, (), elapsed_s))
+            on_progress(Progress(num_images, 0, num_recorded, num_unreadable, (), elapsed_s))
         check_readable(data, num_recorded, num_unreadable)
         return RecordedExits.join(parts)
 
-    def record_pictures(self, pictures: LabelledPictures, data: str) -> RecordedExits:
-        """Records pictures in memory, labelled with the model's class ids.
+    def record_images(self, images: LabelledPictures, data: str) -> RecordedExits:
+        """Records images in memory, labelled with the model's class ids.
 
         Args:
-            pictures: at least one.
-            data: name of the pictures, kept with the record.
+            images: at least one.
+            data: name of the images, kept with the record.
 
         Raises:
             ModelError: a confidence is not a number.
         """
         return self._recorded(
-            pictures.pixels, pictures.labels, pictures.keys, data, pictures.num_unreadable
+            images.pixels, images.labels, images.keys, data, images.num_unreadable
         )
 
     def _recorded(
@@ -145,10 +145,10 @@ class ExitRecorder:
         )
 
 
-def evaluate_pictures(
+def evaluate_images(
     executor: StageExecutor, pixels_nSS3: NDArray[np.uint8], labels_n: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Confidences and correctness, each [E, n], of pictures in memory with class ids [n]."""
+    """Confidences and correctness, each [E, n], of images in memory with class ids [n]."""
     scores_EnC = exit_scores(executor, pixels_nSS3)
     return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
 

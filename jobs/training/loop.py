@@ -12,7 +12,7 @@ from dvt.cascade import Cascade
 from dvt.inference import make_executor
 from dvt.training import DataParallel, EpochResult, Trainer
 from jobs.datasets import LabelledPictures
-from jobs.evaluation.recorder import evaluate_pictures
+from jobs.evaluation.recorder import evaluate_images
 from jobs.training.folder import TrainingFolder
 from pipeline.runtime.signals import deferred_interrupt
 
@@ -85,7 +85,7 @@ def _accuracies(
         parallel = None  # too few to share: every process evaluates all of them
     local = slice(None) if parallel is None else parallel.local_slice(num_images)
     executor = make_executor(model)
-    _, correct_En = evaluate_pictures(executor, validation.pixels[local], validation.labels[local])
+    _, correct_En = evaluate_images(executor, validation.pixels[local], validation.labels[local])
     counts_E = torch.from_numpy(correct_En.sum(axis=1))
     if parallel is not None:
         counts_E = parallel.all_reduce(counts_E.to(executor.device)).cpu()

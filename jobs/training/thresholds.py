@@ -11,7 +11,7 @@ from dvt.cost import gmacs_per_exit
 from dvt.inference import deterministic_matmul, make_executor
 from dvt.loading import load_model
 from jobs.datasets import LabelledPictures
-from jobs.evaluation.recorder import ExitRecorder, evaluate_pictures
+from jobs.evaluation.recorder import ExitRecorder, evaluate_images
 
 __all__ = ["calibrate_by_sweep", "record_validation_exits"]
 
@@ -25,7 +25,7 @@ def calibrate_by_sweep(model: Cascade, images: LabelledPictures, drop: float) ->
         drop: accepted loss of accuracy against the last exit, as a fraction.
     """
     executor = make_executor(model)
-    confidences_En, correct_En = evaluate_pictures(executor, images.pixels, images.labels)
+    confidences_En, correct_En = evaluate_images(executor, images.pixels, images.labels)
     accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
     cost = gmacs_per_exit(model.config)
     points = [
@@ -56,4 +56,4 @@ def record_validation_exits(folder: Path, images: LabelledPictures) -> None:
         return
     deterministic_matmul()  # as in `dvt tag`
     name = "the validation images of its training"
-    ExitRecorder(model).record_pictures(images, name).save(folder / HELD_OUT)
+    ExitRecorder(model).record_images(images, name).save(folder / HELD_OUT)

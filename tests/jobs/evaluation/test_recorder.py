@@ -38,7 +38,7 @@ def test_a_stream_is_recorded_like_the_same_pictures_in_memory(batch_size: int) 
     streamed = recorder(batch_size).record_labelled(
         "shapes:150:6", lambda progress: seen.append(progress)
     )
-    in_memory = recorder().record_pictures(pictures, "shapes:150:6")
+    in_memory = recorder().record_images(pictures, "shapes:150:6")
     assert streamed.confidences == pytest.approx(in_memory.confidences, abs=1e-5)
     assert np.array_equal(streamed.right("accuracy"), in_memory.right("accuracy"))
     assert np.array_equal(streamed.agrees, in_memory.agrees)
@@ -57,7 +57,7 @@ def test_pictures_in_memory_are_recorded_by_their_scores() -> None:
     model = dvt.load_model("shapes")
     pictures = load_labelled("shapes:20:6", decode_settings(model.config), CLASSES)
     scores = exit_scores(make_executor(model), pictures.pixels)
-    record = recorder().record_pictures(pictures, "shapes:20:6")
+    record = recorder().record_images(pictures, "shapes:20:6")
     assert record.confidences == pytest.approx(scores.max(axis=2), abs=1e-5)
     assert np.array_equal(record.right("accuracy"), scores.argmax(axis=2) == pictures.labels)
 

@@ -1,17 +1,20 @@
-"""Schedules of the shipped model, and what is reported of a deadline."""
+"""Schedules and certificates of the shipped models."""
 
 import numpy as np
 import pytest
 
 import dvt
-from dvt.calibration import ThresholdSet, binomial_p_value, mean_gmacs, share_lost_at_worst
+from dvt.calibration import (
+    ThresholdSet,
+    binomial_p_value,
+    certify_sequence,
+    mean_gmacs,
+    share_lost_at_worst,
+)
 from dvt.errors import ModelError
 from jobs.calibration.fit import DEFAULT_DELTA
 from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
-from jobs.commands.summary_text import deadline_lines
-from pipeline.deadline.log import DeadlineOutcome
-from pipeline.output.metadata import Summary
 
 MODEL = dvt.load_model("shapes")
 IDENTITY = calibrated_model(MODEL)
@@ -69,61 +72,14 @@ def test_a_floor_above_full_depth_is_refused() -> None:
         chosen(floor=0.999)
 
 
-def summary(ended_s: float, loosest: tuple[float, ...] | None, moves: int) -> Summary:
-    return Summary(
-        images=10,
-        tagged=10,
-        dead_letters=0,
-        skipped=0,
-        exits=(5, 5),
-        gmacs_per_image=2.0,
-        gmacs_full_depth=4.0,
-        seconds=1.0,
-        images_per_second=10.0,
-        out="out",
-        deadline=DeadlineOutcome(
-            deadline_s=7200,
-            ended_s=ended_s,
-            moves=moves,
-            safest=None if loosest is None else (2.0,),
-            loosest=loosest,
-            loosest_allowed=(0.5,),
-        ),
-    )
-
-
-@pytest.mark.parametrize(
-    ("told", "lines"),
-    [
-        (
-            summary(7110, (0.625,), 12),
-            (
-                "deadline 2h00m: ended after 1h58m; thresholds changed 12 times between full depth "
-                "and 0.625",
-            ),
-        ),
-        (
-            summary(90, (2.0,), 0),
-            ("deadline 2h00m: ended after 1m30s; thresholds stayed at full depth",),
-        ),
-        (summary(40.5, None, 0), ("deadline 2h00m: ended after 40.5s",)),
-        (
-            summary(9000, (0.5,), 1),
-            (
-                "deadline 2h00m: ended after 2h30m; thresholds changed once between full depth "
-                "and 0.5",
-                "the deadline was missed even with the loosest thresholds allowed, 0.5",
-            ),
-        ),
-        (
-            summary(9000, (0.7,), 1),
-            (
-                "deadline 2h00m: ended after 2h30m; thresholds changed once between full depth "
-                "and 0.7",
-                "the deadline was missed",
-            ),
-        ),
-    ],
-)
-def test_what_became_of_a_deadline_is_told(told: Summary, lines: tuple[str, ...]) -> None:
-    assert deadline_lines(told) == lines
+def test_the_certificate_of_the_default_thresholds_holds_on_the_calibration_set() -> None:
+    """No candidate sequence is needed to repeat the test of the accepted thresholds."""
+    model = dvt.load_model("cifar10")
+    recorded = load_calibration_set("cifar10", calibrated_model(model))
+    thresholds, provenance = model.calibration.thresholds, model.calibration.provenance
+    assert thresholds is not None
+    assert provenance is not None
+    assert (provenance.certified, provenance.max_drop, provenance.delta) == (True, 0.01, 0.01)
+    certificate = certify_sequence([thresholds], *recorded.halves(), "accuracy", 0.01, 0.01)
+    assert certificate.num_accepted == 1
+    assert certificate.p_value == pytest.approx(provenance.p_value)
