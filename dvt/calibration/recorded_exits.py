@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dvt.atomic_io import atomic_write
 from dvt.calibration.points import Thresholds, exits_taken
 from dvt.errors import CheckpointError
 
@@ -139,10 +140,8 @@ class RecordedExits:
             "data": self.data,
             "num_unreadable": str(self.num_unreadable),
         }
-        partial = path.with_name(f".{path.name}.partial")
-        save_file(arrays, partial, metadata=texts)
-        partial.chmod(0o644)  # safetensors makes it private
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            save_file(arrays, partial, metadata=texts)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from dvt.atomic_io import atomic_write
 from dvt.calibration import Certificate, Risk
 from dvt.validation import first_problem
 from pipeline.errors import UsageError
@@ -76,11 +77,10 @@ class ThresholdsFile(_Part):
         Raises:
             UsageError: it cannot be written.
         """
-        partial = path.with_name(f".{path.name}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
+            with atomic_write(path) as partial:
+                partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         except OSError as error:
             raise UsageError(f"out: cannot write {path}: {error.strerror}") from error
 
