@@ -17,7 +17,7 @@ from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["RecordedModel", "load_images", "data_facts", "record_model"]
+__all__ = ["RecordedModel", "data_facts", "load_images", "record_model"]
 
 
 @dataclass(frozen=True, slots=True)
