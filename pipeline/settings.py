@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dvt.loading.checkpoint import DEFAULT_MODEL
+from dvt.loading import DEFAULT_MODEL
 from pipeline.cascade.options import CascadeOptions
 from pipeline.decoding import DecodeOptions
 from pipeline.options import Options, Texts

@@ -14,7 +14,7 @@ import dvt
 from dvt import Calibration, Cascade
 from dvt.exits import FULL_DEPTH, TAKES_ALL
 from dvt.inference import StageExecutor, make_executor
-from dvt.loading.checkpoint import shipped_models
+from dvt.loading import shipped_models
 from jobs.datasets import load_labelled
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import DecodeSettings

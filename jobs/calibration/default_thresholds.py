@@ -6,7 +6,7 @@ They are kept in `calibration.json` of the model's folder; its other entries sta
 from pathlib import Path
 
 from dvt.cascade import ThresholdProvenance
-from dvt.loading.checkpoint import checkpoint_folder, load_calibration, save_calibration
+from dvt.loading import checkpoint_folder, load_calibration, save_calibration
 from jobs.calibration.thresholds_file import ThresholdsFile
 from pipeline.errors import UsageError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dvt
 from dvt.calibration import HELD_OUT, RecordedExits
-from dvt.loading.checkpoint import model_digest, shipped_models
+from dvt.loading import model_digest, shipped_models
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
 

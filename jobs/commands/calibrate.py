@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 import dvt
 from dvt.calibration import RecordedExits, Risk
 from dvt.inference import deterministic_matmul
-from dvt.loading.checkpoint import DEFAULT_MODEL
+from dvt.loading import DEFAULT_MODEL
 from jobs.calibration.default_thresholds import set_default_thresholds, writable_model_folder
 from jobs.calibration.fit import calibrate
 from jobs.calibration.recorded_exits import calibrated_model, held_out_path, load_calibration_set

@@ -8,7 +8,7 @@ from deltalake import DeltaTable
 from pydantic import Field
 
 from dvt import Cascade, load_model
-from dvt.loading.checkpoint import model_digest
+from dvt.loading import model_digest
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.report import write_report

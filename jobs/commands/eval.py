@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 import dvt
-from dvt.loading.checkpoint import DEFAULT_MODEL
+from dvt.loading import DEFAULT_MODEL
 from jobs.evaluation.evaluation import Evaluation, evaluate
 from jobs.evaluation.plot import write_curve
 from jobs.evaluation.recorder import ExitRecorder

@@ -17,7 +17,7 @@ from dvt.cascade import Cascade
 from dvt.device import best_device, inference_dtype
 from dvt.errors import ModelError
 from dvt.inference import StageExecutor, exit_scores, make_executor
-from dvt.loading.checkpoint import model_digest
+from dvt.loading import model_digest
 from jobs.datasets import (
     ClassIds,
     DecodedPart,

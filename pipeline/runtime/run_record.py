@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dvt
 from dvt.device import best_device, inference_dtype
-from dvt.loading.checkpoint import model_digest
+from dvt.loading import model_digest
 from pipeline.output.metadata import ModelIdentity, RunFile
 from pipeline.runtime.hardware import hardware
 from pipeline.settings import TagSettings

@@ -19,7 +19,7 @@ from benchmarks.evidence.results import read_results
 from benchmarks.evidence.throughput import throughput
 from dvt.cascade import Cascade
 from dvt.inference import exit_scores, make_executor
-from dvt.loading.checkpoint import save_model, shipped_models
+from dvt.loading import save_model, shipped_models
 from dvt.presets import static_relative
 from pipeline.errors import UsageError
 

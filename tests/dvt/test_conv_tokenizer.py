@@ -10,7 +10,7 @@ from pydantic import ValidationError
 import dvt
 from dvt.config import CascadeConfig, StemConv
 from dvt.cost import stage_cost
-from dvt.loading.checkpoint import model_digest
+from dvt.loading import model_digest
 from dvt.presets import PRESETS, preset, static_relative
 from dvt.validation import first_problem
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.loading.checkpoint import model_digest, shipped_models
+from dvt.loading import model_digest, shipped_models
 
 LABELS = ("ant", "bee", "cow", "dog", "eel")
 CALIBRATION = dvt.Calibration(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import dvt as dvt_package
-from dvt.loading.checkpoint import DEFAULT_MODEL, shipped_models
+from dvt.loading import DEFAULT_MODEL, shipped_models
 from tests.command_line import dvt, rows
 
 TEST = Path(__file__).parents[3] / "shared" / "datasets" / "cifar10" / "test.parquet"

@@ -11,7 +11,7 @@ from PIL import Image
 
 import dvt as dvt_package
 from dvt.calibration import HELD_OUT, RecordedExits
-from dvt.loading.checkpoint import shipped_models
+from dvt.loading import shipped_models
 from jobs import cli
 from jobs.calibration.fit import calibrate
 from jobs.calibration.thresholds import (

@@ -36,7 +36,7 @@ def test_the_shipped_model_is_good_at_its_last_exit_and_worse_at_its_first() -> 
 
 
 def test_the_shipped_checkpoint_is_small_and_readable_by_everybody() -> None:
-    from dvt.loading.checkpoint import shipped_models
+    from dvt.loading import shipped_models
 
     folder = shipped_models()["shapes"]
     assert sum(file.stat().st_size for file in folder.iterdir()) < 6e6

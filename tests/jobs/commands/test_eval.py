@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 import dvt as dvt_package
-from dvt.loading.checkpoint import save_model
+from dvt.loading import save_model
 from jobs import cli
 from jobs.commands.eval import EvalJob, run_eval
 from jobs.shapes import CLASSES, WrittenArchive, write_shapes

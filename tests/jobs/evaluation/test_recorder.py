@@ -11,7 +11,7 @@ from PIL import Image
 import dvt
 from dvt.config import CascadeConfig
 from dvt.inference import exit_scores, make_executor
-from dvt.loading.checkpoint import model_digest
+from dvt.loading import model_digest
 from dvt.loading.imagenet import class_names
 from jobs.datasets import load_labelled
 from jobs.evaluation.recorder import ExitRecorder
