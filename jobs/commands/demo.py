@@ -85,7 +85,7 @@ def _accuracy(results: Path, truth: Path) -> float:
     rows = pq.read_table(truth, columns=["key", "label"]).to_pylist()
     label_of = {row["key"]: row["label"] for row in rows}
     tags = DeltaTable(str(results / "tags")).to_pyarrow_table(columns=["key", "label"])
-    is_correct = [label_of[row["key"]] == row["label"] for row in tags.to_pylist()]
+    is_correct: list[bool] = [label_of[row["key"]] == row["label"] for row in tags.to_pylist()]
     return sum(is_correct) / max(1, len(is_correct))
 
 
