@@ -71,7 +71,7 @@ def run_demo(job: DemoJob) -> JobResult:
         f"images           {summary.images:,} in {archive.images}",
         f"accuracy         {100 * accuracy:.2f} % of {summary.tagged:,} tags are correct",
         f"images per exit  {exits}",
-        f"MACs saved       {100 * saved:.0f} % ({1000 * summary.gmacs_per_image:.3g} of "
+        f"MACs saved       {100 * saved:z.0f} % ({1000 * summary.gmacs_per_image:.3g} of "
         f"{1000 * summary.gmacs_full_depth:.3g} MMACs per image)",
         f"dead letters     {summary.dead_letters:,} (deliberately damaged files)",
         f"results          {results}",

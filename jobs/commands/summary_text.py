@@ -32,7 +32,7 @@ def summary_lines(summary: Summary) -> tuple[str, ...]:
             lines.append(f"images at exits 1 to {len(summary.exits)}: {exits}")
         lines += [
             f"{summary.gmacs_per_image:.4g} GMACs per image of {summary.gmacs_full_depth:.4g} at "
-            f"full depth: {100 * saved:.0f} % of the MACs saved",
+            f"full depth: {100 * saved:z.0f} % of the MACs saved",
             f"{summary.seconds:.1f} s, {summary.images_per_second or 0:,.0f} images/s",
         ]
     if summary.audit is not None:

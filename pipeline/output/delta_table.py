@@ -72,7 +72,7 @@ class OutputTable:
         )
 
     def _rewritten(self, without: Collection[str]) -> tuple[list[WrittenFile], list[str]]:
-        """Writes the files that hold these rows anew without them; returns new and old files."""
+        """Rewrites the files that hold these rows without them; returns new and old files."""
         column = self.writer.sort_by
         wanted = pa.array(sorted(without), pa.string())
         first, last = wanted[0].as_py(), wanted[-1].as_py()

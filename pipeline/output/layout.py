@@ -7,7 +7,7 @@
     OUT/_SUCCESS                      written last: every image has a result
     OUT/.runs/                        the run that may write (`lease.py`)
 
-OUT is a folder or `s3://bucket/prefix`; only `pipeline/storage/` tells them apart.
+OUT is a folder or `s3://bucket/prefix`; only `pipeline/storage/` distinguishes them.
 """
 
 import logging

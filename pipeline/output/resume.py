@@ -14,9 +14,9 @@ A shard is looked up in two steps:
    - *left*: it has no row, and the run is a retry, which does nothing but dead letters.
 
 A crash between the commits to both tables leaves some images with a row in each. The row that
-counts stays and the other is a *leftover* for the ledger to remove; where neither can be told to be
-the newer one, the image is done again. Rows of images that are gone from the archive stay in the
-tables and are never looked up.
+counts stays and the other is a *leftover* for the ledger to remove. Where either may be the newer
+one, the image is done again. Rows of images that are gone from the archive stay in the tables and
+are never looked up.
 
 Reads the tables as they were when the run began; changes nothing.
 """

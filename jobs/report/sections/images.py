@@ -16,7 +16,7 @@ from jobs.report.thumbnails import read_thumbnail
 
 __all__ = ["ImageTotals", "ShownImage"]
 
-_COLUMNS = ["key", "uri", "label", "confidence", "exit_stage"]
+_COLUMNS = ("key", "uri", "label", "confidence", "exit_stage")
 _BEST_FIRST = [("score", "descending"), ("key", "ascending")]
 _NUM_SHOWN = 12
 _EASIEST_PER_LABEL = 2
@@ -43,7 +43,7 @@ class ShownImage:
 class ImageTotals:
     """The easiest and the hardest images of `tags`."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = tuple(_COLUMNS)
+    COLUMNS: ClassVar[tuple[str, ...]] = _COLUMNS
 
     def __init__(self) -> None:
         self._easiest = _Ranking(max_per_label=_EASIEST_PER_LABEL)
@@ -59,11 +59,11 @@ class ImageTotals:
 
     def easiest(self) -> tuple[ShownImage, ...]:
         """Images of the first exit with the highest confidence, at most two of a label."""
-        return _with_thumbnails(self._easiest.rows())
+        return _with_thumbnails(self._easiest.best)
 
     def hardest(self) -> tuple[ShownImage, ...]:
         """Images of the deepest exit with the lowest confidence."""
-        return _with_thumbnails(self._hardest.rows())
+        return _with_thumbnails(self._hardest.best)
 
 
 class _Ranking:
@@ -71,22 +71,19 @@ class _Ranking:
 
     def __init__(self, max_per_label: int) -> None:
         self._max_per_label = max_per_label
-        self._best: pa.Table | None = None
+        self.best: pa.Table | None = None
 
     def add(self, rows: pa.Table, scores: pa.ChunkedArray) -> None:
         candidates = rows.select(_COLUMNS).append_column("score", scores)
-        if self._best is not None:
-            if self._best.num_rows == _NUM_SHOWN:
+        if self.best is not None:
+            if self.best.num_rows == _NUM_SHOWN:
                 # Leaves almost no row of most batches, so few strings are sorted.
-                worst = self._best["score"][-1]
+                worst = self.best["score"][-1]
                 candidates = candidates.filter(pc.greater_equal(candidates["score"], worst))
-            candidates = pa.concat_tables([self._best, candidates])
+            candidates = pa.concat_tables([self.best, candidates])
         candidates = candidates.take(pc.sort_indices(candidates, sort_keys=_BEST_FIRST))
         keep = np.flatnonzero(_rank_in_group(candidates["label"]) < self._max_per_label)
-        self._best = candidates.take(pa.array(keep[:_NUM_SHOWN]))
-
-    def rows(self) -> pa.Table | None:
-        return self._best
+        self.best = candidates.take(pa.array(keep[:_NUM_SHOWN]))
 
 
 def _rank_in_group(labels: pa.ChunkedArray) -> NDArray[np.int64]:

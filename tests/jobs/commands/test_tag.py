@@ -110,3 +110,20 @@ def test_exits_are_counted_where_there_are_several(exits: tuple[int, ...], line:
     )
     assert [text for text in summary_lines(summary) if "exits" in text] == ([line] if line else [])
     assert any("50 % of the MACs saved" in text for text in summary_lines(summary))
+
+
+def test_full_depth_saves_zero_and_not_minus_zero_percent() -> None:
+    """(3 * 0.1) / 3 is greater than 0.1 in float64."""
+    summary = Summary(
+        images=3,
+        tagged=3,
+        dead_letters=0,
+        skipped=0,
+        exits=(0, 3),
+        gmacs_per_image=(3 * 0.1) / 3,
+        gmacs_full_depth=0.1,
+        seconds=1.0,
+        images_per_second=3.0,
+        out="out",
+    )
+    assert any("full depth: 0 % of the MACs saved" in line for line in summary_lines(summary))
