@@ -11,16 +11,22 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fuzz constraints clean
+.PHONY: help demo test-fast test test-all check fuzz constraints clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## tag a small archive made on the spot and write its report
 	$(BIN)/dvt demo --out demo-output
 
-test: $(VENV)/.installed-dev  ## run all tests
-	$(BIN)/python -m pytest
+test-fast: $(VENV)/.installed-dev  ## run the tests without Ray, S3 and training, in 3 minutes
+	$(BIN)/python -m pytest --hypothesis-profile=fast -m "not (ray or s3 or train or chaos or slow)"
+
+test: $(VENV)/.installed-dev  ## run the tests, in 12 minutes
+	$(BIN)/python -m pytest -m "not night"
+
+test-all: $(VENV)/.installed-dev fuzz  ## run all tests at length, for the night
+	$(BIN)/python -m pytest --hypothesis-profile=night
 
 check: $(VENV)/.installed-dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check

@@ -1,15 +1,78 @@
-"""Archives that several tests read; made once."""
+"""Markers, Hypothesis profiles, and fixtures that several rooms share."""
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 from dvt.inference import deterministic_matmul
 from jobs.shapes import WrittenArchive, write_shapes
 from tests.s3 import moto_endpoint, s3
 
-__all__ = ["moto_endpoint", "s3"]
+__all__ = ["MARKED_PATHS", "moto_endpoint", "s3"]
 
-# As in the actors, so that what the engine computed can be compared bit by bit.
+TESTS = Path(__file__).parent
+
+# Markers by path below this folder; `slow` are the files that take most of the processor's time.
+MARKED_PATHS = {
+    "failures/*.py": ("ray", "chaos"),
+    "jobs/commands/test_tag*.py": ("ray",),
+    "jobs/commands/test_retry_and_status.py": ("ray",),
+    "dvt/test_training_loop.py": ("train",),
+    "dvt/test_training_resume.py": ("train",),
+    "dvt/test_training_float16.py": ("train",),
+    "benchmarks/test_evidence*.py": ("slow",),
+    "dvt/test_golden_logits.py": ("slow",),
+    "dvt/test_hostile_published_files.py": ("slow",),
+    "dvt/test_plain_cascade.py": ("slow",),
+    "dvt/test_published_files.py": ("slow",),
+    "dvt/test_static_models.py": ("slow",),
+    "jobs/commands/test_calibrate.py": ("slow",),
+    "jobs/commands/test_demo.py": ("slow",),
+    "jobs/commands/test_eval.py": ("slow",),
+    "jobs/commands/test_profile.py": ("slow",),
+    "jobs/commands/test_simulate.py": ("slow",),
+    "jobs/evaluation/test_exit_record.py": ("slow",),
+    "pipeline/output/test_processes.py": ("slow",),
+    "pipeline/output/test_retagging.py": ("slow",),
+    "pipeline/runtime/test_split_cascade.py": ("slow",),
+    "pipeline/test_ray_data.py": ("slow",),
+}
+_MARKED_FIXTURES = {"s3": "s3", "moto_endpoint": "s3", "setting": "train"}
+
+settings.register_profile("fast", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
+settings.register_profile("night", deadline=None, max_examples=300, print_blob=True)
+settings.load_profile("ci")
+
+# As in the actors, so that the engine's results can be compared bit by bit.
 deterministic_matmul()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by its path, its fixtures, and Hypothesis."""
+    path = item.path.relative_to(TESTS)
+    names = {
+        name for pattern in MARKED_PATHS if path.match(pattern) for name in MARKED_PATHS[pattern]
+    }
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    names |= {_MARKED_FIXTURES[name] for name in fixtures if name in _MARKED_FIXTURES}
+    if is_hypothesis_test(getattr(item, "obj", None)):
+        names.add("property")
+    for name in sorted(names):
+        item.add_marker(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep Ray out of tests without the marker `ray`, and all tests out of other clusters."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("ray"):
+            patch.delenv("RAY_ADDRESS", raising=False)
+        else:
+            patch.setenv("RAY_ADDRESS", "this-test-lacks-the-marker-ray")
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
@@ -30,7 +30,6 @@ def test_t2t_grids_at_224_are_the_published_splits(size: int, window: tuple[int,
     assert (grid.kernel, grid.stride, grid.padding) == window
 
 
-@settings(deadline=None, max_examples=200)
 @given(data=st.data(), image_size=st.integers(8, 300))
 def test_every_patch_grid_up_to_the_image_size_describes_a_cascade(
     data: st.DataObject, image_size: int
@@ -41,7 +40,6 @@ def test_every_patch_grid_up_to_the_image_size_describes_a_cascade(
     assert one_stage("patch", image_size, grid).split_sides(0) == [size]
 
 
-@settings(deadline=None, max_examples=200)
 @given(image_size=st.integers(8, 300), size=st.integers(1, 40))
 def test_every_t2t_grid_describes_a_cascade_or_is_refused(image_size: int, size: int) -> None:
     try:

@@ -24,7 +24,9 @@ def calm(archive_5000: WrittenArchive, tmp_path_factory: pytest.TempPathFactory)
     return sorted_table(out)
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize(
+    "seed", [1, *(pytest.param(seed, marks=pytest.mark.night) for seed in range(2, 6))]
+)
 def test_the_table_is_byte_identical_to_that_of_an_undisturbed_run(
     cluster: TestCluster, calm: bytes, archive_5000: WrittenArchive, tmp_path: Path, seed: int
 ) -> None:

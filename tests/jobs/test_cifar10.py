@@ -36,6 +36,7 @@ def test_the_floor_at_the_last_exit_holds_by_eval() -> None:
     assert done.json["accuracy_per_exit"][-1] >= FLOOR
 
 
+@pytest.mark.ray
 @needs_pictures
 def test_the_floor_holds_through_the_pipeline_and_early_exits_are_worth_it(tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -263,6 +263,7 @@ def test_wrong_arguments_are_told_in_one_line(arguments: dict[str, Any], problem
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.ray
 def test_ray_data_runs_it_as_an_actor(
     pixels: NDArray[np.uint8], expected: dvt.Prediction, tmp_path: Path
 ) -> None:

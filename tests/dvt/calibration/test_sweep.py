@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -69,7 +69,6 @@ def exits(
     return confidences, correct, thresholds, costs
 
 
-@settings(deadline=None, max_examples=200)
 @given(case=exits())
 def test_every_image_is_counted_once_at_its_first_confident_exit(
     case: tuple[NDArray[np.float32], NDArray[np.bool_], list[float], list[float]],
@@ -95,7 +94,6 @@ def test_every_image_is_counted_once_at_its_first_confident_exit(
     assert point.thresholds == tuple(thresholds)
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     position=st.integers(1, 59),
     num_exits=st.integers(1, 4),

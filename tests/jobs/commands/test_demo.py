@@ -10,6 +10,7 @@ import dvt as dvt_package
 from tests.command_line import dvt
 
 
+@pytest.mark.ray
 def test_the_demo_tells_its_figures_and_a_second_time_the_same(tmp_path: Path) -> None:
     command = ("demo", "--out", tmp_path / "d", "--num-images", 150, "--damaged", 7)
     first = dvt(*command)

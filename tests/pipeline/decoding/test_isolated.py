@@ -140,6 +140,7 @@ def test_a_child_that_does_not_start_is_an_error_and_no_dead_letter() -> None:
         decoder.decode_all([picture(1)], 1)
 
 
+@pytest.mark.ray
 def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path) -> None:
     contents = [picture(1), bad("crash"), picture(2), bad("hang"), picture(3)]
     images = []

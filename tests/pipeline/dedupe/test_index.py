@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dedupe.index import Duplicates, Image
@@ -102,7 +102,6 @@ class World:
         return not self.to_read and not self.computed
 
 
-@settings(max_examples=400, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     num_images=st.integers(1, 40),

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.output.delta_table import OutputTable
@@ -31,7 +31,6 @@ def expected(committed: set[str], asked: list[str]) -> dict[str, tuple[int, str]
     return {key: (1 + len(key) % 3, f"e{key}") for key in asked if key in committed}
 
 
-@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_keys_in_any_order_are_found(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dvt.exits import FULL_DEPTH, exit_mask
@@ -51,7 +51,6 @@ def test_rows_in_several_chunks_and_slices_and_no_rows_at_all() -> None:
     assert exits_below_threshold(rows.slice(0, 0), (0.5, 0.5)).tolist() == []
 
 
-@settings(deadline=None, max_examples=300)
 @given(
     threshold=st.floats(0, 1),
     steps=st.integers(-2, 2),

@@ -8,7 +8,7 @@ import random
 from collections import Counter
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.scheduling import (
@@ -263,7 +263,6 @@ RATES = st.sampled_from([0.0, 0.02, 0.2, 0.5])
 SEEDS = st.integers(0, 2**32)
 
 
-@settings(max_examples=300, deadline=None)
 @given(SEEDS, st.integers(0, 12), RATES, st.integers(1, 3), st.sampled_from([0.0, 0.01]))
 def test_every_image_is_completed_once_whatever_is_lost(
     seed: int, num_shards: int, fault_rate: float, num_pools: int, poison: float
@@ -274,7 +273,6 @@ def test_every_image_is_completed_once_whatever_is_lost(
     assert set(world.results.values()) <= {1}
 
 
-@settings(max_examples=150, deadline=None)
 @given(SEEDS, RATES, st.integers(1, 3), st.integers(1, 100), st.integers(1, 100))
 def test_any_budget_even_below_one_block_finishes(
     seed: int, fault_rate: float, num_pools: int, first_bytes: int, queue_bytes: int
@@ -283,7 +281,6 @@ def test_any_budget_even_below_one_block_finishes(
     World(seed, 6, fault_rate, limits).run()
 
 
-@settings(max_examples=100, deadline=None)
 @given(SEEDS, st.integers(1, 3))
 def test_only_images_that_kill_actors_are_given_up(seed: int, num_pools: int) -> None:
     world = World(seed, 5, 0.0, limits_of(num_pools, None, 900), poison=0.03)

@@ -4,7 +4,7 @@ A thousand of them: `python -m benchmarks.scheduler --only faults`.
 """
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.simulation import Scenario, SimulationResult, fault_scenario, simulate
@@ -49,7 +49,6 @@ def test_the_same_seed_is_the_same_run() -> None:
 RATES = st.sampled_from([0.0, 600.0, 3600.0, 20_000.0])
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
     split=st.sampled_from([("1-3", "4"), ("1 | 2-3", "3,2"), ("1 | 2 | 3", "2,1,2")]),
