@@ -126,9 +126,11 @@ def _run(
     exit_thresholds = model.thresholds(thresholds)
     plan = plan_job(settings, model.config, exit_thresholds, "float32")
     with tempfile.TemporaryDirectory() as folder, running_ray(plan.num_cpus):
+        from pipeline.output.results import Results
+        from pipeline.runtime.actor_pools import PoolSpec
         from pipeline.runtime.coordinator import Coordinator
         from pipeline.runtime.launch import actor_kind, actor_pool_specs
-        from pipeline.runtime.team import PoolSpec
+        from pipeline.runtime.worklist import Worklist
         from pipeline.scheduling import Scheduler
         from pipeline.sources import open_archive
 
@@ -137,16 +139,14 @@ def _run(
         output.claim(new_run_file(settings, ("made-up",), model, exit_thresholds), overwrite=False)
         ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "memory")
         source = open_archive([folder])
-        team = actor_pool_specs(settings, plan, source, ledger.tag_writer, cascade_actor)
+        specs = actor_pool_specs(settings, plan, source, ledger.tag_writer, cascade_actor)
         decoder = actor_kind("decoder", PixelActor, model.config.image_size, num_cpus=1)
+        shards = (ledger.open(shard) for shard in cut_shards(_records(num_images)))
         coordinator = Coordinator(
             Scheduler(plan.limits),
-            replace(team, decoders=PoolSpec(decoder)),
-            ledger,
-            (ledger.open(shard) for shard in cut_shards(_records(num_images))),
-            model.config.num_stages,
-            lambda: None,
-            lambda: None,
+            replace(specs, decoders=PoolSpec(decoder)),
+            Worklist(shards, ledger),
+            Results(ledger, model.config.num_stages),
             lambda progress: None,
         )
         done = threading.Event()

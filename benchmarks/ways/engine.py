@@ -19,17 +19,19 @@ from benchmarks.ways.in_process import answered
 from benchmarks.ways.workload import Answered, Workload
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
+from pipeline.output.results import Results
 from pipeline.pools import parse_pools
 from pipeline.progress import Progress
 from pipeline.records import TAGS_SCHEMA, ImageRecord
+from pipeline.runtime.actor_pools import ActorPoolSpecs, PoolSpec
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
 from pipeline.runtime.actors.write import WriteActor
 from pipeline.runtime.coordinator import Coordinator
 from pipeline.runtime.resource_plan import plan_job
 from pipeline.runtime.run_record import new_run_file
-from pipeline.runtime.supervisor import ActorKind
-from pipeline.runtime.team import ActorPoolSpecs, PoolSpec
+from pipeline.runtime.supervised_actor import ActorKind
+from pipeline.runtime.worklist import Worklist
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources.sharding import cut_shards
@@ -48,7 +50,7 @@ class PixelActor:
         self._work = work
 
     def reset(self) -> str:
-        """Predictions, with the node's name, once the actor is up."""
+        """Returns the name of its node once the actor is up."""
         return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
@@ -100,7 +102,7 @@ def run_engine(
     writer = _start(WriteActor, ledger.tag_writer)
     _warm_up(decoder, cascades, work)
     ray.get(writer.reset.remote())
-    team = ActorPoolSpecs(
+    specs = ActorPoolSpecs(
         decoders=PoolSpec(ActorKind("decoder", lambda: decoder)),
         pools=tuple(
             PoolSpec(ActorKind(pool.name, lambda actor=actor: actor))  # type: ignore[misc]
@@ -110,12 +112,9 @@ def run_engine(
     )
     coordinator = Coordinator(
         Scheduler(plan.limits),
-        team,
-        ledger,
-        _shards(work, ledger),
-        config.num_stages,
-        lambda: None,
-        lambda: work.num_images,
+        specs,
+        Worklist(_shards(work, ledger), ledger, lambda: work.num_images),
+        Results(ledger, config.num_stages),
         _ignore,
     )
     started = time.perf_counter()
@@ -143,7 +142,7 @@ def _warm_up(decoder: Any, cascades: list[Any], work: Workload) -> None:
         _, going_on, _ = actor.run.remote(0, rows, data)
         _, flushed, result = actor.flush.remote()
         # With thresholds of any kind some images go on; where none do, there is nothing to warm.
-        data = flushed if ray.get(result).pieces else going_on
+        data = flushed if ray.get(result).forwarded else going_on
         if ray.get(data) is None:
             return
         rows = np.arange(len(ray.get(data).pixels))

@@ -1,14 +1,20 @@
 """Actors whose work is made up, for figures about what is around them."""
 
 import time
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import dvt
 from dvt.inference import StageExecutor
+from dvt.reuse import StageState
+from dvt.stage import StageOutput
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord
 from pipeline.runtime.actors.cascade import CallResult, CascadeActor
 from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
@@ -80,13 +86,13 @@ class AnsweringActor:
             "gmacs": ones,
             **{name: pa.nulls(count, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS},
         }
-        result = CallResult(answered={block: (rows, exits)}, failed=[])
+        result = CallResult(predicted={block: (rows, exits)}, failed=[])
         return pa.table(columns, schema=TAGS_SCHEMA), None, result
 
     @ray.method(num_returns=3)
     def flush(self) -> tuple[pa.Table, None, CallResult]:
         """Nothing is ever inside."""
-        return TAGS_SCHEMA.empty_table(), None, CallResult(answered={}, failed=[])
+        return TAGS_SCHEMA.empty_table(), None, CallResult(predicted={}, failed=[])
 
 
 class SlowActor(CascadeActor):
@@ -94,21 +100,27 @@ class SlowActor(CascadeActor):
 
     slowness = 1.0
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments, executor=partial(_SlowExecutor, slowness=self.slowness))
+
     @classmethod
     def slowed(cls, slowness: float) -> type["SlowActor"]:
         """A class of this slowness, which travels by value."""
         return type("SlowActor", (cls,), {"slowness": slowness})
 
-    def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
-        executor = super()._make_executor(model)
-        forward, last, slowness = executor._forward, model.config.num_stages - 1, self.slowness
 
-        def slow(stage: int, *arguments: object) -> object:
-            started = time.perf_counter()
-            output = forward(stage, *arguments)  # type: ignore[arg-type]
-            if stage == last:
-                time.sleep((slowness - 1) * (time.perf_counter() - started))
-            return output
+class _SlowExecutor(StageExecutor):
+    def __init__(
+        self, model: dvt.Cascade, device: torch.device, dtype: torch.dtype, slowness: float
+    ) -> None:
+        super().__init__(model, device, dtype)
+        self._slowness = slowness
 
-        executor._forward = slow  # type: ignore[assignment, method-assign]
-        return executor
+    def run(
+        self, stage: int, pixels_nSS3: Tensor, upstream: StageState | None, batch_size: int
+    ) -> StageOutput:
+        started = time.perf_counter()
+        output = super().run(stage, pixels_nSS3, upstream, batch_size)
+        if stage == self.config.num_stages - 1:
+            time.sleep((self._slowness - 1) * (time.perf_counter() - started))
+        return output

@@ -1,32 +1,36 @@
-"""What goes into the cascade of one actor and what comes out of it; plain data.
+"""Groups of images in the cascade of one actor: what arrives, what waits, and what leaves.
 
 Shapes: n images, S pixels a side, k best labels.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dvt.inference import EncodedState
+from dvt.reuse import StageState
 from pipeline.audit.held_predictions import HeldPredictions
 
-__all__ = ["Failure", "ForwardedBatch", "Predictions"]
+__all__ = ["Failure", "ForwardedBatch", "Predictions", "QueuedBatch"]
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What one batch's confident images were told, row by row.
+    """Predictions for images that left at one exit.
 
     Attributes:
         row_ids: the caller's numbers for the images, [n] int64.
         top_label_ids: best first, [n, k] int64.
         top_scores: softmax probabilities, [n, k] float32; the first is the confidence.
-        exit_stage: from 1, the same for all of them.
-        exit_confidences: of every stage up to the exit, [n, exit_stage] float32.
-        audit_label_ids: the last stage's best label of the images of an audit, -1 for the others,
-            [n] int64; None if none of them is in one.
-        audit_confidences: of these labels, [n] float32; None likewise.
+        exit_stage: from 1, the same for all images.
+        exit_confidences: of each stage up to the exit, [n, exit_stage] float32.
+        audit_label_ids: best label of the last stage for audited images, -1 for others, [n] int64;
+            None if no image is audited.
+        audit_confidences: of these labels, [n] float32; None if no image is audited.
     """
 
     row_ids: NDArray[np.int64]
@@ -38,56 +42,55 @@ class Predictions:
     audit_confidences: NDArray[np.float32] | None = None
 
     @classmethod
-    def held_early(
-        cls, early: HeldPredictions, row_ids: NDArray[np.int64], confidences: NDArray[np.float32]
-    ) -> "Predictions":
-        """What images of one exit were told before they went on for an audit.
+    def from_held(
+        cls, held: HeldPredictions, row_ids: NDArray[np.int64], confidences: NDArray[np.float32]
+    ) -> Self:
+        """Predictions of audited images of one exit, which continued to the last stage.
 
         Args:
-            early: their answers.
+            held: their predictions.
             row_ids: [n].
-            confidences: of the stages up to the exit, and maybe of others, [n, passed].
+            confidences: of at least the stages up to the exit, [n, stages].
         """
-        exit_stage = int(early.exit_stages[0])
+        exit_stage = int(held.exit_stages[0])
         return cls(
             row_ids=row_ids,
-            top_label_ids=early.top_label_ids.astype(np.int64),
-            top_scores=early.top_scores,
+            top_label_ids=held.top_label_ids.astype(np.int64),
+            top_scores=held.top_scores,
             exit_stage=exit_stage,
             exit_confidences=confidences[:, :exit_stage],
         )
 
-    def beside(self, early: HeldPredictions) -> list["Predictions"]:
-        """The last stage's answers as those of an audit, behind what the images were told before.
+    def with_audit(self, held: HeldPredictions) -> "list[Predictions]":
+        """Adds these predictions of the last stage, as audit columns, to the held ones.
 
         Args:
-            early: of the same images.
+            held: of the same images.
 
         Returns:
-            For each exit at which an image was told its answer, the images that were; this stage's
-            own answers are there for all that came here without one.
+            One entry for each exit. Images without a held prediction keep that of the last stage.
         """
         audited = replace(
             self,
-            audit_label_ids=np.where(early.is_audited, self.top_label_ids[:, 0], -1),
+            audit_label_ids=np.where(held.is_audited, self.top_label_ids[:, 0], -1),
             audit_confidences=self.top_scores[:, 0],
         )
-        parts = [audited[~early.has_prediction]] if not early.has_prediction.all() else []
-        for exit_stage in np.unique(early.exit_stages[early.has_prediction]).tolist():
-            here = early.exit_stages == exit_stage
-            seen = audited[here]
-            told = Predictions.held_early(early[here], seen.row_ids, seen.exit_confidences)
-            parts.append(
+        by_exit = [audited[~held.has_prediction]] if not held.has_prediction.all() else []
+        for exit_stage in np.unique(held.exit_stages[held.has_prediction]).tolist():
+            here = held.exit_stages == exit_stage
+            last = audited[here]
+            early = Predictions.from_held(held[here], last.row_ids, last.exit_confidences)
+            by_exit.append(
                 replace(
-                    told,
-                    audit_label_ids=seen.audit_label_ids,
-                    audit_confidences=seen.audit_confidences,
+                    early,
+                    audit_label_ids=last.audit_label_ids,
+                    audit_confidences=last.audit_confidences,
                 )
             )
-        return parts
+        return by_exit
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> "Predictions":
-        """Some of the images."""
+        """Selects images."""
         ids, confidences = self.audit_label_ids, self.audit_confidences
         return Predictions(
             self.row_ids[rows],
@@ -102,7 +105,7 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One image on which a stage raised, though it ran alone."""
+    """One image on which a stage raised although it ran alone."""
 
     row_id: int
     detail: str
@@ -110,31 +113,92 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ForwardedBatch:
-    """Images that were not sure enough, with all they carry from one actor to the next.
+    """Images on their way from one actor to the next, in host memory.
 
     Attributes:
         row_ids: the caller's numbers for the images, [n] int64.
         pixels: [n, S, S, 3] uint8.
-        state: of the last stage that ran; None in front of the first.
+        state: of the last stage that ran; None before the first.
         confidences: of the stages that ran, [n, stages] float32.
-        early: what those of an audit were told; None where nothing is audited.
+        held: predictions of audited images; None if nothing is audited.
     """
 
     row_ids: NDArray[np.int64]
     pixels: NDArray[np.uint8]
     state: EncodedState | None
     confidences: NDArray[np.float32]
-    early: HeldPredictions | None = None
+    held: HeldPredictions | None = None
 
     def __len__(self) -> int:
         return len(self.row_ids)
 
-    def __getitem__(self, rows: slice) -> "ForwardedBatch":
-        """Some of the images, without a copy."""
+    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ForwardedBatch":
+        """Selects images; without a copy for a slice."""
         return ForwardedBatch(
             self.row_ids[rows],
             self.pixels[rows],
             None if self.state is None else self.state[rows],
             self.confidences[rows],
-            None if self.early is None else self.early[rows],
+            None if self.held is None else self.held[rows],
+        )
+
+    @classmethod
+    def join(cls, batches: "list[Self]") -> Self:
+        """Concatenates batches; a single one is returned as it is."""
+        if len(batches) == 1:
+            return batches[0]
+        states = [batch.state for batch in batches if batch.state is not None]
+        held = [batch.held for batch in batches if batch.held is not None]
+        return cls(
+            np.concatenate([batch.row_ids for batch in batches]),
+            np.concatenate([batch.pixels for batch in batches]),
+            EncodedState.join(states) if states else None,
+            np.concatenate([batch.confidences for batch in batches]),
+            HeldPredictions.join(held) if held else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedBatch:
+    """Images in the staged queue of one actor, on its device; see `staged_queue.Rows`.
+
+    Attributes:
+        row_ids: [n] int64.
+        pixels: [n, S, S, 3] uint8.
+        state: of the previous stage; None before the first.
+        confidences: of the stages that ran, [n, stages] float32.
+        held: predictions of audited images; None if nothing is audited.
+    """
+
+    row_ids: NDArray[np.int64]
+    pixels: Tensor
+    state: StageState | None
+    confidences: NDArray[np.float32]
+    held: HeldPredictions | None = None
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def cut(self, start: int, stop: int) -> Self:
+        """The images start..stop-1, without a copy."""
+        rows = slice(start, stop)
+        return type(self)(
+            self.row_ids[rows],
+            self.pixels[rows],
+            None if self.state is None else self.state[rows],
+            self.confidences[rows],
+            None if self.held is None else self.held[rows],
+        )
+
+    @classmethod
+    def join(cls, parts: "list[Self]") -> Self:
+        """Concatenates batches."""
+        states = [part.state for part in parts if part.state is not None]
+        held = [part.held for part in parts if part.held is not None]
+        return cls(
+            np.concatenate([part.row_ids for part in parts]),
+            torch.cat([part.pixels for part in parts]),
+            StageState.join(states) if states else None,
+            np.concatenate([part.confidences for part in parts]),
+            HeldPredictions.join(held) if held else None,
         )

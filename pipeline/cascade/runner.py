@@ -1,8 +1,7 @@
 """The cascade inside one actor: stages, the staged queue between them, and the exit rule.
 
-Plain Python and torch, no Ray: an actor is a thin shell round it, and tests run it directly. It
-runs all stages or a range of them; behind a range that is not the last stands one more queue, in
-which images that go on to the next pool are joined into full batches too.
+Plain Python and torch, no Ray. Runs all stages or a range of them. After a range that is not the
+last there is one more queue, which joins images into full batches for the next pool.
 Shapes: n images, S pixels a side, C classes, k best labels.
 """
 
@@ -17,9 +16,8 @@ from torch import Tensor
 
 from dvt.exits import exit_mask, scores
 from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
-from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
+from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions, QueuedBatch
 from pipeline.cascade.device_errors import is_device_failure, is_out_of_memory
-from pipeline.cascade.queued_batches import QueuedBatch
 from pipeline.cascade.stage_metrics import StageMeter, StageWork
 from pipeline.cascade.staged_queue import StagedQueue
 
@@ -29,16 +27,16 @@ logger = logging.getLogger(__name__)
 
 
 class CascadeRunner:
-    """Runs images through all stages in full batches.
+    """Runs images through the stages in full batches.
 
     Args:
         executor: the model on its device, in its precision.
-        thresholds: one for each exit, the last taking everything.
-        batch_size: images per forward pass, always exactly that many: a shorter batch is padded,
-            so that an image's answer does not depend on its company.
-        top_k: how many labels an answer names.
-        stages: first and last that run here, from 1; None for all.
-        state_format: of what hard images carry on from here.
+        thresholds: one for each exit; the last exit takes every image.
+        batch_size: images per forward pass. Shorter batches are padded to it, so that the
+            prediction for an image does not depend on the batch.
+        top_k: labels per prediction.
+        stages: first and last stage to run, from 1; None for all.
+        state_format: of the state that images carry to the next pool.
     """
 
     def __init__(
@@ -51,7 +49,7 @@ class CascadeRunner:
         state_format: StateFormat = "float32",
     ) -> None:
         self._executor = executor
-        self._thresholds = self._own_thresholds = thresholds
+        self._thresholds = self._default_thresholds = thresholds
         self._batch_size = batch_size
         self._top_k = min(top_k, executor.config.num_classes)
         first, last = stages or (1, executor.config.num_stages)
@@ -62,51 +60,59 @@ class CascadeRunner:
         self._meter = StageMeter(self._num_here, lambda: self._queue.waiting)
         self._state_format = state_format
         self._forwarded: list[ForwardedBatch] = []
-        self._outside: deque[ForwardedBatch] = deque()
+        self._host: deque[ForwardedBatch] = deque()
         self._uploading: tuple[ForwardedBatch, Callable[[], Tensor]] | None = None
 
     @property
     def batch_size(self) -> int:
-        """Images per forward pass; halved whenever the memory was too small for it."""
+        """Images per forward pass; halved each time the device is out of memory."""
         return self._batch_size
 
     @property
     def waiting(self) -> tuple[int, ...]:
-        """Images held, by the stage they wait for."""
+        """Images inside, by the stage that they wait for."""
         first, *later = self._queue.waiting
-        outside = sum(len(images) for images in self._outside)
+        on_host = sum(len(images) for images in self._host)
         uploading = 0 if self._uploading is None else len(self._uploading[0])
-        return first + uploading + outside, *later
+        return first + uploading + on_host, *later
 
     def add(self, row_ids: NDArray[np.int64], pixels_nSS3: NDArray[np.uint8]) -> None:
-        """Takes images for the cascade's first stage; the pixels are kept, not copied."""
-        nothing = np.empty((len(row_ids), 0), dtype=np.float32)
-        self.add_hard(ForwardedBatch(row_ids, pixels_nSS3, None, nothing))
+        """Adds images for the first stage of the cascade; keeps the pixels without a copy."""
+        no_confidences = np.empty((len(row_ids), 0), dtype=np.float32)
+        self.add_forwarded(ForwardedBatch(row_ids, pixels_nSS3, None, no_confidences))
 
-    def add_hard(self, images: ForwardedBatch) -> None:
-        """Takes images for the first stage that runs here; their data is kept, not copied."""
+    def add_forwarded(self, images: ForwardedBatch) -> None:
+        """Adds images for the first stage that runs here; keeps their data without a copy."""
         for start in range(0, len(images), self._batch_size):
-            self._outside.append(images[start : start + self._batch_size])
+            self._host.append(images[start : start + self._batch_size])
 
     def take_forwarded(self) -> list[ForwardedBatch]:
-        """What has left the last stage here without an answer, since this was asked last."""
+        """Images that passed the last stage here without an exit since the previous call."""
         forwarded, self._forwarded = self._forwarded, []
         return forwarded
 
     def take_work(self) -> tuple[StageWork, ...]:
-        """What each stage here has done since this was asked last."""
+        """Work of each stage here since the previous call."""
         return self._meter.take()
 
     def run_full(
         self, thresholds: tuple[float, ...] | None = None
     ) -> tuple[list[Predictions], list[Failure]]:
-        """Runs while any stage has a full batch, with other thresholds if such are given."""
+        """Runs while any stage has a full batch.
+
+        Args:
+            thresholds: for this call; None for the default ones.
+        """
         return self._run(self._pop_full, thresholds)
 
     def flush(
         self, thresholds: tuple[float, ...] | None = None
     ) -> tuple[list[Predictions], list[Failure]]:
-        """Runs until nothing waits any more, with other thresholds if such are given."""
+        """Runs until no image waits, in partial batches too.
+
+        Args:
+            thresholds: for this call; None for the default ones.
+        """
         return self._run(lambda: self._pop_full() or self._queue.pop_any(), thresholds)
 
     def _pop_full(self) -> tuple[int, QueuedBatch] | None:
@@ -116,25 +122,25 @@ class CascadeRunner:
         return full
 
     def _queue_uploaded(self) -> bool:
-        """Queues the next images for the first stage, once they are on the device."""
+        """Queues the next images for the first stage once they are on the device."""
         arriving = self._uploading or self._start_upload()
         if arriving is None:
             return False
-        self._uploading = arriving  # until the state has found its place too
+        self._uploading = arriving  # until the state is on the device too
         images, pixels = arriving
         state = None
         if images.state is not None:
             state = decode_state(images.state, self._executor.device, self._executor.dtype)
-        waiting = QueuedBatch(images.row_ids, pixels(), state, images.confidences, images.early)
+        queued = QueuedBatch(images.row_ids, pixels(), state, images.confidences, images.held)
         self._uploading = None
-        self._queue.push(0, waiting)
+        self._queue.push(0, queued)
         return True
 
     def _start_upload(self) -> tuple[ForwardedBatch, Callable[[], Tensor]] | None:
-        if not self._outside:
+        if not self._host:
             return None
-        started = self._outside[0], self._executor.upload(self._outside[0].pixels)
-        self._outside.popleft()  # only now: an upload may find no memory
+        started = self._host[0], self._executor.upload(self._host[0].pixels)
+        self._host.popleft()  # only now, because the upload may be out of memory
         return started
 
     def _run(
@@ -142,8 +148,8 @@ class CascadeRunner:
         pop: Callable[[], tuple[int, QueuedBatch] | None],
         thresholds: tuple[float, ...] | None,
     ) -> tuple[list[Predictions], list[Failure]]:
-        self._thresholds = thresholds or self._own_thresholds
-        answers: list[Predictions] = []
+        self._thresholds = thresholds or self._default_thresholds
+        predictions: list[Predictions] = []
         failures: list[Failure] = []
         while True:
             try:
@@ -151,120 +157,124 @@ class CascadeRunner:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                self._use_less_memory(error)
+                self._halve_batch_size(error)
                 continue
             if batch is None:
-                return answers, failures
-            place, images = batch
-            if place == self._num_here:
-                self._pack(place, images)
+                return predictions, failures
+            position, images = batch
+            if position == self._num_here:
+                self._forward(position, images)
             else:
-                early = images.early
-                num_audited = 0 if early is None else int(early.is_audited.sum())
-                with self._meter.batch(place, len(images), num_audited):
-                    self._run_or_split(place, images, answers, failures)
+                num_audited = 0 if images.held is None else int(images.held.is_audited.sum())
+                with self._meter.batch(position, len(images), num_audited):
+                    self._run_or_split(position, images, predictions, failures)
 
-    def _pack(self, place: int, images: QueuedBatch) -> None:
-        """Hands images on; they wait again if there is no memory to bring them into shape."""
+    def _forward(self, position: int, images: QueuedBatch) -> None:
+        """Brings images into the form in which they travel; out of memory, they wait again."""
         try:
-            self._forwarded.append(self._packed(images))
+            state = None
+            if images.state is not None:
+                state = encode_state(images.state, self._state_format)
+            pixels = images.pixels.cpu().numpy()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._queue.push(place, images)
-            self._use_less_memory(error)
-
-    def _packed(self, images: QueuedBatch) -> ForwardedBatch:
-        """Brings images into the form in which they travel."""
-        state = None
-        if images.state is not None:
-            state = encode_state(images.state, self._state_format)
-        pixels = images.pixels.cpu().numpy()
-        return ForwardedBatch(images.row_ids, pixels, state, images.confidences, images.early)
+            self._queue.push(position, images)
+            self._halve_batch_size(error)
+        else:
+            self._forwarded.append(
+                ForwardedBatch(images.row_ids, pixels, state, images.confidences, images.held)
+            )
 
     def _run_or_split(
-        self, place: int, batch: QueuedBatch, answers: list[Predictions], failures: list[Failure]
+        self,
+        position: int,
+        batch: QueuedBatch,
+        predictions: list[Predictions],
+        failures: list[Failure],
     ) -> None:
-        """Runs a batch; one that raises is halved until the image that does it is alone."""
-        stage = self._first + place
+        """Runs a batch; halves one that raises until the image that causes it is alone."""
+        stage = self._first + position
         try:
-            answers += self._run_batch(place, batch)
+            predictions += self._run_batch(position, batch)
         except Exception as error:
             if is_out_of_memory(error):
-                self._use_less_memory(error)
-                self._queue.push(place, batch)
+                self._halve_batch_size(error)
+                self._queue.push(position, batch)
                 return
             if is_device_failure(error):
-                raise  # every further call would fail too: the process has to start anew
+                raise  # all further calls would fail too: the process must restart
             if len(batch) == 1:
                 detail = f"stage {stage + 1} raised {type(error).__name__}: {error}"
-                self._give_up(batch, detail, answers, failures)
+                self._fail(batch, detail, predictions, failures)
                 return
             logger.warning("stage %d raised %r on %d images; halving", stage + 1, error, len(batch))
             middle = len(batch) // 2
-            self._run_or_split(place, batch.cut(0, middle), answers, failures)
-            self._run_or_split(place, batch.cut(middle, len(batch)), answers, failures)
+            self._run_or_split(position, batch.cut(0, middle), predictions, failures)
+            self._run_or_split(position, batch.cut(middle, len(batch)), predictions, failures)
 
-    def _give_up(
-        self, image: QueuedBatch, detail: str, answers: list[Predictions], failures: list[Failure]
+    def _fail(
+        self,
+        image: QueuedBatch,
+        detail: str,
+        predictions: list[Predictions],
+        failures: list[Failure],
     ) -> None:
-        """One image fails; if it had its answer, it only has no audit."""
-        told = image.held_early()
-        if told is None:
+        """One image fails, unless it is here for an audit only and has its prediction."""
+        if image.held is None or not image.held.has_prediction[0]:
             failures.append(Failure(int(image.row_ids[0]), detail))
         else:
-            logger.warning("an image of the audit keeps its early answer: %s", detail)
-            answers.append(told)
+            logger.warning("an audited image keeps its early prediction: %s", detail)
+            predictions.append(Predictions.from_held(image.held, image.row_ids, image.confidences))
 
-    def _use_less_memory(self, error: Exception) -> None:
-        """Halves the batch size for good."""
+    def _halve_batch_size(self, error: Exception) -> None:
         if self._batch_size == 1:
             raise error
         self._batch_size //= 2
         self._queue.batch_size = self._batch_size
-        logger.warning("out of memory; the batch size is %d from now on", self._batch_size)
+        logger.warning("out of memory; the batch size is now %d", self._batch_size)
 
     @torch.inference_mode()
-    def _run_batch(self, place: int, batch: QueuedBatch) -> list[Predictions]:
-        """One forward pass; queues the survivors and returns what the others were told."""
-        stage = self._first + place
+    def _run_batch(self, position: int, batch: QueuedBatch) -> list[Predictions]:
+        """One forward pass: queues the images that continue, returns the others' predictions."""
+        stage = self._first + position
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
-        # A device is still computing now; the next images come in beside it.
+        # The device still computes now; the next images are uploaded meanwhile.
         self._uploading = self._uploading or self._start_upload()
         probabilities_nC = scores(output.logits)
         largest, best = probabilities_nC.max(dim=-1), probabilities_nC.topk(self._top_k, dim=-1)
-        # The device is waited for here, once a batch.
+        # The only synchronisation with the device in a batch.
         confidence_n, label_n, top_scores, top_labels = (
             part.cpu() for part in (*largest, best.values, best.indices)
         )
-        leaving = exit_mask(confidence_n, self._thresholds[stage]).numpy()
+        exits_n = exit_mask(confidence_n, self._thresholds[stage]).numpy()
         confidences = np.concatenate([batch.confidences, confidence_n.numpy()[:, None]], axis=1)
-        # Among equal scores `topk` and `max` choose differently; the answer is that of `max`,
-        # as in `Cascade.predict`.
+        # Among equal scores `topk` and `max` choose differently; as in `Cascade.predict`, `max`
+        # decides.
         label_n1 = label_n.unsqueeze(1)
         top_labels = torch.where(top_labels == label_n1, top_labels[:, :1], top_labels)
         top_labels[:, :1] = label_n1
-        early = batch.early
-        if early is not None and stage + 1 < self._executor.config.num_stages:
-            early, leaving = early.hold(leaving, stage + 1, top_labels.numpy(), top_scores.numpy())
-        staying = np.flatnonzero(~leaving)
+        held = batch.held
+        if held is not None and stage + 1 < self._executor.config.num_stages:
+            held, exits_n = held.hold(exits_n, stage + 1, top_labels.numpy(), top_scores.numpy())
+        staying = np.flatnonzero(~exits_n)
         if len(staying):
-            there = torch.from_numpy(staying).to(batch.pixels.device)
+            on_device = torch.from_numpy(staying).to(batch.pixels.device)
             survivors = QueuedBatch(
                 batch.row_ids[staying],
-                batch.pixels[there],
-                None if output.state is None else output.state[there],
+                batch.pixels[on_device],
+                None if output.state is None else output.state[on_device],
                 confidences[staying],
-                None if early is None else early[staying],
+                None if held is None else held[staying],
             )
-            self._queue.push(place + 1, survivors)
-        if not leaving.any():
+            self._queue.push(position + 1, survivors)
+        if not exits_n.any():
             return []
-        left = Predictions(
-            row_ids=batch.row_ids[leaving],
-            top_label_ids=top_labels.numpy()[leaving],
-            top_scores=top_scores.numpy()[leaving],
+        exited = Predictions(
+            row_ids=batch.row_ids[exits_n],
+            top_label_ids=top_labels.numpy()[exits_n],
+            top_scores=top_scores.numpy()[exits_n],
             exit_stage=stage + 1,
-            exit_confidences=confidences[leaving],
+            exit_confidences=confidences[exits_n],
         )
-        return [left] if early is None else left.beside(early[leaving])
+        return [exited] if held is None else exited.with_audit(held[exits_n])

@@ -1,4 +1,4 @@
-"""What the stages of one actor did since it was asked last: images, how many left, seconds."""
+"""Work of the stages of one actor: images, how many continued, seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ __all__ = ["StageMeter", "StageWork"]
 
 @dataclass(frozen=True, slots=True)
 class StageWork:
-    """What was done at one stage.
+    """Work of one stage.
 
     Attributes:
         images: that ran.
-        went_on: of these, to the next stage.
-        seconds: for them.
-        audited: of the images, those of an audit; they go on whatever they are told.
+        went_on: of these, images that continued to the next stage.
+        seconds: for these images.
+        audited: of the images, those of an audit, which continue in any case.
     """
 
     images: int = 0
@@ -26,11 +26,12 @@ class StageWork:
 
 
 class StageMeter:
-    """Counts the batches of some stages.
+    """Measures the batches of consecutive stages.
 
     Args:
         num_stages: of the actor.
-        waiting: images in each of its queues; one more than stages if it hands images on.
+        waiting: returns the images in each of its queues, which are one more than its stages if
+            there is a next pool.
     """
 
     def __init__(self, num_stages: int, waiting: Callable[[], tuple[int, ...]]) -> None:
@@ -39,20 +40,20 @@ class StageMeter:
         self._work = [StageWork()] * num_stages
 
     @contextmanager
-    def batch(self, place: int, num_images: int, num_audited: int = 0) -> Iterator[None]:
-        """A batch that was taken from a queue is run; what is put back there does not count."""
-        before, started = (*self._waiting(), 0), time.perf_counter()
+    def batch(self, position: int, num_images: int, num_audited: int = 0) -> Iterator[None]:
+        """Measures the run of a batch from a queue; images put back there do not count."""
+        before, started_s = (*self._waiting(), 0), time.perf_counter()
         yield
-        after, so_far = (*self._waiting(), 0), self._work[place]
-        num_run = num_images - (after[place] - before[place])
-        self._work[place] = StageWork(
+        after, so_far = (*self._waiting(), 0), self._work[position]
+        num_run = num_images - (after[position] - before[position])
+        self._work[position] = StageWork(
             so_far.images + num_run,
-            so_far.went_on + after[place + 1] - before[place + 1],
-            so_far.seconds + time.perf_counter() - started,
+            so_far.went_on + after[position + 1] - before[position + 1],
+            so_far.seconds + time.perf_counter() - started_s,
             so_far.audited + min(num_audited, num_run),
         )
 
     def take(self) -> tuple[StageWork, ...]:
-        """Of each stage, since this was asked last."""
+        """Work of each stage since the previous call."""
         work, self._work = self._work, [StageWork()] * self._num_stages
         return tuple(work)

@@ -1,8 +1,8 @@
-"""The staged queue: one queue a stage, refilled by the survivors of the stage before.
+"""The staged queue: one queue per stage, refilled by the survivors of the previous stage.
 
-Pure policy: it never looks into the rows it holds. Deepest full batch first, because what is
-deep holds the most memory; a partial batch only when its owner says that nothing more will come,
-and then the shallowest first, because its survivors may still fill a deeper one.
+Pure policy, independent of what the rows contain. The deepest full batch goes first, because deep
+images hold the most memory. Partial batches go only on request, the shallowest first, because its
+survivors may fill a deeper one.
 """
 
 from collections import deque
@@ -12,17 +12,17 @@ __all__ = ["Rows", "StagedQueue"]
 
 
 class Rows(Protocol):
-    """Some images with what they carry: can be counted, cut, and joined."""
+    """Images with their data, which can be counted, cut and joined."""
 
     def __len__(self) -> int: ...
 
     def cut(self, start: int, stop: int) -> Self:
-        """The images start..stop-1."""
+        """Returns the images start..stop-1."""
         ...
 
     @classmethod
     def join(cls, parts: "list[Self]") -> Self:
-        """Several groups of images, one behind the other."""
+        """Concatenates several of these."""
         ...
 
 
@@ -30,10 +30,10 @@ R = TypeVar("R", bound=Rows)
 
 
 class StagedQueue(Generic[R]):
-    """QueuedBatch images of `num_stages` stages, handed out in batches.
+    """Images that wait for a stage, handed out in batches.
 
     Args:
-        num_stages: how many queues.
+        num_stages: number of queues.
         batch_size: images in a full batch.
     """
 
@@ -55,20 +55,20 @@ class StagedQueue(Generic[R]):
         return tuple(self._waiting)
 
     def push(self, stage: int, rows: R) -> None:
-        """Adds images behind those that wait for a stage (from 0)."""
+        """Appends images to the queue of a stage (from 0)."""
         if len(rows):
             self._queues[stage].append(rows)
             self._waiting[stage] += len(rows)
 
     def pop_full(self) -> tuple[int, R] | None:
-        """The deepest stage (from 0) with a full batch, and that batch; None if there is none."""
+        """The deepest stage (from 0) with a full batch, and the batch; None if there is none."""
         for stage in reversed(range(len(self._queues))):
             if self._waiting[stage] >= self.batch_size:
                 return stage, self._pop(stage, self.batch_size)
         return None
 
     def pop_any(self) -> tuple[int, R] | None:
-        """A full batch if there is one, else what waits for the shallowest stage."""
+        """A full batch if there is one, else all images of the shallowest stage that has any."""
         full = self.pop_full()
         if full is not None:
             return full
@@ -93,7 +93,7 @@ class StagedQueue(Generic[R]):
         try:
             return type(parts[0]).join(parts)
         except BaseException:
-            # There may be no memory for the joined rows: nothing is lost, they wait again.
+            # There may be no memory for the joined rows: they wait again.
             queue.extendleft(reversed(parts))
             self._waiting[stage] += sum(len(part) for part in parts)
             raise

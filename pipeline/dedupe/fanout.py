@@ -1,7 +1,7 @@
-"""Answers for copies of an image: rows and dead letters; who waits for whom is `Duplicates`' part.
+"""Predictions and failures of one image, passed on to its copies as rows of their own.
 
-A copy is told its answer by the coordinator, which knows of it what the listing told, and of the
-answer some 60 bytes. Rows are put beside the coordinator and go the way of all tags.
+The index decides which image waits for which; here their rows are made and added to the results.
+Images to restart are returned.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,113 +13,124 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipeline.cascade.tag_rows import size_of, tag_rows, unpacked_answers
-from pipeline.dedupe.index import Duplicates, Image
+from pipeline.cascade.tag_rows import image_size, tag_rows, unpack_predictions
+from pipeline.dedupe.index import DuplicateIndex, Image
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
 from pipeline.output.results import Results
 from pipeline.records import info_table
 from pipeline.scheduling import Origins
 
-__all__ = ["ListAgain", "SharedAnswers"]
+__all__ = ["PredictionFanout"]
 
 Rows = NDArray[np.int64]
-ListAgain = Callable[[int, Rows], None]
+ShardRows = list[tuple[int, Rows]]
 
 
-class SharedAnswers:
-    """What becomes of images with identical bytes.
+class PredictionFanout:
+    """Gives images with identical bytes the same prediction.
 
     Args:
-        labels: of the classes.
-        kept: columns that are passed through to the tags.
-        duplicates: who waits for whom.
-        put: hands a table over, to be written later.
+        ledger: has the open shards.
+        results: gets the rows and dead letters of copies.
+        labels: names of the classes.
+        passthrough: columns of the source that tags repeat.
+        index: decides which image waits for which.
+        put: stores a table for the writer and returns a reference to it.
     """
 
     def __init__(
         self,
+        ledger: Ledger,
+        results: Results,
         labels: Sequence[str],
-        kept: pa.Schema,
-        duplicates: Duplicates | None = None,
+        passthrough: pa.Schema,
+        index: DuplicateIndex | None = None,
         put: Callable[[pa.Table], Any] = ray.put,
     ) -> None:
+        self._ledger = ledger
+        self._results = results
         self._labels = labels
-        self._kept = kept
-        self._duplicates = duplicates or Duplicates()
+        self._passthrough = passthrough
+        self._index = index or DuplicateIndex()
         self._put = put
-
-    def join(self, ledger: Ledger, results: Results, list_again: ListAgain) -> None:
-        """Takes up its work in a run."""
-        self._ledger, self._results, self._list_again = ledger, results, list_again
 
     def decoded(
         self, shard: int, rows: Rows, decoded: Sequence[int], digests: Sequence[bytes]
-    ) -> Rows:
-        """Images were read; returns which of the decoded ones need not be computed.
+    ) -> tuple[Rows, ShardRows]:
+        """Adds the images of a block.
 
         Args:
             shard: of all of them.
             rows: that were to be decoded.
-            decoded: positions therein of those that have pixels.
+            decoded: positions in `rows` of the images that have pixels.
             digests: of these.
+
+        Returns:
+            Ascending positions in `decoded` of the images that need not be computed, and the images
+            to restart.
         """
         images = [(shard, row) for row in rows.tolist()]
-        unread = set(range(len(images))).difference(decoded)
-        again = [copy for place in unread for copy in self._duplicates.ended(images[place])]
-        found = self._duplicates.decoded([images[place] for place in decoded], digests)
-        self._share(found.shared)
-        self._do_again(again + found.again)
-        return np.array(found.over, dtype=np.int64)
+        unreadable = set(range(len(images))).difference(decoded)
+        restarted = [copy for position in unreadable for copy in self._index.fail(images[position])]
+        found = self._index.add([images[position] for position in decoded], digests)
+        self._add_copies(found.predicted)
+        return np.array(found.skipped, dtype=np.int64), _by_shard(restarted + found.restarted)
 
-    def answered(self, origins: Origins, answers: Iterable[bytes]) -> None:
-        """Images have their answers, which go to their copies too."""
-        shared = []
-        for image, answer in zip(_images(origins), answers, strict=True):
-            shared += [(copy, answer) for copy in self._duplicates.answered(image, answer)]
-        self._share(shared)
+    def predicted(self, origins: Origins, packed: Iterable[bytes]) -> None:
+        """Passes predictions of computed images on to their copies.
 
-    def failed(self, origins: Origins, reason: Reason, detail: str, attempts: int) -> None:
-        """The model failed on an image, and so it would on the copies that wait."""
+        Args:
+            origins: of the images, [n].
+            packed: their predictions, see `pack_predictions`.
+        """
+        copies = []
+        for image, prediction in zip(_images(origins), packed, strict=True):
+            copies += [(copy, prediction) for copy in self._index.predict(image, prediction)]
+        self._add_copies(copies)
+
+    def failed(self, origins: Origins, detail: str, attempts: int) -> None:
+        """The model failed on images: their copies fail in the same way."""
         for image in _images(origins):
-            for shard, row in self._duplicates.ended(image):
+            for shard, row in self._index.fail(image):
                 copy = Origins(np.array([shard]), np.array([row]))
-                self._results.record_dead_letter(copy, reason, detail, attempts)
+                self._results.record_dead_letter(copy, Reason.MODEL_FAILED, detail, attempts)
 
-    def unread(self, origins: Origins) -> None:
-        """An image cannot be read (again): its copies are other files and get their own chance."""
-        self._do_again(
-            [copy for image in _images(origins) for copy in self._duplicates.ended(image)]
-        )
+    def unreadable(self, origins: Origins) -> ShardRows:
+        """Images cannot be read: returns their copies to restart, which are other files."""
+        return _by_shard([copy for image in _images(origins) for copy in self._index.fail(image)])
 
-    def _share(self, shared: list[tuple[Image, bytes]]) -> None:
-        if not shared:
+    def _add_copies(self, copies: list[tuple[Image, bytes]]) -> None:
+        if not copies:
             return
-        tables, places, exit_stages = [], [], []
-        for answers in unpacked_answers([answer for _, answer in shared]):
-            chosen = [shared[place] for place in answers.row_ids.tolist()]
-            tables.append(tag_rows(answers, self._info(chosen), self._labels, gmacs=0.0))
-            places.append(answers.row_ids)
-            exit_stages.append(np.full(len(chosen), answers.exit_stage))
-        images = np.array([image for image, _ in shared])[np.concatenate(places)]
-        self._results.add_answers(
+        tables, positions, exit_stages = [], [], []
+        for predictions in unpack_predictions([prediction for _, prediction in copies]):
+            chosen = [copies[position] for position in predictions.row_ids.tolist()]
+            tables.append(tag_rows(predictions, self._info(chosen), self._labels, gmacs=0.0))
+            positions.append(predictions.row_ids)
+            exit_stages.append(np.full(len(chosen), predictions.exit_stage))
+        images = np.array([image for image, _ in copies])[np.concatenate(positions)]
+        self._results.add_predictions(
             self._put(pa.concat_tables(tables)),
             Origins(images[:, 0], images[:, 1]),
             np.concatenate(exit_stages),
             are_copies=True,
         )
 
-    def _info(self, shared: list[tuple[Image, bytes]]) -> pa.Table:
+    def _info(self, copies: list[tuple[Image, bytes]]) -> pa.Table:
         rows = []
-        for (number, row), answer in shared:
+        for (number, row), prediction in copies:
             shard = self._ledger.shard(number)
-            rows.append((shard.images[row], shard.name, *size_of(answer)))
-        return info_table(rows, self._kept)
-
-    def _do_again(self, images: list[Image]) -> None:
-        for shard, group in groupby(sorted(images), key=lambda image: image[0]):
-            self._list_again(shard, np.array([row for _, row in group], dtype=np.int64))
+            rows.append((shard.images[row], shard.name, *image_size(prediction)))
+        return info_table(rows, self._passthrough)
 
 
 def _images(origins: Origins) -> list[Image]:
     return list(zip(origins.shards.tolist(), origins.rows.tolist(), strict=True))
+
+
+def _by_shard(images: list[Image]) -> ShardRows:
+    return [
+        (shard, np.array([row for _, row in group], dtype=np.int64))
+        for shard, group in groupby(sorted(images), key=lambda image: image[0])
+    ]

@@ -19,10 +19,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import OutputFailedError, Reason
+from pipeline.errors import Reason
 from pipeline.output.counts import Counts, RunCounts
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
+from pipeline.output.parquet_files import WrittenFile
 from pipeline.output.resume import EarlierResults, ShardResume
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
 from pipeline.sources.sharding import Shard
@@ -138,7 +138,7 @@ class Ledger:
 
     def commit(
         self,
-        file: WrittenFile | UnwrittenFile | None,
+        file: WrittenFile | None,
         letters: list[DeadLetter],
         counts: dict[int, Counts],
     ) -> None:
@@ -153,8 +153,6 @@ class Ledger:
             StaleEpochError: a later run has taken over the output.
             OutputFailedError: the storage keeps failing.
         """
-        if isinstance(file, UnwrittenFile):
-            raise OutputFailedError(file.problem)
         elapsed_s = time.monotonic() - self._started
         entries = [self._open[number] for number in counts]
         old_tags = set[str]().union(*(entry.found.replaced_tags for entry in entries))

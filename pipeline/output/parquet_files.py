@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.storage import OutputStore
 
-__all__ = ["FileWriter", "UnwrittenFile", "WrittenFile", "epoch_of"]
+__all__ = ["FileWriter", "WrittenFile", "epoch_of"]
 
 # Small, so that a lookup of few keys reads little.
 _ROW_GROUP_ROWS = 65_536
@@ -40,13 +40,6 @@ class WrittenFile:
     size_bytes: int
     num_rows: int
     stats: str
-
-
-@dataclass(frozen=True, slots=True)
-class UnwrittenFile:
-    """What an actor returns instead of raising: one line on why a file could not be written."""
-
-    problem: str
 
 
 @dataclass(frozen=True, slots=True)

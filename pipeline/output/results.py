@@ -1,179 +1,214 @@
-"""Results between the actors and the tables: counted, written, committed; or lost, and done again.
+"""Results between the actors and the tables: collected, written, committed.
 
-A table of answers is a reference until its commit; here is where its rows are from.
+Commits are frequent at first, so that results are visible early, and rarer later, so that files get
+a sensible size. One commit is in progress at a time; a result is collected, in progress, or
+committed. Tables of predictions are opaque references here; who writes them is the caller's matter.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-import ray
 from numpy.typing import NDArray
 
 from pipeline.errors import Reason
-from pipeline.output.commit_queue import CommitQueue, Uncommitted
 from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
-from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
+from pipeline.output.parquet_files import WrittenFile
 from pipeline.records import DeadLetter
 from pipeline.scheduling import Origins
 
-__all__ = ["Results", "Write"]
+__all__ = ["Results"]
 
 logger = logging.getLogger(__name__)
 
-_PROBE_S = 30.0
+_FIRST_INTERVAL_S = 1.0
+_LAST_INTERVAL_S = 30.0
+_SHARE_OF_ELAPSED = 0.05
+# Collected results are held in memory, and one file is written at a time.
+_MAX_IMAGES = 100_000
 
 Rows = NDArray[np.int64]
 
 
-class Write(Protocol):
-    """Lets the writer write a file, and tells what became of it."""
-
-    def __call__(
-        self,
-        tables: list[Any],
-        on_written: Callable[[WrittenFile | UnwrittenFile], None],
-        on_tables_lost: Callable[[], None],
-    ) -> None:
-        """Writes one file with the rows of all tables."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Contents:
-    """What a table of tags holds, shard by shard."""
+class _Table:
+    """A table of predictions and the shards that its rows are from."""
 
+    reference: Any
     rows_of_shard: dict[int, Rows]
     counts_of_shard: dict[int, Counts]
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Results that become visible together."""
+
+    tables: list[_Table] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    counts_of_shard: dict[int, Counts] = field(default_factory=dict)
+    num_images: int = 0
+
+    def add(self, shard: int, counts: Counts) -> None:
+        self.counts_of_shard.setdefault(shard, Counts.zero(len(counts.exits))).add(counts)
+        self.num_images += counts.num_done
+
+
 class Results:
-    """What has been answered or has failed in this run.
+    """Predictions and dead letters of one run.
 
     Args:
-        ledger: commits.
+        ledger: commits them.
         num_stages: of the cascade.
-        write: hands tables to the writer.
-        list_again: takes images (shard, rows) whose answers were lost before their commit.
+        clock: in seconds; never goes back.
+
+    Attributes:
+        counts: of all results of this run, committed or not.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        num_stages: int,
-        write: Write,
-        list_again: Callable[[int, Rows], None],
+        self, ledger: Ledger, num_stages: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.answered = Counts.zero(num_stages)
+        self.counts = Counts.zero(num_stages)
         self._ledger = ledger
         self._num_stages = num_stages
-        self._hand_to_writer = write
-        self._list_again = list_again
-        self._commits = CommitQueue(num_stages)
-        self._writing: Uncommitted | None = None
-        self._contents_of_table: dict[Any, _Contents] = {}  # of those that are not committed yet
+        self._clock = clock
+        self._started_s = self._taken_s = clock()
+        self._collected = _Batch()
+        self._in_progress: _Batch | None = None
 
     @property
     def are_committed(self) -> bool:
-        """All of them."""
-        return self._commits.is_empty
+        """Whether every result is in the tables."""
+        return self._in_progress is None and not self._collected.num_images
 
     @property
     def are_behind(self) -> bool:
-        """So many wait for the writer that no more should be taken on."""
-        return self._commits.is_behind
+        """Whether so many results wait for the writer that no more work should start."""
+        return self._collected.num_images > 2 * _MAX_IMAGES
 
-    def add_answers(
+    @property
+    def tables_in_progress(self) -> list[Any]:
+        """References to the tables of the commit in progress, to be written as one file."""
+        return [] if self._in_progress is None else [t.reference for t in self._in_progress.tables]
+
+    def add_predictions(
         self, table: Any, origins: Origins, exit_stages: Rows, are_copies: bool = False
     ) -> None:
-        """A table of tags, where its rows are from, their exits, and whether they cost nothing."""
-        rows_of_shard, counts = {}, {}
+        """Adds a table of tags.
+
+        Args:
+            table: reference to it.
+            origins: shards and rows of its images, [n].
+            exit_stages: from 1, [n].
+            are_copies: the predictions are those of other images and cost nothing.
+        """
+        rows_of_shard, counts_of_shard = {}, {}
         for shard in np.unique(origins.shards).tolist():
             here = origins.shards == shard
             rows_of_shard[shard] = origins.rows[here]
             exits = np.bincount(exit_stages[here] - 1, minlength=self._num_stages)
-            counts[shard] = Counts(exits, copies=exits.copy() if are_copies else exits * 0)
-            self.answered.add(counts[shard])
-        self._contents_of_table[table] = _Contents(rows_of_shard, counts)
-        self._commits.add_answers(table, counts)
+            counts = Counts(exits, copies=exits.copy() if are_copies else exits * 0)
+            counts_of_shard[shard] = counts
+            self.counts.add(counts)
+            self._collected.add(shard, counts)
+        self._collected.tables.append(_Table(table, rows_of_shard, counts_of_shard))
+
+    def add_dead_letters(self, shard: int, letters: list[DeadLetter]) -> None:
+        """Adds dead letters of one shard."""
+        if letters:
+            counts = Counts(np.zeros_like(self.counts.exits), len(letters))
+            self.counts.add(counts)
+            self._collected.add(shard, counts)
+            self._collected.dead_letters += letters
 
     def record_dead_letter(
         self, origins: Origins, reason: Reason, detail: str, attempts: int
     ) -> None:
-        """One image that failed for good."""
+        """Adds one image that failed for good.
+
+        Args:
+            origins: shard and row of the image, [1].
+            reason: entry of the fixed list.
+            detail: one line for the user.
+            attempts: how often it was tried.
+        """
         number, row = int(origins.shards[0]), int(origins.rows[0])
         shard = self._ledger.shard(number)
         image = shard.images[row]
         logger.warning("gave up %s: %s", image.key, detail)
         letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
-        self.add_letters(number, [letter])
+        self.add_dead_letters(number, [letter])
 
-    def add_letters(self, shard: int, letters: list[DeadLetter]) -> None:
-        """Dead letters of one shard."""
-        self.answered.num_dead_letters += len(letters)
-        self._commits.add_letters(shard, letters)
+    def start_commit(self, at_once: bool) -> list[Any]:
+        """Starts a commit if one is due and none is in progress.
 
-    def write_if_due(self, at_once: bool) -> None:
-        """Sends what has been collected on its way into the tables."""
-        batch = self._commits.take(time.monotonic(), at_once)
-        if batch is not None:
-            self._write(batch)
+        Dead letters without predictions are committed right away.
 
-    def write_again(self) -> None:
-        """The writer has lost what it was to write: a file without a commit is invisible."""
-        if self._writing is not None:
-            self._write(self._writing)
+        Args:
+            at_once: whatever has been collected is due.
 
-    def _write(self, batch: Uncommitted) -> None:
+        Returns:
+            References to the tables to write as one file; pass the file to `commit`.
+        """
+        now_s = self._clock()
+        elapsed_s = now_s - self._started_s
+        interval_s = min(_LAST_INTERVAL_S, max(_FIRST_INTERVAL_S, _SHARE_OF_ELAPSED * elapsed_s))
+        num_images = self._collected.num_images
+        is_due = at_once or now_s - self._taken_s >= interval_s or num_images >= _MAX_IMAGES
+        if self._in_progress is not None or not is_due or not num_images:
+            return []
+        self._in_progress, self._collected = self._collected, _Batch()
+        self._taken_s = now_s
+        if not self._in_progress.tables:
+            self.commit(None)
+        return self.tables_in_progress
+
+    def commit(self, file: WrittenFile | None) -> None:
+        """Ends the commit in progress.
+
+        Args:
+            file: holds the rows of `tables_in_progress`; None if there are none.
+
+        Raises:
+            StaleEpochError: a later run has taken the output over.
+            OutputFailedError: the storage does not accept it.
+        """
+        batch = self._in_progress
+        assert batch is not None, "no commit is in progress"
+        self._ledger.commit(file, batch.dead_letters, batch.counts_of_shard)
+        self._in_progress = None
+
+    def drop_lost(self, references: Collection[Any]) -> list[tuple[int, Rows]]:
+        """Takes lost tables out of the commit in progress.
+
+        Args:
+            references: of `tables_in_progress`, those that can no longer be read.
+
+        Returns:
+            Shards and rows of their images, to be done again.
+        """
+        batch = self._in_progress
+        assert batch is not None, "no commit is in progress"
+        lost = [table for table in batch.tables if table.reference in references]
+        batch.tables = [table for table in batch.tables if table.reference not in references]
+        restarted: list[tuple[int, Rows]] = []
+        for table in lost:
+            for shard, rows in table.rows_of_shard.items():
+                counts = table.counts_of_shard[shard]
+                withdrawn = Counts(-counts.exits, copies=-counts.copies)
+                batch.add(shard, withdrawn)
+                self.counts.add(withdrawn)
+                restarted.append((shard, np.sort(rows)))
+        num_images = sum(len(rows) for _, rows in restarted)
+        logger.warning("lost %d predictions before their commit; redoing these images", num_images)
         if not batch.tables:
-            self._commit(batch, None)
-            return
-        self._writing = batch
-        self._hand_to_writer(
-            batch.tables, partial(self._on_written, batch), partial(self._on_tables_lost, batch)
-        )
+            self.commit(None)
+        return restarted
 
-    def _on_written(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile) -> None:
-        """A batch is committed once, however often it was written."""
-        if batch is self._writing:
-            self._commit(batch, file)
-
-    def _commit(self, batch: Uncommitted, file: WrittenFile | UnwrittenFile | None) -> None:
-        self._writing = None
-        self._ledger.commit(file, batch.letters, batch.counts)
-        for table in batch.tables:
-            del self._contents_of_table[table]
-        self._commits.committed()
-
-    def _on_tables_lost(self, batch: Uncommitted) -> None:
-        """Some tables went with their node before they were written: their images start again."""
-        if batch is not self._writing:
-            return
-        there = []
-        # All at once: of those that are lost, each may take a while to say so.
-        ray.wait(batch.tables, num_returns=len(batch.tables), timeout=_PROBE_S)
-        for table in batch.tables:
-            try:
-                ray.get(table, timeout=1.0)
-            except ray.exceptions.RayError as error:
-                self._do_again(batch, table, str(error).partition("\n")[0])
-            else:
-                there.append(table)
-        batch.tables = there
-        self._write(batch)
-
-    def _do_again(self, batch: Uncommitted, table: Any, why: str) -> None:
-        contents = self._contents_of_table.pop(table)
-        num_images = sum(len(rows) for rows in contents.rows_of_shard.values())
-        logger.warning("lost %d answers before their commit; done again (%s)", num_images, why)
-        for shard, rows in contents.rows_of_shard.items():
-            counts = contents.counts_of_shard[shard]
-            taken_back = Counts(-counts.exits, copies=-counts.copies)
-            batch.counts[shard].add(taken_back)
-            self.answered.add(taken_back)
-            self._list_again(shard, np.sort(rows))
+    def finish(self) -> None:
+        """Records what is left to record once all results are committed."""
+        self._ledger.commit(None, [], {})

@@ -1,19 +1,24 @@
-"""The actors as the scheduler knows them: hired, lost, drained, let go, and how many of them.
+"""The decoders and the cascade actors of a run: start, failure, draining, and pool sizes.
 
-Between `ActorSupervisor` (Ray) and `Scheduler` (numbers): tells the scheduler what became of an actor, and
-the log what was lost with it and what is done about it. A worker's number is the scheduler's.
+Reports to the scheduler what happens to them; an actor has the same number in the scheduler and in
+the supervisor.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
 
-from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
 from pipeline.runtime.actors.cascade import CallResult
 from pipeline.runtime.nodes import DrainingNodes
-from pipeline.runtime.supervisor import ActorKind, ActorSupervisor, SupervisedActor
-from pipeline.runtime.team import ActorPoolSpecs, PoolSpec
+from pipeline.runtime.supervised_actor import (
+    ActorDown,
+    ActorEvent,
+    ActorGone,
+    ActorKind,
+    ActorUp,
+    SupervisedActor,
+)
+from pipeline.runtime.supervisor import ActorSupervisor
 from pipeline.scheduling import (
     DECODERS,
     ActorAdded,
@@ -27,216 +32,206 @@ from pipeline.scheduling import (
     Scheduler,
 )
 
-__all__ = ["ActorPools"]
+__all__ = ["ActorPoolSpecs", "ActorPools", "PoolSpec"]
 
 logger = logging.getLogger(__name__)
 
-_SIZE_EVERY_S = 5.0
+_RESIZE_EVERY_S = 5.0
 _FULL = 0.9
 
 
-class ActorPools:
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """Actors of one kind and their number.
+
+    Attributes:
+        kind: how they are started.
+        fewest: number at the start and lower bound.
+        most: upper bound.
+    """
+
+    kind: ActorKind
+    fewest: int = 1
+    most: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ActorPoolSpecs:
     """All actors of a run.
 
+    Attributes:
+        decoders: turn files into pixels.
+        pools: run the stages, in their order.
+        writer: writes predictions to Parquet files.
+        stalled_s: restart an actor that has not replied for this many seconds.
+    """
+
+    decoders: PoolSpec
+    pools: tuple[PoolSpec, ...]
+    writer: ActorKind
+    stalled_s: float = 300.0
+
+
+@dataclass(slots=True)
+class _Work:
+    """Work of one pool since its size was last decided."""
+
+    busy_s: float = 0.0
+    num_done: int = 0
+    num_forwarded: int = 0
+
+
+class ActorPools:
+    """The actors that the scheduler gives work to.
+
     Args:
-        scheduler: told what becomes of them.
-        specs: who they are.
-        stalled_s: an actor that owes an answer and says nothing for so long is started anew.
-        on_writer_up: called when the writer is up, at first and after each loss.
+        specs: kinds and numbers of the actors.
+        supervisor: starts and removes them.
+        scheduler: is told what becomes of them.
     """
 
     def __init__(
-        self,
-        scheduler: Scheduler,
-        specs: ActorPoolSpecs,
-        stalled_s: float,
-        on_writer_up: Callable[[], None],
+        self, specs: ActorPoolSpecs, supervisor: ActorSupervisor, scheduler: Scheduler
     ) -> None:
-        self._scheduler = scheduler
         self._specs = specs
+        self._supervisor = supervisor
+        self._scheduler = scheduler
         self._pool_of_kind = {specs.decoders.kind: DECODERS} | {
             spec.kind: pool for pool, spec in enumerate(specs.pools)
         }
-        self._on_writer_up = on_writer_up
-        self._supervisor = ActorSupervisor(self, stalled_s)
-        self._of_number: dict[int, SupervisedActor] = {}
-        self._leaving: set[SupervisedActor] = set()
-        self._draining = DrainingNodes()
+        self._actors: dict[int, SupervisedActor] = {}
+        self._draining_nodes = DrainingNodes()
         sizes = tuple(ActorRange(spec.fewest, spec.most) for spec in specs.pools)
-        self._sizer = Autoscaler(sizes)
-        self._is_sized = any(size.most > size.fewest for size in sizes)
-        self._sized_s = time.monotonic()
-        self._work = [[0.0, 0, 0] for _ in specs.pools]  # busy seconds, images done, forwarded
+        self._autoscaler = Autoscaler(sizes)
+        self._is_resizable = any(size.most > size.fewest for size in sizes)
+        self._resized_s = time.monotonic()
+        self._work = [_Work() for _ in specs.pools]
 
     def start(self) -> None:
-        """Starts all; the cascades first, which take longest."""
+        """Starts the fewest actors of each pool; those with a model first, which take longest."""
         for spec in (*self._specs.pools, self._specs.decoders):
             for _ in range(spec.fewest):
-                self._hire(spec.kind)
-        self._writer = self._supervisor.start(self._specs.writer)
+                self._start(spec.kind)
 
-    def handle(self, actor: int) -> Any:
-        """Ray's handle."""
-        return self._of_number[actor].handle
+    def actor(self, number: int) -> SupervisedActor:
+        """The actor of a number in the scheduler's actions."""
+        return self._actors[number]
 
-    def expect(
-        self,
-        reference: Any,
-        actor: int,
-        what: Callable[[], str],
-        on_answer: Callable[[Any], None],
-        on_input_lost: Callable[[], None] | None = None,
-        patience_s: float = 0.0,
-    ) -> None:
-        """See `ActorSupervisor.expect`."""
-        worker = self._of_number[actor]
-        self._supervisor.expect(reference, worker, what, on_answer, on_input_lost, patience_s)
+    def pool_of(self, number: int) -> int:
+        """Position of an actor's pool, or `DECODERS`."""
+        return self._pool_of_kind[self._actors[number].kind]
 
-    def write(
-        self,
-        tables: list[Any],
-        on_written: Callable[[WrittenFile | UnwrittenFile], None],
-        on_tables_lost: Callable[[], None],
-    ) -> None:
-        """Lets the writer write one file, once it is up; see `results.Write`."""
-        if not self._writer.is_up:
-            return  # `on_writer_up` has it written
-        written = self._writer.handle.write.remote(*tables)
-        what = f"a file of {len(tables)} tables"
-        self._supervisor.expect(written, self._writer, lambda: what, on_written, on_tables_lost)
+    def handle(self, event: ActorEvent) -> None:
+        """Reports to the scheduler what happened to an actor."""
+        match event:
+            case ActorUp(actor):
+                self._scheduler.handle(ActorReady(actor.number, actor.node))
+            case ActorDown(actor, reason, is_attempt):
+                self._lose(actor, reason, is_attempt)
+            case ActorGone(actor):
+                self._forget(actor)
 
-    def expect_writer_only(self) -> None:
-        """Nothing that others still owe is waited for any more."""
-        self._supervisor.expect_only(self._writer)
+    def record_work(self, pool: int, result: CallResult) -> None:
+        """Counts a call of a cascade actor, for the pool's size."""
+        num_forwarded = sum(len(rows) for _, rows in result.forwarded)
+        num_predicted = sum(len(rows) for rows, _ in result.predicted.values())
+        work = self._work[pool]
+        work.busy_s += result.busy_s
+        work.num_done += num_forwarded + num_predicted + len(result.failed)
+        work.num_forwarded += num_forwarded
 
-    def wait(self) -> None:
-        """See `ActorSupervisor.wait`."""
-        self._supervisor.wait()
+    def retire(self, number: int) -> None:
+        """Ends a draining actor that is empty."""
+        actor = self._actors[number]
+        logger.info("%s has handed over its images and ends", actor)
+        self._remove(actor)
 
-    def look_after(self) -> None:
-        """Takes answers; lets actors go that must or may, and hires others."""
-        self._supervisor.wait()
-        self._leave_draining_nodes()
-        if self._is_sized and time.monotonic() - self._sized_s >= _SIZE_EVERY_S:
-            self._set_sizes()
+    def adjust(self) -> None:
+        """Replaces actors on draining nodes and resizes the pools when it is time to."""
+        names = self._draining_nodes.names()
+        for actor in list(self._actors.values()) if names else ():
+            if actor.node in names and actor.is_up and not actor.is_leaving:
+                logger.warning("the node of %s is draining; starting a replacement", actor)
+                self._drain(actor)
+                self._start(actor.kind)
+        if self._is_resizable and time.monotonic() - self._resized_s >= _RESIZE_EVERY_S:
+            self._resize()
 
-    def note_work(self, actor: int, result: CallResult) -> int:
-        """What a call of a cascade actor came to, for the pools' sizes; returns its pool."""
-        pool = self._pool_of_kind[self._of_number[actor].kind]
-        forwarded = sum(len(rows) for _, rows in result.pieces)
-        answered = sum(len(rows) for rows, _ in result.answered.values())
-        sums = self._work[pool]
-        sums[0] += result.busy_s
-        sums[1] += forwarded + answered + len(result.failed)
-        sums[2] += forwarded
-        return pool
-
-    def retire(self, actor: int) -> None:
-        """An actor that drained is empty."""
-        worker = self._of_number[actor]
-        logger.info("%s has handed over all it held and ends", worker)
-        self._supervisor.remove(worker)
-
-    def on_up(self, worker: SupervisedActor) -> None:
-        """See `workers.Listener`."""
-        if worker.kind is self._specs.writer:
-            self._on_writer_up()
-        else:
-            self._scheduler.handle(ActorReady(worker.number, worker.node))
-
-    def on_lost(self, worker: SupervisedActor, why: str, counts: bool) -> None:
-        """See `workers.Listener`."""
-        if worker.kind is self._specs.writer:
-            logger.warning("lost %s (%s); it writes its last file again", worker, why)
-            return
-        is_preempted = worker.node in self._draining.names()
-        counts = counts and not is_preempted
-        pool = self._pool_of_kind[worker.kind]
-        images, blocks = self._scheduler.held_by(worker.number)
-        suspects = self._scheduler.load(pool).quarantined_images
+    def _lose(self, actor: SupervisedActor, reason: str, is_attempt: bool) -> None:
+        is_preempted = actor.node in self._draining_nodes.names()
+        counts = is_attempt and not is_preempted
+        pool = self._pool_of_kind[actor.kind]
+        num_images, num_blocks = self._scheduler.held_by(actor.number)
+        num_quarantined = self._scheduler.load(pool).quarantined_images
         logger.warning(
-            "lost %s (%s): %d images in %d blocks go to others%s",
-            worker,
-            "its node was taken away" if is_preempted else why,
-            images,
-            blocks,
+            "lost %s (%s): %d images in %d blocks go to other actors%s",
+            actor,
+            "its node was taken away" if is_preempted else reason,
+            num_images,
+            num_blocks,
             "; the attempt counts" if counts else "",
         )
-        self._scheduler.handle(ActorLost(worker.number, preempted=not counts))
-        suspects = self._scheduler.load(pool).quarantined_images - suspects
-        if suspects > 0:
-            logger.warning("%d images were lost too often; they are run alone now", suspects)
-        if worker in self._leaving:
-            self._supervisor.remove(worker)
+        self._scheduler.handle(ActorLost(actor.number, preempted=not counts))
+        num_quarantined = self._scheduler.load(pool).quarantined_images - num_quarantined
+        if num_quarantined > 0:
+            logger.warning("%d images were lost too often and now run alone", num_quarantined)
+        if actor.is_leaving:
+            self._remove(actor)
 
-    def on_gone(self, worker: SupervisedActor) -> None:
-        """See `workers.Listener`."""
-        self._leaving.discard(worker)
-        if self._of_number.pop(worker.number, None) is not None:
-            self._scheduler.handle(ActorRemoved(worker.number))
+    def _start(self, kind: ActorKind) -> None:
+        actor = self._supervisor.start(kind)
+        self._actors[actor.number] = actor
+        self._scheduler.handle(ActorAdded(actor.number, self._pool_of_kind[kind]))
 
-    def can_do_without(self, worker: SupervisedActor) -> bool:
-        """See `workers.Listener`."""
-        others = self._supervisor.of_kind(worker.kind)
-        return any(
-            other.is_up and other is not worker and other not in self._leaving for other in others
-        )
-
-    def _hire(self, kind: ActorKind) -> None:
-        worker = self._supervisor.start(kind)
-        self._of_number[worker.number] = worker
-        self._scheduler.handle(ActorAdded(worker.number, self._pool_of_kind[kind]))
-
-    def _let_go(self, worker: SupervisedActor) -> None:
-        """It gets no new work, hands over what it holds, and retires."""
-        self._leaving.add(worker)
-        if worker.is_up:
-            self._scheduler.handle(ActorDraining(worker.number))
+    def _drain(self, actor: SupervisedActor) -> None:
+        """Removes an actor once it has handed over what it holds."""
+        actor.is_leaving = True
+        if actor.is_up:
+            self._scheduler.handle(ActorDraining(actor.number))
         else:
-            self._supervisor.remove(worker)
+            self._remove(actor)
 
-    def _leave_draining_nodes(self) -> None:
-        names = self._draining.names()
-        for worker in self._supervisor.on_nodes(names) if names else ():
-            if worker in self._leaving or worker.kind is self._specs.writer or not worker.is_up:
-                continue
-            logger.warning("the node of %s is about to go: another takes its place", worker)
-            self._let_go(worker)
-            self._hire(worker.kind)
+    def _remove(self, actor: SupervisedActor) -> None:
+        self._supervisor.remove(actor)
+        self._forget(actor)
 
-    def _set_sizes(self) -> None:
+    def _forget(self, actor: SupervisedActor) -> None:
+        del self._actors[actor.number]
+        self._scheduler.handle(ActorRemoved(actor.number))
+
+    def _resize(self) -> None:
         now_s = time.monotonic()
-        seen = [self._seen(pool, spec) for pool, spec in enumerate(self._specs.pools)]
-        targets = self._sizer.targets(seen, now_s - self._sized_s)
-        self._sized_s = now_s
-        self._work = [[0.0, 0, 0] for _ in self._specs.pools]
-        for spec, pool, target in zip(self._specs.pools, seen, targets, strict=True):
+        metrics = [self._metrics(pool, spec) for pool, spec in enumerate(self._specs.pools)]
+        targets = self._autoscaler.targets(metrics, now_s - self._resized_s)
+        self._resized_s = now_s
+        self._work = [_Work() for _ in self._specs.pools]
+        for spec, pool, target in zip(self._specs.pools, metrics, targets, strict=True):
             if target != pool.num_actors:
                 logger.info("%s: %d actors instead of %d", spec.kind.name, target, pool.num_actors)
             for _ in range(pool.num_actors, target):
-                self._hire(spec.kind)
-            for worker in self._staying(spec)[target:]:
-                self._let_go(worker)
+                self._start(spec.kind)
+            for actor in self._staying(spec.kind)[target:]:
+                self._drain(actor)
 
-    def _seen(self, pool: int, spec: PoolSpec) -> PoolMetrics:
-        load = self._scheduler.load(pool)
-        busy_s, num_done, num_forwarded = self._work[pool]
-        staying = self._staying(spec)
+    def _metrics(self, pool: int, spec: PoolSpec) -> PoolMetrics:
+        load, work = self._scheduler.load(pool), self._work[pool]
+        full_bytes = _FULL * self._scheduler.queue_bytes[pool]
+        staying = self._staying(spec.kind)
         return PoolMetrics(
             num_actors=len(staying),
-            num_ready=sum(worker.is_up for worker in staying),
-            is_starting=any(worker.is_starting for worker in staying),
+            num_ready=sum(actor.is_up for actor in staying),
+            is_starting=any(actor.is_starting for actor in staying),
             is_full=load.queue_bytes + load.reserved_bytes
             >= _FULL * self._scheduler.queue_bytes[pool],
             num_calls=load.num_calls,
             num_images=load.queued_images + load.held_images,
-            busy_s=busy_s,
-            num_done=int(num_done),
-            num_forwarded=int(num_forwarded),
+            busy_s=work.busy_s,
+            num_done=work.num_done,
+            num_forwarded=work.num_forwarded,
         )
 
-    def _staying(self, spec: PoolSpec) -> list[SupervisedActor]:
-        """In the order in which they came, so that the newest go first."""
+    def _staying(self, kind: ActorKind) -> list[SupervisedActor]:
+        """Oldest first, so that the newest are removed first."""
         return [
-            worker for worker in self._supervisor.of_kind(spec.kind) if worker not in self._leaving
+            actor for actor in self._actors.values() if actor.kind is kind and not actor.is_leaving
         ]

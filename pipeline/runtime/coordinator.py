@@ -1,35 +1,37 @@
-"""The coordinator: executes the scheduler's actions on Ray and reports what happened back.
+"""The coordinator: executes the scheduler's actions on Ray and reports the outcome.
 
-It touches metadata and object references only; pixels, states and answers pass from actor to
-actor. What must survive is in the ledger's tables; everything here can be lost.
+It handles metadata and object references only; pixels, states and predictions pass from actor to
+actor. Whatever must survive a crash is in the ledger's tables.
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.deadline.controller import DeadlineController
-from pipeline.dedupe.fanout import SharedAnswers
-from pipeline.errors import (
-    OutputFailedError,
-    PipelineError,
-    Reason,
-    StaleEpochError,
-    TooManyDeadLettersError,
-)
-from pipeline.output.ledger import Ledger
+from pipeline.dedupe.fanout import PredictionFanout
+from pipeline.errors import OutputFailedError, PipelineError, Reason, StaleEpochError
 from pipeline.output.results import Results
 from pipeline.progress import Progress, ProgressListener
-from pipeline.runtime.actor_pools import ActorPools
+from pipeline.runtime.actor_pools import ActorPools, ActorPoolSpecs
 from pipeline.runtime.actors.cascade import CallResult
 from pipeline.runtime.actors.decode import DecodeResult
+from pipeline.runtime.result_writer import ResultWriter
 from pipeline.runtime.signals import deferred_interrupt
-from pipeline.runtime.team import ActorPoolSpecs
+from pipeline.runtime.supervised_actor import (
+    ActorDown,
+    ActorEvent,
+    ActorGone,
+    ActorUp,
+    CallReturned,
+    InputLost,
+)
+from pipeline.runtime.supervisor import ActorSupervisor
+from pipeline.runtime.worklist import Worklist
 from pipeline.scheduling import (
     DECODERS,
     Action,
@@ -54,110 +56,99 @@ __all__ = ["Coordinator"]
 
 logger = logging.getLogger(__name__)
 
-_SETTLE_S = 20.0
-_LISTING_S = 0.05  # in one turn
-_PATIENCE_PER_IMAGE_S = 5.0  # with a storage that throttles, or files that take long to decode
+_LISTING_S = 0.05  # upper bound per turn: a listing may pass many shards that are finished
+_EXTRA_S_PER_IMAGE = 5.0  # for a storage that throttles, or files that take long to decode
+_NO_ROWS = np.empty(0, dtype=np.int64)
 
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _CascadeCall:
+    """A call of a cascade actor, with references to its two large results."""
+
+    action: Run | Flush
+    tags: Any
+    forwarded: Any
 
 
 class Coordinator:
     """Runs the work of one archive to its end.
 
     Args:
-        scheduler: decides.
+        scheduler: decides what to do next.
         specs: the actors.
-        ledger: accounts and commits.
-        work: (number of an open shard, its rows without a result), or None where the next is not
-            known yet; consumed as needed.
-        num_stages: of the cascade.
-        max_dead_letters: more of them stop the run; None for no limit.
-        count_images: images in the archive, None while unknown.
-        listener: told about progress.
-        stalled_s: an actor that owes an answer and says nothing for so long is started anew.
-        sharing: of answers among images with identical bytes; None if each is computed.
-        deadline: gives every call its thresholds; None if they are the job's throughout.
+        worklist: the shards to do.
+        results: collects and commits predictions and dead letters.
+        listener: gets the progress several times a second.
+        fanout: shares predictions among images with identical bytes; None computes each image.
+        deadline: chooses the thresholds of each call; None uses those of the job.
     """
 
     def __init__(
         self,
         scheduler: Scheduler,
         specs: ActorPoolSpecs,
-        ledger: Ledger,
-        work: Iterator[tuple[int, Rows] | None],
-        num_stages: int,
-        max_dead_letters: Callable[[], int | None],
-        count_images: Callable[[], int | None],
+        worklist: Worklist,
+        results: Results,
         listener: ProgressListener,
-        stalled_s: float = 300.0,
-        sharing: SharedAnswers | None = None,
+        fanout: PredictionFanout | None = None,
         deadline: DeadlineController | None = None,
     ) -> None:
         self._scheduler = scheduler
-        self._ledger = ledger
-        self._work = work
-        self._max_dead_letters = max_dead_letters
-        self._count_images = count_images
+        self._worklist = worklist
+        self._results = results
         self._listener = listener
-        self._actor_pools = ActorPools(
-            scheduler, specs, stalled_s, lambda: self._results.write_again()
-        )
-        self._results = Results(ledger, num_stages, self._actor_pools.write, self._list_again)
-        self._sharing = sharing
-        if sharing is not None:
-            sharing.join(ledger, self._results, self._list_again)
+        self._fanout = fanout
         self._deadline = deadline
+        self._supervisor = ActorSupervisor(specs.stalled_s)
+        self._pools = ActorPools(specs, self._supervisor, scheduler)
+        self._pools.start()
+        self._writer = ResultWriter(specs.writer, self._supervisor, results)
         self._data_of_block: dict[int, Any] = {}
-        self._hard_of_call: dict[int, Any] = {}
-        self._started = time.monotonic()
+        self._forwarded_of_call: dict[int, Any] = {}
+        self._started_s = time.monotonic()
 
     def run(self) -> None:
         """Works until every image has a committed result.
 
         Raises:
-            TooManyDeadLettersError: more failed than allowed.
-            PipelineError: an actor that is needed does not come up, or a storage is denied. What
-                is answered by then is committed, if that can be.
+            TooManyDeadLettersError: more images failed than allowed.
+            PipelineError: a needed actor does not start, or a storage denies access. Results so far
+                are committed if possible.
         """
-        self._actor_pools.start()
-        with deferred_interrupt() as interrupted:
+        with deferred_interrupt() as is_interrupted:
             try:
-                while not self._is_done() and not interrupted():
-                    self._take_shards()
-                    self._keep_to_deadline()
-                    for action in self._scheduler.next_actions():
-                        self._execute(action)
-                    self._actor_pools.look_after()
-                    self._check_dead_letters()
-                    self._results.write_if_due(at_once=self._scheduler.is_finished)
-                    self._listener(self.progress())
+                while not self._is_done() and not is_interrupted():
+                    self._turn()
             except (StaleEpochError, OutputFailedError):
                 raise  # nothing more can be committed
             except PipelineError:
-                self._settle()
+                self._writer.settle()
                 raise
-            if interrupted():
-                self._settle()
+            if is_interrupted():
+                self._writer.settle()
                 raise KeyboardInterrupt
-        self._ledger.commit(None, [], {})
-
-    def progress(self) -> Progress:
-        """How far it is."""
-        answered = self._results.answered
-        return Progress(
-            num_images=self._count_images(),
-            num_skipped=self._ledger.totals.num_skipped,
-            num_tagged=answered.num_tagged,
-            num_dead_letters=answered.num_dead_letters,
-            exits=tuple(answered.exits.tolist()),
-            elapsed_s=time.monotonic() - self._started,
-        )
+        self._results.finish()
 
     def _is_done(self) -> bool:
         return self._scheduler.is_finished and self._results.are_committed
 
+    def _turn(self) -> None:
+        self._take_shards()
+        if self._deadline is not None:
+            num_done = self._results.counts.num_done
+            self._deadline.plan(self._worklist.num_to_do, num_done, self._scheduler.load)
+        for action in self._scheduler.next_actions():
+            self._execute(action)
+        for event in self._supervisor.wait():
+            self._handle(event)
+        self._pools.adjust()
+        self._worklist.check_dead_letters(self._results.counts.num_dead_letters)
+        self._writer.commit_if_due(at_once=self._scheduler.is_finished)
+        self._listener(self._progress())
+
     def _take_shards(self) -> None:
-        """Not for long: a listing may go through many shards that are finished already."""
         until_s = time.monotonic() + _LISTING_S
         while (
             self._scheduler.wants_shards
@@ -165,7 +156,7 @@ class Coordinator:
             and time.monotonic() < until_s
         ):
             try:
-                item = next(self._work)
+                item = next(self._worklist)
             except StopIteration:
                 self._scheduler.handle(SourceEnded())
                 return
@@ -173,133 +164,137 @@ class Coordinator:
                 return
             self._scheduler.handle(ShardArrived(*item))
 
-    def _keep_to_deadline(self) -> None:
-        if self._deadline is not None:
-            num_images, num_done = self._count_images(), self._results.answered.num_done
-            num_to_do = None if num_images is None else self._ledger.totals.num_to_do(num_images)
-            self._deadline.plan(num_to_do, num_done, self._scheduler.load)
-
-    def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
-        """Of a call, as its last argument; none where they are the job's."""
-        return () if self._deadline is None else (self._deadline.thresholds(call),)
-
-    def _list_again(self, shard: int, rows: Rows) -> None:
-        self._scheduler.handle(ShardArrived(shard, rows))
-
     def _execute(self, action: Action) -> None:
         match action:
-            case Decode(call, actor, block, shard, rows):
-                self._decode(call, actor, block, shard, rows)
+            case Decode():
+                self._decode(action)
             case Run(call, actor, block, rows):
+                run = self._pools.actor(actor).handle.run
                 data = self._data_of_block[block]
-                run = self._actor_pools.handle(actor).run
-                answer = run.remote(block, rows, data, *self._thresholds(call))
-                lost = partial(self._on_block_lost, block, call)
-                self._expect_answers(call, actor, answer, lambda: _named(block, rows), lost)
+                results = run.remote(block, rows, data, *self._thresholds(call))
+                self._expect_cascade(action, results, _described(block, rows))
             case Flush(call, actor):
-                answer = self._actor_pools.handle(actor).flush.remote(*self._thresholds(call))
-                self._expect_answers(call, actor, answer, lambda: "what is still inside", None)
+                results = self._pools.actor(actor).handle.flush.remote(*self._thresholds(call))
+                self._expect_cascade(action, results, "a flush of its partial batches")
             case Keep(block, call):
-                self._data_of_block[block] = self._hard_of_call.pop(call)
+                self._data_of_block[block] = self._forwarded_of_call.pop(call)
             case Release(block):
                 self._data_of_block.pop(block, None)
             case GiveUp(shard, row, attempts, pool):
-                reason = Reason.UNREADABLE if pool == DECODERS else Reason.MODEL_FAILED
-                detail = f"its actor died {attempts} times while it held this image"
-                origins = Origins(np.array([shard]), np.array([row]))
-                self._results.record_dead_letter(origins, reason, detail, attempts)
-                if self._sharing is not None and pool == DECODERS:
-                    self._sharing.unread(origins)
-                elif self._sharing is not None:
-                    self._sharing.failed(origins, reason, detail, attempts)
+                self._give_up(Origins(np.array([shard]), np.array([row])), attempts, pool)
             case Retire(actor):
-                self._actor_pools.retire(actor)
+                self._pools.retire(actor)
 
-    def _decode(self, call: int, actor: int, block: int, shard: int, rows: Rows) -> None:
-        source = self._ledger.shard(shard)
-        images = [source.images[row] for row in rows.tolist()]
-        decoded, result = self._actor_pools.handle(actor).decode.remote(images, source.name)
-        self._data_of_block[block] = decoded
-        on_answer = partial(self._on_decoded, call, shard, rows)
-        patience_s = _PATIENCE_PER_IMAGE_S * len(images)
-        what = partial(_named, block, rows)
-        self._actor_pools.expect(result, actor, what, on_answer, patience_s=patience_s)
+    def _decode(self, action: Decode) -> None:
+        shard = self._worklist.shard(action.shard)
+        images = [shard.images[row] for row in action.rows.tolist()]
+        actor = self._pools.actor(action.actor)
+        decoded, result = actor.handle.decode.remote(images, shard.name)
+        self._data_of_block[action.block] = decoded
+        description = _described(action.block, action.rows)
+        extra_s = _EXTRA_S_PER_IMAGE * len(images)
+        self._supervisor.expect(result, actor, action, description, extra_s=extra_s)
 
-    def _expect_answers(
-        self,
-        call: int,
-        actor: int,
-        answer: tuple[Any, Any, Any],
-        what: Callable[[], str],
-        on_input_lost: Callable[[], None] | None,
+    def _expect_cascade(
+        self, action: Run | Flush, results: tuple[Any, Any, Any], description: str
     ) -> None:
-        table, hard, result = answer
-        on_answer = partial(self._on_answers, call, actor, table, hard)
-        self._actor_pools.expect(result, actor, what, on_answer, on_input_lost)
+        tags, forwarded, result = results
+        self._supervisor.expect(
+            result,
+            self._pools.actor(action.actor),
+            _CascadeCall(action, tags, forwarded),
+            description,
+            has_input=isinstance(action, Run),
+        )
 
-    def _on_block_lost(self, block: int, call: int) -> None:
-        logger.warning("images of block %d start again from their source", block)
-        self._scheduler.handle(ObjectLost(block, call))
+    def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
+        """The last argument of a call; none where the job's thresholds apply."""
+        return () if self._deadline is None else (self._deadline.thresholds(call),)
 
-    def _on_decoded(self, call: int, shard: int, rows: Rows, result: DecodeResult) -> None:
-        self._results.add_letters(shard, result.dead_letters)
-        decoded, over = np.array(result.decoded_rows, dtype=np.int64), _NO_ROWS
-        if self._sharing is not None:
-            over = self._sharing.decoded(shard, rows, result.decoded_rows, result.digests)
-        self._scheduler.handle(BlockDecoded(call, decoded, over))
+    def _handle(self, event: ActorEvent | CallReturned | InputLost) -> None:
+        if self._writer.is_concerned(event):
+            self._restart(self._writer.handle(event))
+            return
+        match event:
+            case CallReturned(Decode() as action, result):
+                self._finish_decode(action, result)
+            case CallReturned(_CascadeCall() as call, result):
+                self._finish_cascade(call, result)
+            case InputLost(_CascadeCall(Run(call, _, block, _))):
+                logger.warning(
+                    "lost the data of block %d; its images restart from their source", block
+                )
+                self._scheduler.handle(ObjectLost(block, call))
+            case ActorUp() | ActorDown() | ActorGone():
+                self._pools.handle(event)
 
-    def _on_answers(self, call: int, actor: int, table: Any, hard: Any, result: CallResult) -> None:
-        assert self._scheduler.is_in_flight(call), "answers from before a loss are dropped with it"
-        pool = self._actor_pools.note_work(actor, result)
+    def _finish_decode(self, action: Decode, result: DecodeResult) -> None:
+        self._results.add_dead_letters(action.shard, result.dead_letters)
+        decoded, skipped = np.array(result.decoded_rows, dtype=np.int64), _NO_ROWS
+        if self._fanout is not None:
+            skipped, restarted = self._fanout.decoded(
+                action.shard, action.rows, result.decoded_rows, result.digests
+            )
+            self._restart(restarted)
+        self._scheduler.handle(BlockDecoded(action.call, decoded, skipped))
+
+    def _finish_cascade(self, call: _CascadeCall, result: CallResult) -> None:
+        number = call.action.call
+        assert self._scheduler.is_in_flight(number), "a failure must drop the calls before it"
+        pool = self._pools.pool_of(call.action.actor)
+        self._pools.record_work(pool, result)
         if self._deadline is not None:
-            self._deadline.note(call, actor, pool, result.work, result.waiting)
-        finished = {block: rows for block, (rows, _) in result.answered.items()}
+            self._deadline.note(number, call.action.actor, pool, result.work, result.waiting)
+        finished = {block: rows for block, (rows, _) in result.predicted.items()}
         if finished:
-            origins = [self._scheduler.origins(*item) for item in finished.items()]
+            origins = [self._scheduler.origins(block, rows) for block, rows in finished.items()]
             joined = Origins(
                 np.concatenate([part.shards for part in origins]),
                 np.concatenate([part.rows for part in origins]),
             )
-            exit_stages = np.concatenate([stages for _, stages in result.answered.values()])
-            self._results.add_answers(table, joined, exit_stages)
-            if self._sharing is not None:
-                answers = (answer for block in finished for answer in result.answers[block])
-                self._sharing.answered(joined, answers)
+            exit_stages = np.concatenate([stages for _, stages in result.predicted.values()])
+            self._results.add_predictions(call.tags, joined, exit_stages)
+            if self._fanout is not None:
+                packed = (prediction for block in finished for prediction in result.packed[block])
+                self._fanout.predicted(joined, packed)
         for block, row, detail in result.failed:
-            of_image = self._scheduler.origins(block, np.array([row]))
-            self._results.record_dead_letter(of_image, Reason.MODEL_FAILED, detail, attempts=1)
-            if self._sharing is not None:
-                self._sharing.failed(of_image, Reason.MODEL_FAILED, detail, attempts=1)
+            self._fail(self._scheduler.origins(block, np.array([row])), detail, attempts=1)
             finished[block] = np.append(finished.get(block, _NO_ROWS), row)
         forwarded = None
-        if result.pieces:
-            forwarded = Forwarded(result.pieces, result.forwarded_bytes)
-            self._hard_of_call[call] = hard
-        self._scheduler.handle(CallFinished(call, finished, forwarded))
+        if result.forwarded:
+            forwarded = Forwarded(result.forwarded, result.forwarded_bytes)
+            self._forwarded_of_call[number] = call.forwarded
+        self._scheduler.handle(CallFinished(number, finished, forwarded))
 
-    def _check_dead_letters(self) -> None:
-        allowed = self._max_dead_letters()
-        num_failed = self._results.answered.num_dead_letters
-        if allowed is not None and num_failed > allowed:
-            raise TooManyDeadLettersError(
-                f"max-errors: {num_failed} images failed, at most {allowed} may; see the "
-                "dead_letters table"
-            )
+    def _give_up(self, origins: Origins, attempts: int, pool: int) -> None:
+        detail = f"its actor died {attempts} times while it held this image"
+        if pool != DECODERS:
+            self._fail(origins, detail, attempts)
+            return
+        self._results.record_dead_letter(origins, Reason.UNREADABLE, detail, attempts)
+        if self._fanout is not None:
+            self._restart(self._fanout.unreadable(origins))
 
-    def _settle(self) -> None:
-        """Commits what is answered before an early end, so that it need not be done again."""
-        deadline = time.monotonic() + _SETTLE_S
-        self._actor_pools.expect_writer_only()
-        try:
-            while not self._results.are_committed and time.monotonic() < deadline:
-                self._results.write_if_due(at_once=True)
-                self._actor_pools.wait()
-        except PipelineError as error:
-            logger.warning("what was answered last could not be committed: %s", error)
+    def _fail(self, origins: Origins, detail: str, attempts: int) -> None:
+        self._results.record_dead_letter(origins, Reason.MODEL_FAILED, detail, attempts)
+        if self._fanout is not None:
+            self._fanout.failed(origins, detail, attempts)
+
+    def _restart(self, images: list[tuple[int, Rows]]) -> None:
+        for shard, rows in images:
+            self._scheduler.handle(ShardArrived(shard, rows))
+
+    def _progress(self) -> Progress:
+        counts = self._results.counts
+        return Progress(
+            num_images=self._worklist.num_images,
+            num_skipped=self._worklist.num_skipped,
+            num_tagged=counts.num_tagged,
+            num_dead_letters=counts.num_dead_letters,
+            exits=tuple(counts.exits.tolist()),
+            elapsed_s=time.monotonic() - self._started_s,
+        )
 
 
-_NO_ROWS = np.empty(0, dtype=np.int64)
-
-
-def _named(block: int, rows: Rows) -> str:
+def _described(block: int, rows: Rows) -> str:
     return f"{len(rows)} images (block {block})"

@@ -1,6 +1,5 @@
 """The part of a job that runs on Ray; imported inside `running_ray`."""
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,19 +11,20 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import dvt
 from pipeline.cascade.tag_rows import label_names
 from pipeline.deadline.controller import DeadlineController
-from pipeline.dedupe.fanout import SharedAnswers
+from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.output.ledger import Ledger
 from pipeline.output.parquet_files import FileWriter
+from pipeline.output.results import Results
 from pipeline.progress import ProgressListener
+from pipeline.runtime.actor_pools import ActorPoolSpecs, PoolSpec
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.runtime.actors.decode import DecodeActor
 from pipeline.runtime.actors.write import WriteActor
 from pipeline.runtime.coordinator import Coordinator
-from pipeline.runtime.error_limit import allowed_dead_letters
 from pipeline.runtime.nodes import this_node
 from pipeline.runtime.resource_plan import Plan
-from pipeline.runtime.supervisor import ActorKind
-from pipeline.runtime.team import ActorPoolSpecs, PoolSpec
+from pipeline.runtime.supervised_actor import ActorKind
+from pipeline.runtime.worklist import Worklist
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources import Archive
@@ -43,23 +43,19 @@ def run_on_ray(
     deadline: DeadlineController | None = None,
 ) -> None:
     """Starts the actors and works until everything is committed."""
-    count = _CountedImages(source, work, ledger)
-    coordinator = Coordinator(
+    results = Results(ledger, model.config.num_stages)
+    fanout = None
+    if settings.dedupe:
+        fanout = PredictionFanout(ledger, results, label_names(model), source.kept)
+    Coordinator(
         Scheduler(plan.limits),
         actor_pool_specs(settings, plan, source, ledger.tag_writer),
-        ledger,
-        count.while_listing(),
-        len(plan.thresholds),
-        lambda: allowed_dead_letters(
-            settings.max_errors, count(), count.num_listed, count.is_uncountable
-        ),
-        count,
+        Worklist(work, ledger, source.count_images, settings.max_errors),
+        results,
         listener,
-        settings.stalled_s,
-        SharedAnswers(label_names(model), source.kept) if settings.dedupe else None,
+        fanout,
         deadline,
-    )
-    coordinator.run()
+    ).run()
 
 
 def actor_pool_specs(
@@ -112,6 +108,7 @@ def actor_pool_specs(
             for pool in plan.pools
         ),
         writer=actor_kind("writer", WriteActor, writer, num_cpus=0, scheduling_strategy=here),
+        stalled_s=settings.stalled_s,
     )
 
 
@@ -120,44 +117,3 @@ def actor_kind(name: str, actor: type, *arguments: object, **options: object) ->
     remote: Any = ray.remote(actor)
     remote = remote.options(max_restarts=-1, max_task_retries=0, **options)
     return ActorKind(name, lambda: remote.remote(*arguments))
-
-
-class _CountedImages:
-    """Counts the archive beside the work, for the time to go and for shares of it.
-
-    Args:
-        source: counts itself, unless that would cost as much as reading it.
-        work: gone through to the end by whoever works; then all images are listed.
-        ledger: counts what is listed.
-    """
-
-    def __init__(
-        self, source: Archive, work: Iterator[tuple[int, NDArray[np.int64]] | None], ledger: Ledger
-    ) -> None:
-        self._source = source
-        self._work = work
-        self._ledger = ledger
-        self._total: int | None = None
-        self.is_uncountable = False
-        threading.Thread(target=self._count, daemon=True, name="count-images").start()
-
-    def _count(self) -> None:
-        total = self._source.count_images()
-        if total is None:
-            self.is_uncountable = True
-        else:
-            self._total = total
-
-    def __call__(self) -> int | None:
-        """How many there are; None while unknown."""
-        return self._total
-
-    @property
-    def num_listed(self) -> int:
-        """How many have been seen so far."""
-        return self._ledger.totals.num_images
-
-    def while_listing(self) -> Iterator[tuple[int, NDArray[np.int64]] | None]:
-        """The work; behind its end, what was listed is the whole."""
-        yield from self._work
-        self._total = self.num_listed

@@ -1,12 +1,15 @@
-"""What a Ray error says about the actor and about its input.
+"""What a Ray error means for the actor and for the input of a call.
 
-One function from Ray's exceptions to the five things that can be done about them. The order of the
-tests matters: a lost input also arrives wrapped in a `RayTaskError`, and would look like a bug in
-the model. Knows Ray's exceptions; decides nothing.
+`loss_of` maps Ray's exceptions to the five cases that the supervisor distinguishes. The order of
+its tests matters: the loss of an input may arrive wrapped in a `RayTaskError`, which otherwise
+means that the call itself raised.
 """
 
+from collections.abc import Sequence
 from enum import Enum, auto
+from typing import Any
 
+import ray
 from ray import exceptions
 
 from pipeline.errors import (
@@ -18,18 +21,19 @@ from pipeline.errors import (
     UsageError,
 )
 
-__all__ = ["Loss", "first_line", "loss_of"]
+__all__ = ["Loss", "first_line", "loss_of", "lost_objects"]
+
+_PROBE_S = 30.0
 
 
 class Loss(Enum):
     """What is gone.
 
-    INPUT: an object that the call needed, or its answer; the actor lives and did nothing.
-    ACTOR: the actor, with all it held.
-    RESTARTING: the same, and it is on its way up again; may be told many times for one death.
-    STATE: the call did not end as it must, and nobody knows how far it came; the actor lives, but
-        has to start anew. Nothing that it held is to blame.
-    RAISED: the call raised what it must not: the actor has to start anew.
+    INPUT: an object that the call needed, or its result; the actor is unaffected.
+    ACTOR: the actor with all it held.
+    RESTARTING: the same, and the actor is restarting; one death may be reported many times.
+    STATE: the call ended in an unknown state, for no fault of its input; restart the actor.
+    RAISED: the call raised an unexpected error; restart the actor.
     """
 
     INPUT = auto()
@@ -39,8 +43,8 @@ class Loss(Enum):
     RAISED = auto()
 
 
-# Whoever is asked, the answer would be the same.
-_STOPS_THE_RUN = (
+# Any other actor would raise the same.
+_ENDS_THE_RUN = (
     StaleEpochError,
     OutputFailedError,
     StorageDeniedError,
@@ -48,7 +52,7 @@ _STOPS_THE_RUN = (
     UsageError,
 )
 
-_NOBODYS_FAULT = (
+_BLAMELESS = (
     exceptions.ObjectStoreFullError,
     exceptions.OutOfDiskError,
     exceptions.RpcError,
@@ -57,13 +61,13 @@ _NOBODYS_FAULT = (
 
 
 def loss_of(error: Exception) -> Loss:
-    """What to make of an error that `ray.get` raised for an actor's call.
+    """Classifies an error that `ray.get` raised for an actor's call.
 
     Raises:
-        PipelineError: the call asked the whole run to stop.
+        PipelineError: the call raised an error that ends the run.
     """
     cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
-    if isinstance(cause, _STOPS_THE_RUN):
+    if isinstance(cause, _ENDS_THE_RUN):
         raise cause
     if isinstance(cause, ActorRestartedError):
         return Loss.ACTOR
@@ -73,16 +77,29 @@ def loss_of(error: Exception) -> Loss:
         return Loss.RESTARTING
     if isinstance(error, exceptions.RayActorError):
         return Loss.ACTOR
-    if isinstance(error, _NOBODYS_FAULT) or isinstance(cause, _NOBODYS_FAULT):
+    if isinstance(error, _BLAMELESS) or isinstance(cause, _BLAMELESS):
         return Loss.STATE
     return Loss.RAISED
 
 
+def lost_objects(references: Sequence[Any]) -> list[Any]:
+    """Those of the references whose objects can no longer be fetched."""
+    # All at once, because the loss of each object may take a while to be noticed.
+    ray.wait(list(references), num_returns=len(references), timeout=_PROBE_S)
+    lost = []
+    for reference in references:
+        try:
+            ray.get(reference, timeout=1.0)
+        except exceptions.RayError:
+            lost.append(reference)
+    return lost
+
+
 def first_line(error: Exception) -> str:
-    """The line of a Ray error that says most, without the remote trace."""
+    """The most informative line of a Ray error, without the remote traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return repr(error)
-    # A remote trace ends with the exception itself; an actor's death begins with a headline.
+    # A remote traceback ends with the exception; an actor's death begins with a headline.
     line = lines[-1] if isinstance(error, exceptions.RayTaskError) else lines[0]
     return line[:300]

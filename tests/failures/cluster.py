@@ -1,4 +1,4 @@
-"""A Ray cluster of several raylets on this machine, whose processes can be killed for real."""
+"""A Ray cluster of several raylets on this machine, whose processes can be killed."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from tests.command_line import DVT
 
 __all__ = ["TestCluster", "give_notice", "pids_of", "running_cluster", "start_dvt"]
 
-# A node's death is noticed in half a second instead of fifteen.
+# Detects the death of a node in half a second instead of fifteen.
 _QUICK = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 300,
@@ -27,7 +27,7 @@ _QUICK = {
 
 
 class TestCluster:
-    """A head that is never killed, and workers that are.
+    """A head node without processors, and worker nodes.
 
     Args:
         cpus_per_node: logical processors of a worker.
@@ -53,18 +53,20 @@ class TestCluster:
         """For `RAY_ADDRESS`."""
         return str(self._cluster.address)
 
-    def add_worker(self) -> None:
-        """One more node."""
-        node = self._cluster.add_node(num_cpus=self._cpus, object_store_memory=300 * 2**20)
+    def add_worker(self, labels: dict[str, str] | None = None) -> None:
+        """Adds a node, with labels that pools may ask for."""
+        node = self._cluster.add_node(
+            num_cpus=self._cpus, object_store_memory=300 * 2**20, labels=labels or {}
+        )
         self.workers.append(node)
 
     def kill_worker(self, number: int) -> None:
-        """SIGKILL to a raylet and all that runs under it, as when a machine goes."""
+        """Kills a raylet and all its processes, as the loss of a machine does."""
         node = self.workers.pop(number)
         self._cluster.remove_node(node, allow_graceful=False)
 
     def close(self) -> None:
-        """Ends everything."""
+        """Ends all nodes."""
         self._cluster.shutdown()
 
 
@@ -81,7 +83,7 @@ def running_cluster(workers: int, cpus_per_node: int) -> Iterator[TestCluster]:
 
 
 def start_dvt(cluster: TestCluster | None, *arguments: object) -> "subprocess.Popen[str]":
-    """`dvt` on that cluster, or on one of its own; a process group of its own."""
+    """Starts `dvt` in a process group of its own, on that cluster or on one of its own."""
     environment = dict(os.environ)
     if cluster is not None:
         environment["RAY_ADDRESS"] = cluster.address
@@ -96,7 +98,7 @@ def start_dvt(cluster: TestCluster | None, *arguments: object) -> "subprocess.Po
 
 
 def pids_of(name: str) -> list[int]:
-    """Processes below this one that Ray runs under a name; others' clusters are left alone."""
+    """Descendants of this process that Ray runs under a name."""
     parents: dict[int, int] = {}
     found = []
     for entry in Path("/proc").iterdir():
@@ -131,7 +133,7 @@ def kill(pid: int, number: int = signal.SIGKILL) -> bool:
 
 
 def give_notice(cluster: TestCluster, number: int, deadline_s: float) -> None:
-    """Tells Ray, as a cloud's spot notice would, that a worker node will go."""
+    """Announces, as a cloud's spot notice does, that a worker node will be taken away."""
     node = cluster.workers[number]
     client = GcsClient(address=cluster.address)
     accepted, why = client.drain_node(

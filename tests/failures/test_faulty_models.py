@@ -1,17 +1,19 @@
-"""The rows of the architecture's table that begin inside an actor, made to happen for real."""
+"""Failures that begin inside a cascade actor, made to happen for real."""
 
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 from PIL import Image
 
 from jobs.shapes import write_shapes
 from pipeline.pools import parse_pools
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.settings import TagSettings
-from tests.command_line import committed_files, rows
+from tests.command_line import rows
 from tests.failures.cluster import kill, pids_of
 from tests.failures.faulty import (
     MARKER,
@@ -19,6 +21,7 @@ from tests.failures.faulty import (
     HasLittleMemory,
     Kills,
     Raises,
+    Running,
     Slow,
     run_with,
 )
@@ -68,7 +71,7 @@ def test_a_picture_on_which_the_model_raises_is_the_only_dead_letter(
     assert keys_of(tmp_path / "out") == the_others(archive)
 
 
-def test_a_picture_that_kills_its_actor_takes_no_other_along(
+def test_a_picture_that_kills_its_actor_is_the_only_dead_letter(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -77,13 +80,12 @@ def test_a_picture_that_kills_its_actor_takes_no_other_along(
     assert (letter["key"], letter["reason"]) == ("flat.png", "model_failed")
     assert "its actor died" in letter["detail"]
     assert keys_of(tmp_path / "out") == the_others(archive)
-    said = caplog.text
-    assert "go to others; the attempt counts" in said
-    assert "they are run alone now" in said
-    assert "gave up flat.png" in said
+    assert "go to other actors; the attempt counts" in caplog.text
+    assert "were lost too often and now run alone" in caplog.text
+    assert "gave up flat.png" in caplog.text
 
 
-def test_an_actor_that_hangs_is_named_and_its_work_is_done_by_another(
+def test_an_actor_that_hangs_is_named_and_its_images_go_to_another(
     archive: Path,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -95,10 +97,10 @@ def test_an_actor_that_hangs_is_named_and_its_work_is_done_by_another(
     assert (tmp_path / "hung").exists()
     assert rows(tmp_path / "out" / "dead_letters") == []
     assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
-    assert "lost pool 1 #0 (no answer for 20 s to 16 images (block" in caplog.text
+    assert "lost pool 1 #0 (no reply for 20 s to 16 images (block" in caplog.text
 
 
-def test_a_batch_too_large_for_memory_is_halved_and_everything_is_answered(
+def test_a_batch_too_large_for_memory_is_halved_and_every_image_is_tagged(
     archive: Path, tmp_path: Path
 ) -> None:
     run_with(HasLittleMemory, settings(archive, tmp_path / "out", "1 | 2-3"))
@@ -106,42 +108,52 @@ def test_a_batch_too_large_for_memory_is_halved_and_everything_is_answered(
     assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
 
 
-def test_an_actor_that_dies_while_nobody_waits_for_it_is_missed(
+def test_the_loss_of_an_actor_that_restarted_while_idle_is_noticed(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It holds images that wait for company and owes nothing; Ray brings it up again, empty."""
+    """The actor holds images that wait for a full batch; Ray restarts it without them."""
     out = tmp_path / "out"
-    killed: list[int] = []
-    at_s: list[float] = []
+    restarted: list[bool] = []
 
-    def goes_on() -> bool:
-        if not at_s and (out / "tags" / "_delta_log").is_dir() and committed_files(out / "tags"):
-            at_s.append(time.monotonic())
-        if not at_s or time.monotonic() - at_s[0] < 4:  # what can be answered is answered by then
+    def goes_on(running: Running) -> bool:
+        load = running.scheduler.load(0)
+        if load.num_calls or load.queued_images or not load.held_images:
             return False
-        if not killed:
+        if not restarted:
             (pid,) = pids_of("ray::CascadeActor")
             assert kill(pid)
-            killed.append(pid)
-        starting = pids_of("ray::CascadeActor.__init__")
-        others = set(pids_of("ray::CascadeActor")) - {*killed, *starting}
-        if others and len(at_s) == 1:
-            at_s.append(time.monotonic())
-        return len(at_s) == 2 and time.monotonic() - at_s[1] > 4  # it passes for the old one now
+            wait_until_restarted(running.handles[0], pid)
+            restarted.append(True)
+        return True
 
     with caplog.at_level(logging.INFO):
-        run_with(CascadeActor, settings(archive, tmp_path / "out", "1-3"), goes_on=goes_on)
-    assert killed
-    # Unless Ray took longer than usual to bring it up.
-    assert "it died while no call was under way" in caplog.text or "unavailable" in caplog.text
-    assert rows(tmp_path / "out" / "dead_letters") == []
-    assert keys_of(tmp_path / "out") == sorted([*the_others(archive), "flat.png"])
+        run_with(CascadeActor, settings(archive, out, "1-3"), goes_on=goes_on)
+    assert restarted
+    assert "it restarted while idle and lost all it held" in caplog.text
+    assert rows(out / "dead_letters") == []
+    assert keys_of(out) == sorted([*the_others(archive), "flat.png"])
+
+
+def wait_until_restarted(actor: Any, old_pid: int) -> None:
+    """Returns once this process reaches the actor's new process."""
+    deadline = time.monotonic() + 100
+    while Path(f"/proc/{old_pid}").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while True:
+        assert time.monotonic() < deadline
+        try:
+            ray.get(actor.__ray_ready__.remote())
+        except ray.exceptions.ActorUnavailableError:
+            time.sleep(0.1)
+        else:
+            return
 
 
 def test_a_pool_grows_with_its_backlog_without_stopping(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A second a batch: the queue is full of images, and the pool doubles."""
+    """At a second per batch the queue fills up, and the pool doubles."""
     job = settings(archive, tmp_path / "out", "1 actors=1-2 threads=1 | 2-3 threads=1")
     job = job.model_copy(update={"batch_size": 8, "memory_gb": 0.0007})
     with caplog.at_level(logging.INFO):

@@ -1,1 +1,1 @@
-"""The Ray actors: thin shells round code that runs without Ray."""
+"""The Ray actors: thin shells around code that runs without Ray."""

@@ -1,8 +1,9 @@
 """The cascade actor: holds the stages of one pool and the staged queue between them."""
 
+import itertools
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ from dvt.inference import EncodedState, StageExecutor, deterministic_matmul, mak
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
+from pipeline.cascade.open_rows import OpenRows, RowsOfBlock
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_metrics import StageWork
-from pipeline.cascade.tag_rows import label_names, packed_answers, tag_rows
+from pipeline.cascade.tag_rows import label_names, pack_predictions, tag_rows
 from pipeline.errors import ActorRestartedError
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.actors.decode import DecodedBlock
@@ -31,85 +33,73 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ForwardedBlock:
-    """The heavy part of a call's answer that goes on to the next pool; of n images.
+    """Images that continue in the next pool; stays in the object store.
 
     Attributes:
         pixels: [n, S, S, 3] uint8.
-        info: n rows of what else a tag needs.
+        info: what else tags need, n rows (`records.info_table`).
         state: of the last stage that ran; None where the cascade reuses nothing.
         confidences: of the stages that ran, [n, stages] float32.
-        early: what those of an audit were told; None where nothing is audited.
+        held: predictions of audited images; None if nothing is audited.
     """
 
     pixels: NDArray[np.uint8]
     info: pa.Table
     state: EncodedState | None
     confidences: NDArray[np.float32]
-    early: HeldPredictions | None = None
+    held: HeldPredictions | None = None
 
     @property
     def num_bytes(self) -> int:
         """Size in the object store."""
         state = 0 if self.state is None else self.state.num_bytes
-        early = 0 if self.early is None else self.early.num_bytes
-        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes + early
+        held = 0 if self.held is None else self.held.num_bytes
+        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes + held
 
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The light part of a call's answer.
+    """The small result of a call, for the coordinator.
 
     Attributes:
-        answered: block -> (rows, the exit stage of each, from 1).
+        predicted: block -> (rows, the exit stage of each, from 1).
         failed: (block, row, detail) of images on which the model raised.
-        pieces: (block, rows) of what goes on, in the order of its rows.
-        forwarded_bytes: size of that.
-        busy_s: seconds that the call took.
-        answers: block -> the answer of each answered row (`packed_answers`), if they are shared.
-        work: what each stage here did in the call.
+        forwarded: (block, rows) of images that continue, in the order of the forwarded block.
+        forwarded_bytes: size of the forwarded block.
+        busy_s: duration of the call.
+        packed: block -> the packed prediction of each predicted row (`pack_predictions`), if copies
+            of images share predictions.
+        work: of each stage here, during the call.
         waiting: images inside, by the stage here that they wait for.
     """
 
-    answered: dict[int, tuple[Rows, Rows]]
+    predicted: dict[int, tuple[Rows, Rows]]
     failed: list[tuple[int, int, str]]
-    pieces: tuple[tuple[int, Rows], ...] = ()
+    forwarded: tuple[RowsOfBlock, ...] = ()
     forwarded_bytes: int = 0
     busy_s: float = 0.0
-    answers: dict[int, list[bytes]] = field(default_factory=dict)
+    packed: dict[int, list[bytes]] = field(default_factory=dict)
     work: tuple[StageWork, ...] = ()
     waiting: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class _Held:
-    """A block of which some images are still inside; its row_ids count up from the first.
-
-    Attributes:
-        block: its number.
-        first_ticket: of its first row here.
-        rows: of the decoded block that were given to this actor.
-        info: what else their tags need, for all rows of the block.
-        num_open: images without an answer.
-    """
-
-    block: int
-    first_ticket: int
-    rows: NDArray[np.int64]
-    info: pa.Table
-    num_open: int
-
-
 class CascadeActor:
-    """Runs blocks through the stages of its pool; images that are not sure yet stay inside.
+    """Runs blocks through the stages of its pool; images that have not exited stay inside.
 
     Args:
-        settings: of the job; the model is loaded from where they say, also after a restart.
+        settings: of the job; the model is loaded from the path in it, after a restart too.
         pool: the stages to run, and how.
-        thresholds: one for each exit of the cascade, the last taking everything.
+        thresholds: one for each exit; the last exit takes every image.
+        executor: makes the model's executor from the model, the device and the precision.
     """
 
     def __init__(
-        self, settings: TagSettings, pool: PoolPlan, thresholds: tuple[float, ...]
+        self,
+        settings: TagSettings,
+        pool: PoolPlan,
+        thresholds: tuple[float, ...],
+        *,
+        executor: Callable[[dvt.Cascade, torch.device, torch.dtype], StageExecutor] = make_executor,
     ) -> None:
         deterministic_matmul()
         torch.set_num_threads(pool.num_threads)
@@ -120,23 +110,19 @@ class CascadeActor:
         self._settings = settings
         self._pool = pool
         self._thresholds = thresholds
-        self._executor = self._make_executor(model)
-        self._is_reset = False
-
-    def _make_executor(self, model: dvt.Cascade) -> StageExecutor:
-        device = torch.device(self._pool.device)
-        return make_executor(model, device, getattr(torch, self._pool.dtype))
+        device, dtype = torch.device(pool.device), getattr(torch, pool.dtype)
+        self._executor = executor(model, device, dtype)
+        self._runner: CascadeRunner | None = None
+        self._open = OpenRows()
 
     def reset(self) -> str:
-        """Forgets all images; answers, with the node's name, once the weights are loaded.
+        """Forgets all images; called before the first call, and after every failure.
 
-        Called before the first run, and after every loss: an actor that was only unreachable
-        still holds images that have been given to another since.
+        An actor that was only unreachable still holds images that other actors have been given.
+
+        Returns:
+            The name of its node, once the weights are loaded.
         """
-        self._start_anew()
-        return str(ray.get_runtime_context().get_node_id())
-
-    def _start_anew(self) -> None:
         self._runner = CascadeRunner(
             self._executor,
             self._thresholds,
@@ -145,14 +131,8 @@ class CascadeActor:
             self._pool.stages,
             self._pool.state_format,
         )
-        self._held: list[_Held] = []
-        self._num_tickets = 0
-        self._is_reset = True
-
-    def _check_is_reset(self) -> None:
-        """A process that died while nobody waited for it would otherwise pass for the old one."""
-        if not self._is_reset:
-            raise ActorRestartedError("it died while no call was under way, with all it held")
+        self._open = OpenRows()
+        return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=3)
     def run(
@@ -162,143 +142,112 @@ class CascadeActor:
         data: DecodedBlock | ForwardedBlock,
         thresholds: tuple[float, ...] | None = None,
     ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
-        """Takes rows of a block in and returns whatever is answered or goes on by now.
+        """Takes rows of a block in and runs all full batches.
 
         Args:
             block: its number.
             rows: of the block's data.
-            data: the block's.
-            thresholds: for whatever runs in this call; None for those of the job.
+            data: of the block.
+            thresholds: for this call; None for those of the job.
+
+        Returns:
+            Tags of the images that exited, the images that continue in the next pool, and what the
+            coordinator needs.
 
         Raises:
             ActorRestartedError: `reset` was not called in this process.
         """
-        self._check_is_reset()
-        started = time.perf_counter()
-        row_ids = np.arange(self._num_tickets, self._num_tickets + len(rows))
-        self._num_tickets += len(rows)
-        self._held.append(_Held(block, int(row_ids[0]), rows, data.info, len(rows)))
-        self._runner.add_hard(self._taken(data, rows, row_ids))
-        return self._report(*self._runner.run_full(thresholds), started)
+        started_s = time.perf_counter()
+        runner = self._reset_runner()
+        row_ids = self._open.add(block, rows, data.info)
+        runner.add_forwarded(self._batch(data, rows, row_ids))
+        return self._results(runner, *runner.run_full(thresholds), started_s)
 
     @ray.method(num_returns=3)
     def flush(
         self, thresholds: tuple[float, ...] | None = None
     ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
-        """Predictions or hands on all images that are still inside, in partial batches.
+        """Runs partial batches until no image is inside; returns and raises as `run` does.
 
         Args:
-            thresholds: as in `run`.
-
-        Raises:
-            ActorRestartedError: `reset` was not called in this process.
+            thresholds: for this call; None for those of the job.
         """
-        self._check_is_reset()
-        started = time.perf_counter()
-        return self._report(*self._runner.flush(thresholds), started)
+        started_s = time.perf_counter()
+        runner = self._reset_runner()
+        return self._results(runner, *runner.flush(thresholds), started_s)
 
-    def _taken(
+    def _reset_runner(self) -> CascadeRunner:
+        if self._runner is None:
+            # Without this check, a process that died while idle would pass for the old one.
+            raise ActorRestartedError("it restarted while idle and lost all it held")
+        return self._runner
+
+    def _batch(
         self, data: DecodedBlock | ForwardedBlock, rows: Rows, row_ids: Rows
     ) -> ForwardedBatch:
-        """Rows of a block's data; all of them, as nearly always, without a copy."""
+        """Rows of a block; all of them, as in nearly every call, without a copy."""
         state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
-        early = None
+        held = None
         if isinstance(data, ForwardedBlock):
-            state, confidences, early = data.state, data.confidences, data.early
+            state, confidences, held = data.state, data.confidences, data.held
         elif self._settings.audit is not None:
             is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
-            early = HeldPredictions.none_yet(is_audited, self._num_named)
-        if len(rows) == len(data.pixels):
-            return ForwardedBatch(row_ids, data.pixels, state, confidences, early)
-        return ForwardedBatch(
-            row_ids,
-            data.pixels[rows],
-            None if state is None else state[rows],
-            confidences[rows],
-            None if early is None else early[rows],
-        )
+            held = HeldPredictions.none_yet(is_audited, self._num_named)
+        all_rows = np.arange(len(data.pixels))
+        batch = ForwardedBatch(all_rows, data.pixels, state, confidences, held)
+        return replace(batch if len(rows) == len(batch) else batch[rows], row_ids=row_ids)
 
-    def _report(
-        self, answers: list[Predictions], failures: list[Failure], started: float
+    def _results(
+        self,
+        runner: CascadeRunner,
+        predictions: list[Predictions],
+        failures: list[Failure],
+        started_s: float,
     ) -> tuple[pa.Table, ForwardedBlock | None, CallResult]:
         tables: list[pa.Table] = []
-        answered: dict[int, list[tuple[Rows, int]]] = {}
+        predicted: dict[int, list[tuple[Rows, int]]] = {}
         shared: dict[int, list[bytes]] = {}
-        for answer in answers:
-            info, pieces = self._take_out(answer.row_ids)
-            packed = packed_answers(answer, info) if self._settings.dedupe else []
-            for block, rows in pieces:
-                answered.setdefault(block, []).append((rows, answer.exit_stage))
-                shared.setdefault(block, []).extend(packed[: len(rows)])
-                packed = packed[len(rows) :]
-            gmacs = self._gmacs[answer.exit_stage - 1]
-            tables.append(tag_rows(answer, info, self._labels, gmacs))
+        for prediction in predictions:
+            info, rows_of_blocks = self._open.take(prediction.row_ids)
+            for block, rows in rows_of_blocks:
+                predicted.setdefault(block, []).append((rows, prediction.exit_stage))
+            if self._settings.dedupe:
+                packed = iter(pack_predictions(prediction, info))
+                for block, rows in rows_of_blocks:
+                    shared.setdefault(block, []).extend(itertools.islice(packed, len(rows)))
+            gmacs = self._gmacs[prediction.exit_stage - 1]
+            tables.append(tag_rows(prediction, info, self._labels, gmacs))
         failed = []
         for failure in failures:
-            _, ((block, rows),) = self._take_out(np.array([failure.row_id]))
+            _, ((block, rows),) = self._open.take(np.array([failure.row_id]))
             failed.append((block, int(rows[0]), failure.detail))
-        hard, going_on = self._hand_on(self._runner.take_forwarded())
-        self._held = [held for held in self._held if held.num_open]
-        arrays = {
-            block: (
-                np.concatenate([rows for rows, _ in pieces]),
-                np.concatenate([np.full(len(rows), stage) for rows, stage in pieces]),
-            )
-            for block, pieces in answered.items()
-        }
+        forwarded, forwarded_rows = self._forwarded(runner.take_forwarded())
         result = CallResult(
-            answered=arrays,
+            predicted={block: _concatenated(parts) for block, parts in predicted.items()},
             failed=failed,
-            pieces=going_on,
-            forwarded_bytes=0 if hard is None else hard.num_bytes,
-            busy_s=time.perf_counter() - started,
-            answers=shared if self._settings.dedupe else {},
-            work=self._runner.take_work(),
-            waiting=self._runner.waiting,
+            forwarded=forwarded_rows,
+            forwarded_bytes=0 if forwarded is None else forwarded.num_bytes,
+            busy_s=time.perf_counter() - started_s,
+            packed=shared,
+            work=runner.take_work(),
+            waiting=runner.waiting,
         )
-        return _joined(tables), hard, result
+        tags = pa.concat_tables(tables) if tables else TAGS_SCHEMA.empty_table()
+        return tags, forwarded, result
 
-    def _hand_on(
+    def _forwarded(
         self, batches: list[ForwardedBatch]
-    ) -> tuple[ForwardedBlock | None, tuple[tuple[int, Rows], ...]]:
-        """Joins what goes on into one object."""
+    ) -> tuple[ForwardedBlock | None, tuple[RowsOfBlock, ...]]:
+        """Joins the images that continue into one object."""
         if not batches:
             return None, ()
-        info, pieces = self._take_out(np.concatenate([batch.row_ids for batch in batches]))
-        only = batches[0]
-        if len(batches) > 1:
-            states = [batch.state for batch in batches if batch.state is not None]
-            early = [batch.early for batch in batches if batch.early is not None]
-            only = ForwardedBatch(
-                only.row_ids,
-                np.concatenate([batch.pixels for batch in batches]),
-                EncodedState.join(states) if states else None,
-                np.concatenate([batch.confidences for batch in batches]),
-                HeldPredictions.join(early) if early else None,
-            )
-        block = ForwardedBlock(only.pixels, info, only.state, only.confidences, only.early)
-        return block, tuple(pieces)
-
-    def _take_out(self, row_ids: Rows) -> tuple[pa.Table, list[tuple[int, Rows]]]:
-        """These images leave: the rest of their tags, and runs of rows of one block in order."""
-        starts = np.array([held.first_ticket for held in self._held])
-        owner_of_ticket = np.searchsorted(starts, row_ids, side="right") - 1
-        infos, pieces = [], []
-        for order in _runs(owner_of_ticket):
-            held = self._held[owner_of_ticket[order.start]]
-            places = row_ids[order] - held.first_ticket
-            rows = held.rows[places]
-            held.num_open -= len(rows)
-            infos.append(held.info.take(rows))
-            pieces.append((held.block, rows))
-        return pa.concat_tables(infos), pieces
+        batch = ForwardedBatch.join(batches)
+        info, rows_of_blocks = self._open.take(batch.row_ids)
+        block = ForwardedBlock(batch.pixels, info, batch.state, batch.confidences, batch.held)
+        return block, tuple(rows_of_blocks)
 
 
-def _joined(tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables(tables) if tables else TAGS_SCHEMA.empty_table()
-
-
-def _runs(values: Rows) -> Iterator[slice]:
-    """Stretches of equal values."""
-    borders = (np.flatnonzero(np.diff(values)) + 1).tolist()
-    yield from map(slice, [0, *borders], [*borders, len(values)])
+def _concatenated(parts: list[tuple[Rows, int]]) -> tuple[Rows, Rows]:
+    """Rows of one block, and the exit stage of each."""
+    rows = np.concatenate([rows for rows, _ in parts])
+    return rows, np.concatenate([np.full(len(rows), exit_stage) for rows, exit_stage in parts])

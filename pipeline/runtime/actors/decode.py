@@ -1,4 +1,4 @@
-"""The decode actor: fetches and decodes one block a call."""
+"""The decode actor: fetches and decodes one block per call."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,12 +19,11 @@ __all__ = ["DecodeActor", "DecodeResult", "DecodedBlock"]
 
 @dataclass(frozen=True, slots=True)
 class DecodedBlock:
-    """The heavy part of the answer; stays in the object store.
+    """Decoded images of one shard; stays in the object store.
 
     Attributes:
         pixels: [n, S, S, 3] uint8.
-        info: n rows of what else a tag needs: key, uri, width, height, etag, shard, and the columns
-            that are passed through.
+        info: what else tags need, n rows (`records.info_table`).
     """
 
     pixels: NDArray[np.uint8]
@@ -33,12 +32,12 @@ class DecodedBlock:
 
 @dataclass(frozen=True, slots=True)
 class DecodeResult:
-    """The light part of the answer.
+    """The small result of a call, for the coordinator.
 
     Attributes:
         decoded_rows: positions of the images that have pixels.
-        dead_letters: what befell the others.
-        digests: of the bytes of those that have pixels; empty if copies do not matter.
+        dead_letters: of the other images.
+        digests: of the bytes of the images that have pixels; empty if not asked for.
     """
 
     decoded_rows: list[int]
@@ -50,10 +49,10 @@ class DecodeActor:
     """Turns listed images into pixels.
 
     Args:
-        fetcher: gets bytes.
-        settings: what the model wants.
-        kept: columns that are passed through to the tags.
-        digests: tell which images have the same bytes.
+        fetcher: reads the files.
+        settings: size of the pixels and limits.
+        kept: columns of the source that tags repeat.
+        digests: compute the digest of each file.
         child: module of the process that decodes.
     """
 
@@ -72,20 +71,20 @@ class DecodeActor:
         self._digests = digests
 
     def reset(self) -> str:
-        """Predictions, with the node's name, once the actor is up."""
+        """Returns the name of its node once the actor is up."""
         return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedBlock, DecodeResult]:
-        """One block; an image that cannot be read is a dead letter, never an exception.
+        """Decodes one block; an image that cannot be read becomes a dead letter.
 
         Raises:
-            StorageDeniedError: no image can be had.
+            StorageDeniedError: the storage denies access to all images.
         """
         contents = self._fetcher.fetch_all(images, self._settings.max_bytes)
         digests: list[bytes] = []
         if self._digests:
-            contents = _noting_digests(contents, digests)
+            contents = _with_digests(contents, digests)
         pixels, outcomes = self._decoder.decode_all(contents, len(images))
         decoded_rows: list[int] = []
         info: list[tuple[ImageRecord, str, int, int]] = []
@@ -104,10 +103,10 @@ class DecodeActor:
         return block, DecodeResult(decoded_rows, dead_letters, digests)
 
 
-def _noting_digests(
+def _with_digests(
     contents: Iterator[bytes | ImageError], digests: list[bytes]
 ) -> Iterator[bytes | ImageError]:
-    """Hashes what passes by; the place of an image that has no bytes stays empty."""
+    """Passes contents on and appends the digest of each; empty for an image without bytes."""
     for content in contents:
         if isinstance(content, ImageError):
             digests.append(b"")

@@ -1,15 +1,14 @@
-"""The write actor: joins answers into Parquet files, beside the coordinator."""
+"""The write actor: joins tables of tags into Parquet files, on the coordinator's node."""
 
 import pyarrow as pa
 
-from pipeline.errors import OutputFailedError
-from pipeline.output.parquet_files import FileWriter, UnwrittenFile, WrittenFile
+from pipeline.output.parquet_files import FileWriter, WrittenFile
 
 __all__ = ["WriteActor"]
 
 
 class WriteActor:
-    """Writes files of the `tags` table; the coordinator commits them.
+    """Writes files of the `tags` table, which the coordinator commits.
 
     Args:
         writer: of the table.
@@ -19,11 +18,12 @@ class WriteActor:
         self._writer = writer
 
     def reset(self) -> None:
-        """Answers once the actor is up."""
+        """Returns once the actor is up."""
 
-    def write(self, *tables: pa.Table) -> WrittenFile | UnwrittenFile:
-        """One file with the rows of all tables, or why the storage does not take it."""
-        try:
-            return self._writer.write(pa.concat_tables(tables))
-        except OutputFailedError as error:
-            return UnwrittenFile(str(error))
+    def write(self, *tables: pa.Table) -> WrittenFile:
+        """Writes one file with the rows of all tables.
+
+        Raises:
+            OutputFailedError: the storage does not accept it.
+        """
+        return self._writer.write(pa.concat_tables(tables))

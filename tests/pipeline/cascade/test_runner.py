@@ -1,4 +1,4 @@
-"""The cascade of one actor, run without Ray."""
+"""The cascade of one actor, without Ray."""
 
 import copy
 from collections.abc import Callable
@@ -45,10 +45,10 @@ def pixels() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (101, 16, 16, 3), dtype=np.uint8)
 
 
-def run_in_pieces(
+def run_in_parts(
     runner: CascadeRunner, pixels: NDArray[np.uint8], sizes: list[int]
 ) -> tuple[list[Predictions], list[Failure]]:
-    answers: list[Predictions] = []
+    predictions: list[Predictions] = []
     failures: list[Failure] = []
     start = 0
     for size in sizes:
@@ -56,15 +56,21 @@ def run_in_pieces(
         runner.add(np.arange(start, stop), pixels[start:stop])
         start = stop
         part = runner.run_full()
-        answers, failures = answers + part[0], failures + part[1]
+        predictions, failures = predictions + part[0], failures + part[1]
     assert start == len(pixels)
     assert all(count < BATCH for count in runner.waiting), "a full batch was left waiting"
     part = runner.flush()
-    return answers + part[0], failures + part[1]
+    return predictions + part[0], failures + part[1]
+
+
+def num_exits(predictions: list[Predictions]) -> list[int]:
+    """Images that left at each of the three exits."""
+    exit_stages = np.concatenate([[batch.exit_stage] * len(batch.row_ids) for batch in predictions])
+    return [int(np.count_nonzero(exit_stages == stage)) for stage in (1, 2, 3)]
 
 
 def median_thresholds(model: Cascade, pixels: NDArray[np.uint8]) -> tuple[float, ...]:
-    """Thresholds that let about half of the images leave at each exit."""
+    """Thresholds at which about half of the images leave at each exit."""
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
     with torch.inference_mode():
         confidences = [logits.softmax(-1).amax(-1) for logits in model(images)]
@@ -77,40 +83,43 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
 ) -> None:
     thresholds = median_thresholds(model, pixels)
     runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=3)
-    answers, failures = run_in_pieces(runner, pixels, sizes)
+    predictions, failures = run_in_parts(runner, pixels, sizes)
     assert not failures
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
     expected = model.predict(images, thresholds, batch_size=BATCH)
     seen = 0
-    for answer in answers:
-        rows = answer.row_ids
+    for batch in predictions:
+        rows = batch.row_ids
         seen += len(rows)
-        assert (expected.exit_stages[rows] == answer.exit_stage).all()
-        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[rows])
+        assert (expected.exit_stages[rows] == batch.exit_stage).all()
+        np.testing.assert_array_equal(batch.top_label_ids[:, 0], expected.labels[rows])
         np.testing.assert_allclose(
-            answer.top_scores[:, 0], expected.confidences[rows], rtol=0, atol=1e-6
+            batch.top_scores[:, 0], expected.confidences[rows], rtol=0, atol=1e-6
         )
-        assert answer.exit_confidences.shape == (len(rows), answer.exit_stage)
-        np.testing.assert_array_equal(answer.exit_confidences[:, -1], answer.top_scores[:, 0])
+        assert batch.exit_confidences.shape == (len(rows), batch.exit_stage)
+        np.testing.assert_array_equal(batch.exit_confidences[:, -1], batch.top_scores[:, 0])
     assert seen == len(pixels)
-    assert sorted(np.concatenate([a.row_ids for a in answers])) == list(range(len(pixels)))
-    assert len({answer.exit_stage for answer in answers}) == 3, "the mix must use all exits"
+    assert sorted(np.concatenate([batch.row_ids for batch in predictions])) == list(
+        range(len(pixels))
+    )
+    assert len({batch.exit_stage for batch in predictions}) == 3, "the mix must use all exits"
 
 
-def test_thresholds_may_be_given_for_one_call_and_hold_for_no_other(
-    model: Cascade, pixels: NDArray[np.uint8]
-) -> None:
+def test_thresholds_of_a_call_hold_for_no_other(model: Cascade, pixels: NDArray[np.uint8]) -> None:
     runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
     for thresholds, exit_stage in (((0.0, 0.0, float("-inf")), 1), (None, 3)):
         runner.add(np.arange(len(pixels)), pixels)
-        answers = runner.run_full(thresholds)[0] + runner.flush(thresholds)[0]
-        assert {answer.exit_stage for answer in answers} == {exit_stage}
+        predictions = runner.run_full(thresholds)[0] + runner.flush(thresholds)[0]
+        assert {batch.exit_stage for batch in predictions} == {exit_stage}
 
 
 def test_the_work_of_every_stage_is_counted_once(model: Cascade, pixels: NDArray[np.uint8]) -> None:
     runner = CascadeRunner(make_executor(model), median_thresholds(model, pixels), BATCH, top_k=1)
-    answers, _ = run_in_pieces(runner, pixels, [7] * 15)
-    left = [sum(len(a.row_ids) for a in answers if a.exit_stage == exit_) for exit_ in (1, 2, 3)]
+    predictions, _ = run_in_parts(runner, pixels, [7] * 15)
+    left = [
+        sum(len(batch.row_ids) for batch in predictions if batch.exit_stage == exit_)
+        for exit_ in (1, 2, 3)
+    ]
     work = runner.take_work()
     assert [stage.images for stage in work] == [101, 101 - left[0], left[2]]
     assert [stage.went_on for stage in work] == [101 - left[0], left[2], 0]
@@ -132,13 +141,13 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
     hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
     try:
         runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
-        answers, failures = run_in_pieces(runner, poisoned, [40])
+        predictions, failures = run_in_parts(runner, poisoned, [40])
     finally:
         hook.remove()
     assert [failure.row_id for failure in failures] == [13]
     assert "no kernel for this image" in failures[0].detail
-    answered = sorted(np.concatenate([answer.row_ids for answer in answers]).tolist())
-    assert answered == [row_id for row_id in range(40) if row_id != 13]
+    row_ids = sorted(np.concatenate([batch.row_ids for batch in predictions]).tolist())
+    assert row_ids == [row_id for row_id in range(40) if row_id != 13]
 
 
 def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
@@ -151,15 +160,15 @@ def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
     hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
     try:
         runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
-        answers, failures = run_in_pieces(runner, pixels[:21], [21])
+        predictions, failures = run_in_parts(runner, pixels[:21], [21])
     finally:
         hook.remove()
     assert not failures
-    answered = sorted(np.concatenate([answer.row_ids for answer in answers]).tolist())
-    assert answered == list(range(21))
+    row_ids = sorted(np.concatenate([batch.row_ids for batch in predictions]).tolist())
+    assert row_ids == list(range(21))
 
 
-def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
+def test_among_equal_scores_the_label_is_that_of_predict(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
     head = model.stages[0].head
@@ -169,15 +178,15 @@ def test_of_equally_likely_labels_the_engine_names_the_one_that_predict_names(
         head.weight.data.zero_()
         head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
         runner = CascadeRunner(make_executor(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
-        answers, _ = run_in_pieces(runner, pixels[:BATCH], [BATCH])
+        predictions, _ = run_in_parts(runner, pixels[:BATCH], [BATCH])
         images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
         expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
     finally:
         head.weight.data.copy_(before[0])
         head.bias.data.copy_(before[1])
-    (answer,) = answers
-    np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels)
-    assert all(sorted(row) == list(range(5)) for row in answer.top_label_ids.tolist())
+    (batch,) = predictions
+    np.testing.assert_array_equal(batch.top_label_ids[:, 0], expected.labels)
+    assert all(sorted(row) == list(range(5)) for row in batch.top_label_ids.tolist())
 
 
 def test_deeper_stages_run_full_batches_of_joined_survivors(
@@ -195,33 +204,36 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
     ]
     try:
         runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=1)
-        answers, _ = run_in_pieces(runner, pixels, [BATCH] * 13)
+        predictions, _ = run_in_parts(runner, pixels, [BATCH] * 13)
     finally:
         for hook in hooks:
             hook.remove()
-    reached = [sum(len(a.row_ids) for a in answers if a.exit_stage > stage) for stage in range(3)]
+    reached = [
+        sum(len(batch.row_ids) for batch in predictions if batch.exit_stage > stage)
+        for stage in range(3)
+    ]
     assert runs == [-(-count // BATCH) for count in reached]
 
 
-def test_a_static_model_answers_everything_at_its_one_exit_without_thresholds(
+def test_a_static_model_predicts_everything_at_its_one_exit_without_thresholds(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
     config = model.config.with_changes(grids=model.config.grids[-1:])
     static = Cascade(config, calibration=Calibration(thresholds=())).eval()
     runner = CascadeRunner(make_executor(static), static.thresholds(), BATCH, top_k=3)
-    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    predictions, failures = run_in_parts(runner, pixels, [50, 3, 48])
     assert not failures
-    assert {answer.exit_stage for answer in answers} == {1}
-    row_ids = np.concatenate([answer.row_ids for answer in answers])
-    labels = np.concatenate([answer.top_label_ids[:, 0] for answer in answers])
+    assert {batch.exit_stage for batch in predictions} == {1}
+    row_ids = np.concatenate([batch.row_ids for batch in predictions])
+    labels = np.concatenate([batch.top_label_ids[:, 0] for batch in predictions])
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), config.preprocess)
     expected = static.predict(images, batch_size=BATCH)
     np.testing.assert_array_equal(np.sort(row_ids), np.arange(len(pixels)))
     np.testing.assert_array_equal(labels, expected.labels[row_ids])
 
 
-def test_a_failing_device_is_no_images_fault(model: Cascade, pixels: NDArray[np.uint8]) -> None:
-    """After such an error every call fails; images must not be buried one by one."""
+def test_a_failing_device_fails_no_image(model: Cascade, pixels: NDArray[np.uint8]) -> None:
+    """After such an error every call fails; images must not become dead letters one by one."""
 
     def fail(_stage: torch.nn.Module, _inputs: tuple[Tensor, ...]) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
@@ -230,12 +242,12 @@ def test_a_failing_device_is_no_images_fault(model: Cascade, pixels: NDArray[np.
     try:
         runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         with pytest.raises(RuntimeError, match="illegal memory access"):
-            run_in_pieces(runner, pixels[:21], [21])
+            run_in_parts(runner, pixels[:21], [21])
     finally:
         hook.remove()
 
 
-def test_images_that_find_no_memory_on_the_device_come_in_smaller_batches(
+def test_an_upload_out_of_memory_halves_the_batch_size(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
     class FullDevice(StageExecutor):
@@ -253,12 +265,12 @@ def test_images_that_find_no_memory_on_the_device_come_in_smaller_batches(
     assert sum(runner.waiting) == 30
     parts = [runner.run_full(), runner.flush()]
     assert executor.refusals < 0
-    answered = [answer.row_ids for answers, _ in parts for answer in answers]
-    assert sorted(np.concatenate(answered).tolist()) == list(range(30))
+    row_ids = [batch.row_ids for predictions, _ in parts for batch in predictions]
+    assert sorted(np.concatenate(row_ids).tolist()) == list(range(30))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_cuda_graphs_the_runner_answers_like_predict(
+def test_on_cuda_graphs_the_runner_predicts_like_predict(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
     thresholds = median_thresholds(model, pixels)
@@ -266,8 +278,8 @@ def test_on_cuda_graphs_the_runner_answers_like_predict(
     expected = model.predict(images, thresholds[:-1], batch_size=BATCH)
     twin = copy.deepcopy(model)
     runner = CascadeRunner(make_executor(twin, torch.device("cuda")), thresholds, BATCH, top_k=1)
-    answers, failures = run_in_pieces(runner, pixels, [50, 3, 48])
+    predictions, failures = run_in_parts(runner, pixels, [50, 3, 48])
     assert not failures
-    for answer in answers:
-        np.testing.assert_array_equal(answer.top_label_ids[:, 0], expected.labels[answer.row_ids])
-        assert (expected.exit_stages[answer.row_ids] == answer.exit_stage).all()
+    for batch in predictions:
+        np.testing.assert_array_equal(batch.top_label_ids[:, 0], expected.labels[batch.row_ids])
+        assert (expected.exit_stages[batch.row_ids] == batch.exit_stage).all()

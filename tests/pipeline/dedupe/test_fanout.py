@@ -1,19 +1,16 @@
-"""Copies in a run: their rows, their dead letters, and what is done again; real tables, no Ray."""
+"""Rows, dead letters and restarts of copies; real tables, no Ray."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipeline.cascade.batches import Predictions
-from pipeline.cascade.tag_rows import packed_answers, tag_rows
-from pipeline.dedupe.fanout import SharedAnswers
+from pipeline.cascade.tag_rows import pack_predictions, tag_rows
+from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
-from pipeline.output.parquet_files import UnwrittenFile, WrittenFile
 from pipeline.output.results import Results
 from pipeline.records import ImageRecord, info_table
 from pipeline.scheduling import Origins
@@ -27,47 +24,37 @@ GMACS = (1.0, 3.0)
 SAME, OTHER = b"s" * 16, b"o" * 16
 
 
-class Held:
-    """Stands for a reference to a table."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-
 class World:
-    """A run with two shards, of which the third and fourth image of the first are copies of `a`."""
+    """A run with two shards; the third and fourth image of the first are copies of its first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ledger = Ledger(*tables_in(folder, 1), GMACS, "run")
-        self.again: list[tuple[int, list[int]]] = []
-        self.results = Results(self.ledger, 2, self.write, self.list_again)
-        self.sharing = SharedAnswers(LABELS, NOTHING_KEPT, put=Held)
-        self.sharing.join(self.ledger, self.results, self.list_again)
+        self.results = Results(self.ledger, 2)
+        self.fanout = PredictionFanout(
+            self.ledger, self.results, LABELS, NOTHING_KEPT, put=lambda table: table
+        )
         self.shards = []
         for name in ("abcd", "x"):
             images = tuple(ImageRecord(key, f"file:///{key}", 1, etag=key) for key in name)
             self.shards.append(Shard(f"shard-{name}", images))
             self.ledger.open(self.shards[-1])
 
-    def write(
-        self,
-        tables: list[Any],
-        on_written: Callable[[WrittenFile | UnwrittenFile], None],
-        on_tables_lost: Callable[[], None],
-    ) -> None:
-        on_written(self.ledger.tag_writer.write(pa.concat_tables([held.table for held in tables])))
+    def commit(self) -> None:
+        tables = self.results.start_commit(at_once=True)
+        if tables:
+            self.results.commit(self.ledger.tag_writer.write(pa.concat_tables(tables)))
 
-    def list_again(self, shard: int, rows: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        self.again.append((shard, rows.tolist()))
+    def decode(
+        self, shard: int, rows: list[int], decoded: list[int], digests: list[bytes]
+    ) -> tuple[list[int], list[tuple[int, list[int]]]]:
+        """Positions to skip, and images to restart."""
+        skipped, restarted = self.fanout.decoded(shard, np.array(rows), decoded, digests)
+        return skipped.tolist(), [(number, chosen.tolist()) for number, chosen in restarted]
 
-    def decode(self, shard: int, decoded: list[int], digests: list[bytes]) -> list[int]:
-        every = np.arange(len(self.shards[shard].images))
-        return [int(row) for row in self.sharing.decoded(shard, every, decoded, digests)]
-
-    def answer(self, row: int, exit_stage: int) -> None:
-        """As an actor answers one image of the first shard."""
-        answers = Predictions(
+    def predict(self, row: int, exit_stage: int) -> None:
+        """As an actor does for one image of the first shard."""
+        predictions = Predictions(
             row_ids=np.array([0]),
             top_label_ids=np.array([[2, 0]]),
             top_scores=np.array([[0.75, 0.25]], dtype=np.float32),
@@ -76,13 +63,15 @@ class World:
         )
         shard = self.shards[0]
         info = info_table([(shard.images[row], shard.name, 40, 30)], NOTHING_KEPT)
-        table = tag_rows(answers, info, LABELS, GMACS[exit_stage - 1])
-        origins = self.origins(row)
-        self.results.add_answers(Held(table), origins, np.array([exit_stage]))
-        self.sharing.answered(origins, packed_answers(answers, info))
+        table = tag_rows(predictions, info, LABELS, GMACS[exit_stage - 1])
+        origins = origin(row)
+        self.results.add_predictions(table, origins, np.array([exit_stage]))
+        self.fanout.predicted(origins, pack_predictions(predictions, info))
 
-    def origins(self, row: int) -> Origins:
-        return Origins(np.array([0]), np.array([row]))
+
+def origin(row: int) -> Origins:
+    """An image of the first shard."""
+    return Origins(np.array([0]), np.array([row]))
 
 
 @pytest.fixture
@@ -90,12 +79,12 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_copies_get_rows_of_their_own_with_the_same_answer_for_nothing(world: World) -> None:
-    assert world.decode(0, [0, 1, 2, 3], [SAME, OTHER, SAME, SAME]) == [2, 3]
-    world.answer(1, exit_stage=1)
-    world.answer(0, exit_stage=2)
-    assert world.decode(1, [0], [SAME]) == [0], "later ones in other shards as well"
-    world.results.write_if_due(at_once=True)
+def test_copies_get_rows_of_their_own_with_the_same_prediction_at_no_cost(world: World) -> None:
+    assert world.decode(0, [0, 1, 2, 3], [0, 1, 2, 3], [SAME, OTHER, SAME, SAME]) == ([2, 3], [])
+    world.predict(1, exit_stage=1)
+    world.predict(0, exit_stage=2)
+    assert world.decode(1, [0], [0], [SAME]) == ([0], []), "a later copy, in another shard"
+    world.commit()
     assert world.ledger.is_complete
     got = rows(world.folder / "tags", "SELECT * FROM t ORDER BY key")
     assert [(row["key"], row["gmacs"], row["exit_stage"]) for row in got] == [
@@ -114,25 +103,24 @@ def test_copies_get_rows_of_their_own_with_the_same_answer_for_nothing(world: Wo
     assert (totals.num_tagged, totals.gmacs(np.array(GMACS))) == (5, 4.0)
 
 
-def test_copies_of_an_image_on_which_the_model_fails_fail_with_it(world: World) -> None:
-    world.decode(0, [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
-    world.results.record_dead_letter(world.origins(0), Reason.MODEL_FAILED, "it raised", 1)
-    world.sharing.failed(world.origins(0), Reason.MODEL_FAILED, "it raised", 1)
-    world.results.write_if_due(at_once=True)
+def test_copies_of_an_image_on_which_the_model_fails_fail_too(world: World) -> None:
+    world.decode(0, [0, 1, 2, 3], [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
+    world.results.record_dead_letter(origin(0), Reason.MODEL_FAILED, "it raised", 1)
+    world.fanout.failed(origin(0), "it raised", 1)
+    world.commit()
     letters = rows(world.folder / "dead_letters", "SELECT key, reason, detail FROM t ORDER BY key")
     assert letters == [
         {"key": key, "reason": "model_failed", "detail": "it raised"} for key in "acd"
     ]
 
 
-def test_copies_of_a_file_that_cannot_be_read_again_are_done_again(world: World) -> None:
-    world.decode(0, [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
-    assert world.sharing.decoded(0, np.array([0, 1]), [1], [OTHER]).tolist() == []
-    assert world.again == [(0, [2, 3])]
-    assert world.sharing.decoded(0, np.array([2, 3]), [0, 1], [SAME, SAME]).tolist() == [1]
+def test_copies_of_a_file_that_becomes_unreadable_are_restarted(world: World) -> None:
+    world.decode(0, [0, 1, 2, 3], [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
+    assert world.decode(0, [0, 1], [1], [OTHER]) == ([], [(0, [2, 3])])
+    assert world.decode(0, [2, 3], [0, 1], [SAME, SAME]) == ([1], [])
 
 
-def test_copies_of_a_file_that_ends_its_decoders_are_done_again(world: World) -> None:
-    world.decode(0, [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
-    world.sharing.unread(world.origins(0))
-    assert world.again == [(0, [2, 3])]
+def test_copies_of_a_file_that_kills_its_decoders_are_restarted(world: World) -> None:
+    world.decode(0, [0, 1, 2, 3], [0, 1, 2, 3], [SAME, OTHER, SAME, SAME])
+    ((shard, restarted),) = world.fanout.unreadable(origin(0))
+    assert (shard, restarted.tolist()) == (0, [2, 3])

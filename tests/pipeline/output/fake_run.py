@@ -9,15 +9,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 import pipeline.output.lease
 from pipeline.errors import PipelineError, Reason, UsageError
-from pipeline.output.commit_queue import CommitQueue
-from pipeline.output.counts import Counts
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import ModelIdentity, RunFile, Summary
+from pipeline.output.results import Results
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
+from pipeline.scheduling import Origins
 from pipeline.settings import BINDING_OPTIONS
 from pipeline.sources.sharding import Shard, cut_shards
 
@@ -75,20 +76,16 @@ def work(location: str, num_images: int, pause_s: float) -> None:
     output.claim(run_file(), overwrite=False)
     try:
         ledger = Ledger(*output.tables(), GMACS, "run")
-        commits = CommitQueue(len(GMACS))
+        results = Results(ledger, len(GMACS))
         output.mark_incomplete()
         print("started", flush=True)
         for shard in cut_shards(listing(num_images), mean_length=100):
             number, rows = ledger.open(shard)
             for start in range(0, len(rows), _CHUNK):
-                images = [shard.images[row] for row in rows[start : start + _CHUNK]]
-                _answer(commits, number, shard, images)
-                batch = commits.take(time.monotonic(), at_once=True)
-                assert batch is not None
-                tables = batch.tables  # none if a kill left only dead letters to do
-                file = ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
-                ledger.commit(file, batch.letters, batch.counts)
-                commits.committed()
+                _add(results, number, shard, rows[start : start + _CHUNK])
+                # None where a kill left only the dead letters to do.
+                if tables := results.start_commit(at_once=True):
+                    results.commit(ledger.tag_writer.write(pa.concat_tables(tables)))
                 time.sleep(pause_s)
         ledger.commit(None, [], {})
         assert ledger.is_complete
@@ -112,17 +109,20 @@ def work(location: str, num_images: int, pause_s: float) -> None:
         output.release()
 
 
-def _answer(commits: CommitQueue, number: int, shard: Shard, images: list[ImageRecord]) -> None:
+def _add(results: Results, number: int, shard: Shard, rows: NDArray[np.int64]) -> None:
+    images = [shard.images[row] for row in rows]
+    is_good = np.array([not is_dead(image.key) for image in images])
     good = [image for image in images if not is_dead(image.key)]
-    exits = np.bincount([exit_of(image.key) - 1 for image in good], minlength=len(GMACS))
     if good:
-        commits.add_answers(tags(good, shard), {number: Counts(exits)})
+        origins = Origins(np.full(len(good), number), rows[is_good])
+        exit_stages = np.array([exit_of(image.key) for image in good])
+        results.add_predictions(tags(good, shard), origins, exit_stages)
     letters = [
         DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
         for image in images
         if is_dead(image.key)
     ]
-    commits.add_letters(number, letters)
+    results.add_dead_letters(number, letters)
 
 
 def main() -> int:

@@ -1,82 +1,172 @@
-"""Results on their way: what is written twice is committed once."""
+"""When results are committed, and that each is committed once."""
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
-from pipeline.output.commit_queue import CommitQueue
+from pipeline.errors import Reason
 from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.output.results import Results
+from pipeline.records import DeadLetter
 from pipeline.scheduling import Origins
 
-
-class CommitsOnly:
-    """In place of the ledger."""
-
-    def __init__(self) -> None:
-        self.commits: list[tuple[Any, dict[int, Counts]]] = []
-
-    def commit(self, file: Any, letters: list[Any], counts: dict[int, Counts]) -> None:
-        self.commits.append((file, counts))
+FILE = WrittenFile("a file", 100, 4, "{}")
+LETTER = DeadLetter("key", "uri", Reason.TRUNCATED, "cut", 1, "shard")
 
 
-class SlowWriter:
-    """Keeps what it is to do until it is told that it was done."""
+class RecordingLedger:
+    """Stands in for the ledger: keeps what is committed."""
 
     def __init__(self) -> None:
-        self.written: list[Callable[[Any], None]] = []
+        self.commits: list[tuple[WrittenFile | None, int, dict[int, Counts]]] = []
 
-    def __call__(
-        self,
-        tables: list[Any],
-        on_written: Callable[[Any], None],
-        on_tables_lost: Callable[[], None],
+    def commit(
+        self, file: WrittenFile | None, letters: list[DeadLetter], counts: dict[int, Counts]
     ) -> None:
-        self.written.append(on_written)
+        self.commits.append((file, len(letters), counts))
 
 
-def file(number: int) -> WrittenFile:
-    return cast(WrittenFile, f"file {number}")
+class Clock:
+    """A clock that is set by hand."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
-def test_a_batch_that_was_written_twice_is_committed_once() -> None:
-    """The writer comes up with a file on its way, and is asked for it again."""
-    ledger, writer = CommitsOnly(), SlowWriter()
-    results = Results(cast(Ledger, ledger), 3, writer, lambda shard, rows: None)
-    results.add_answers("table", Origins(np.zeros(4, int), np.arange(4)), np.array([1, 1, 2, 3]))
-    results.write_if_due(at_once=True)
-    results.write_again()
-    assert len(writer.written) == 2
-    writer.written[0](file(1))
-    writer.written[1](file(2))
-    ((committed, counts),) = ledger.commits
-    assert committed == "file 1"
+@pytest.fixture
+def ledger() -> RecordingLedger:
+    return RecordingLedger()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def results(ledger: RecordingLedger, clock: Clock) -> Results:
+    return Results(cast(Ledger, ledger), 3, clock)
+
+
+def add(results: Results, table: Any, *exit_stages: int, shard: int = 0) -> None:
+    number = len(exit_stages)
+    origins = Origins(np.full(number, shard), np.arange(number))
+    results.add_predictions(table, origins, np.array(exit_stages))
+
+
+def add_many(results: Results, num_images: int) -> None:
+    origins = Origins(np.zeros(num_images, int), np.arange(num_images))
+    results.add_predictions("a large table", origins, np.ones(num_images, int))
+
+
+def test_tables_are_committed_together_once_their_file_is_written(
+    results: Results, ledger: RecordingLedger
+) -> None:
+    add(results, "a", 1, 1, 2, 3)
+    add(results, "b", 3, shard=7)
+    results.add_dead_letters(7, [LETTER])
+    assert results.start_commit(at_once=True) == ["a", "b"]
+    assert not ledger.commits
+    assert not results.are_committed
+    results.commit(FILE)
+    ((file, num_letters, counts),) = ledger.commits
+    assert (file, num_letters) == (FILE, 1)
     assert counts[0].exits.tolist() == [2, 1, 1]
+    assert (counts[7].exits.tolist(), counts[7].num_dead_letters) == ([0, 0, 1], 1)
+    assert results.counts.exits.tolist() == [2, 1, 2]
     assert results.are_committed
-    results.write_again()
-    assert len(writer.written) == 2, "nothing is on its way any more"
 
 
-def test_what_waits_for_a_slow_writer_is_bounded() -> None:
-    results = Results(cast(Ledger, CommitsOnly()), 1, SlowWriter(), lambda shard, rows: None)
-    many = 50_000
-    for turn in range(8):
-        origins = Origins(np.full(many, turn), np.arange(many))
-        results.add_answers(f"table {turn}", origins, np.ones(many, int))
-        results.write_if_due(at_once=False)
-        if results.are_behind:
-            break
-    assert 3 <= turn <= 7, "the first goes to the writer, and some more are collected"
+def test_dead_letters_need_no_file(results: Results, ledger: RecordingLedger) -> None:
+    results.add_dead_letters(0, [LETTER])
+    assert results.start_commit(at_once=True) == []
+    ((file, num_letters, _),) = ledger.commits
+    assert (file, num_letters) == (None, 1)
+    assert results.are_committed
 
 
-def test_many_images_are_committed_before_their_time() -> None:
-    commits = CommitQueue(1)
-    commits.add_answers("a", {0: Counts(np.array([99_999]))})
-    assert commits.take(0.0, at_once=False) is None
-    commits.add_answers("b", {0: Counts(np.array([1]))})
-    batch = commits.take(0.0, at_once=False)
-    assert batch is not None
-    assert batch.tables == ["a", "b"]
+def test_one_commit_is_in_progress_at_a_time(results: Results) -> None:
+    add(results, "a", 1)
+    assert results.start_commit(at_once=True) == ["a"]
+    add(results, "b", 1)
+    assert results.start_commit(at_once=True) == []
+    assert results.tables_in_progress == ["a"], "a writer that restarts writes the same again"
+    results.commit(FILE)
+    assert results.start_commit(at_once=True) == ["b"]
+
+
+def test_a_file_cannot_be_committed_twice(results: Results) -> None:
+    add(results, "a", 1)
+    results.start_commit(at_once=True)
+    results.commit(FILE)
+    with pytest.raises(AssertionError, match="no commit is in progress"):
+        results.commit(FILE)
+
+
+def test_images_of_lost_tables_are_withdrawn_and_returned(
+    results: Results, ledger: RecordingLedger
+) -> None:
+    add(results, "a", 1, 2)
+    add(results, "b", 3, shard=7)
+    results.start_commit(at_once=True)
+    restarted = results.drop_lost(["b"])
+    assert [(shard, rows.tolist()) for shard, rows in restarted] == [(7, [0])]
+    assert results.tables_in_progress == ["a"]
+    assert results.counts.exits.tolist() == [1, 1, 0]
+    results.commit(FILE)
+    ((_, _, counts),) = ledger.commits
+    assert counts[7].num_done == 0
+
+
+def test_without_any_table_left_the_dead_letters_are_committed(
+    results: Results, ledger: RecordingLedger
+) -> None:
+    add(results, "a", 1, 2)
+    results.add_dead_letters(0, [LETTER])
+    results.start_commit(at_once=True)
+    results.drop_lost(["a"])
+    ((file, num_letters, counts),) = ledger.commits
+    assert (file, num_letters, counts[0].num_done) == (None, 1, 1)
+    assert results.are_committed
+
+
+def test_the_first_results_are_committed_after_a_second(results: Results, clock: Clock) -> None:
+    add(results, "a", 1)
+    clock.now_s += 0.5
+    assert results.start_commit(at_once=False) == []
+    clock.now_s += 0.6
+    assert results.start_commit(at_once=False) == ["a"]
+
+
+def test_the_interval_grows_to_half_a_minute_and_no_further(results: Results, clock: Clock) -> None:
+    started_s, committed_s = clock.now_s, []
+    for tenth in range(36_000):
+        clock.now_s = started_s + tenth / 10
+        add(results, "a", 1)
+        if results.start_commit(at_once=False):
+            results.commit(FILE)
+            committed_s.append(tenth / 10)
+    assert committed_s[0] <= 1.1
+    assert np.diff(committed_s).max() <= 30.2
+    assert len(committed_s) < 250
+
+
+def test_many_images_are_committed_before_their_time(results: Results) -> None:
+    add_many(results, 99_999)
+    assert results.start_commit(at_once=False) == []
+    add(results, "b", 1)
+    assert results.start_commit(at_once=False) == ["a large table", "b"]
+
+
+def test_what_waits_for_a_slow_writer_is_bounded(results: Results) -> None:
+    num_tables = 0
+    while not results.are_behind:
+        add_many(results, 50_000)
+        results.start_commit(at_once=False)
+        num_tables += 1
+    assert num_tables == 7, "100,000 images are with the writer, and more than 200,000 wait"

@@ -1,4 +1,4 @@
-"""Stages divided over several runners, as over the actors of several pools, without Ray."""
+"""Stages divided over several runners, as over the actors of several pools; without Ray."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def run_split(
     split: list[tuple[int, int]],
     runners_per_pool: int = 1,
 ) -> list[Predictions]:
-    """Everything through a chain of pools; each hands its full batches on at once."""
+    """Runs all images through a chain of pools that forward full batches at once."""
     thresholds = median_thresholds(model, pixels)
     executor = make_executor(model)
     pools = [
@@ -30,35 +30,35 @@ def run_split(
         ]
         for stages in split
     ]
-    answers: list[Predictions] = []
-    handed_on = 0
+    predictions: list[Predictions] = []
+    num_forwarded = 0
     for turn, start in enumerate(range(0, len(pixels), 10)):
         row_ids = np.arange(start, min(start + 10, len(pixels)))
         pools[0][turn % runners_per_pool].add(row_ids, pixels[row_ids])
         for number, pool in enumerate(pools):
             for runner in pool:
-                answers += runner.run_full()[0]
-                for hard in runner.take_forwarded():
-                    assert len(hard) == BATCH, "hard images travel in full batches"
-                    pools[number + 1][handed_on % runners_per_pool].add_hard(hard)
-                    handed_on += 1
+                predictions += runner.run_full()[0]
+                for batch in runner.take_forwarded():
+                    assert len(batch) == BATCH, "forwarded batches are full"
+                    pools[number + 1][num_forwarded % runners_per_pool].add_forwarded(batch)
+                    num_forwarded += 1
     for number, pool in enumerate(pools):
         for runner in pool:
-            answers += runner.flush()[0]
-            for hard in runner.take_forwarded():
-                pools[number + 1][0].add_hard(hard)
-    return answers
+            predictions += runner.flush()[0]
+            for batch in runner.take_forwarded():
+                pools[number + 1][0].add_forwarded(batch)
+    return predictions
 
 
-def by_ticket(answers: list[Predictions]) -> dict[int, tuple[object, ...]]:
+def by_row_id(predictions: list[Predictions]) -> dict[int, tuple[object, ...]]:
     rows: dict[int, tuple[object, ...]] = {}
-    for answer in answers:
-        for row, row_id in enumerate(answer.row_ids.tolist()):
-            assert row_id not in rows, "answered twice"
+    for batch in predictions:
+        for row, row_id in enumerate(batch.row_ids.tolist()):
+            assert row_id not in rows, "predicted twice"
             rows[row_id] = (
-                answer.exit_stage,
-                tuple(answer.top_label_ids[row].tolist()),
-                tuple(answer.exit_confidences[row].tolist()),
+                batch.exit_stage,
+                tuple(batch.top_label_ids[row].tolist()),
+                tuple(batch.exit_confidences[row].tolist()),
             )
     return rows
 
@@ -68,10 +68,10 @@ def by_ticket(answers: list[Predictions]) -> dict[int, tuple[object, ...]]:
 def test_all_splits_give_identical_answers(
     model: Cascade, pixels: NDArray[np.uint8], split: list[tuple[int, int]], runners: int
 ) -> None:
-    whole = by_ticket(run_split(model, pixels, [(1, 3)]))
+    whole = by_row_id(run_split(model, pixels, [(1, 3)]))
     assert len(whole) == len(pixels)
     assert {stage for stage, _, _ in whole.values()} == {1, 2, 3}
-    assert by_ticket(run_split(model, pixels, split, runners)) == whole
+    assert by_row_id(run_split(model, pixels, split, runners)) == whole
 
 
 def test_a_batch_for_which_the_processor_has_no_memory_is_halved(
@@ -87,9 +87,9 @@ def test_a_batch_for_which_the_processor_has_no_memory_is_halved(
     try:
         runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         runner.add(np.arange(21), pixels[:21])
-        answers, failures = runner.flush()
+        predictions, failures = runner.flush()
     finally:
         hook.remove()
     assert not failures
     assert runner.batch_size == 2
-    assert sorted(by_ticket(answers)) == list(range(21))
+    assert sorted(by_row_id(predictions)) == list(range(21))

@@ -1,8 +1,8 @@
-"""When too many images have failed."""
+"""What a run has to do, and when too many images have failed."""
 
 import pytest
 
-from pipeline.runtime.error_limit import allowed_dead_letters
+from pipeline.runtime.worklist import allowed_dead_letters
 
 
 @pytest.mark.parametrize("limit", [None, 0, 7])

@@ -1,0 +1,99 @@
+"""The writer actor and the commits: predictions become a file, and the file becomes visible."""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import PipelineError
+from pipeline.output.results import Results
+from pipeline.runtime.ray_errors import lost_objects
+from pipeline.runtime.supervised_actor import (
+    ActorDown,
+    ActorEvent,
+    ActorKind,
+    ActorUp,
+    CallReturned,
+    InputLost,
+)
+from pipeline.runtime.supervisor import ActorSupervisor
+
+__all__ = ["ResultWriter"]
+
+logger = logging.getLogger(__name__)
+
+_SETTLE_S = 20.0
+
+
+class ResultWriter:
+    """Starts the writer actor and has it write one file for each commit.
+
+    Args:
+        kind: how the actor is started.
+        supervisor: of the actor.
+        results: to be committed.
+    """
+
+    def __init__(self, kind: ActorKind, supervisor: ActorSupervisor, results: Results) -> None:
+        self._supervisor = supervisor
+        self._results = results
+        self._actor = supervisor.start(kind)
+
+    def commit_if_due(self, at_once: bool) -> None:
+        """Starts the next commit if it is due; `at_once`: whatever has been collected is due."""
+        self._write(self._results.start_commit(at_once))
+
+    def is_concerned(self, event: ActorEvent | CallReturned | InputLost) -> bool:
+        """Whether an event is about the writer."""
+        match event:
+            case CallReturned(call) | InputLost(call):
+                return call is self
+            case _:
+                return event.actor is self._actor
+
+    def handle(
+        self, event: ActorEvent | CallReturned | InputLost
+    ) -> list[tuple[int, NDArray[np.int64]]]:
+        """Handles an event about the writer.
+
+        Returns:
+            Shards and rows whose predictions were lost, to be done again.
+
+        Raises:
+            StaleEpochError: a later run has taken the output over.
+            OutputFailedError: the storage does not accept the results.
+        """
+        restarted: list[tuple[int, NDArray[np.int64]]] = []
+        match event:
+            case CallReturned(_, file):
+                self._results.commit(file)
+            case InputLost():
+                lost = lost_objects(self._results.tables_in_progress)
+                restarted = self._results.drop_lost(lost)
+                self._write(self._results.tables_in_progress)
+            case ActorDown(_, reason):
+                logger.warning("lost %s (%s); it writes its last file again", self._actor, reason)
+            case ActorUp():
+                self._write(self._results.tables_in_progress)
+        return restarted
+
+    def settle(self) -> None:
+        """Commits the results so far before an early end; no other actor is waited for."""
+        until_s = time.monotonic() + _SETTLE_S
+        self._supervisor.keep_only(self._actor)
+        try:
+            while not self._results.are_committed and time.monotonic() < until_s:
+                self.commit_if_due(at_once=True)
+                for event in self._supervisor.wait():
+                    self.handle(event)
+        except PipelineError as error:
+            logger.warning("the last results could not be committed: %s", error)
+
+    def _write(self, tables: list[Any]) -> None:
+        """Writes one file with the rows of all tables, now or once the actor is up."""
+        if tables and self._actor.is_up:
+            file = self._actor.handle.write.remote(*tables)
+            description = f"a file of {len(tables)} tables"
+            self._supervisor.expect(file, self._actor, self, description, has_input=True)

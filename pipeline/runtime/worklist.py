@@ -1,0 +1,126 @@
+"""What a run has to do: shards with images without a result, and how many images there are."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import TooManyDeadLettersError
+from pipeline.output.ledger import Ledger
+from pipeline.sources.sharding import Shard
+
+__all__ = ["Worklist", "allowed_dead_letters"]
+
+_MIN_LISTED = 1000
+_ROUNDING = 1e-9
+
+OpenShard = tuple[int, NDArray[np.int64]]
+
+
+class Worklist(Iterator[OpenShard | None]):
+    """The shards of an archive that a run has to do.
+
+    Yields the number of an open shard and its rows without a result, or None while the listing has
+    no further shard yet. Counts the archive in a thread, because that may take long.
+
+    Args:
+        shards: what to yield.
+        ledger: opened the shards.
+        count_images: counts the archive; returns None if that costs as much as reading it, and then
+            the number is known at the end of the listing.
+        max_dead_letters: how many images may fail: a number, or a share of the archive; None for
+            any number.
+    """
+
+    def __init__(
+        self,
+        shards: Iterator[OpenShard | None],
+        ledger: Ledger,
+        count_images: Callable[[], int | None] = lambda: None,
+        max_dead_letters: int | float | None = None,
+    ) -> None:
+        self._shards = shards
+        self._ledger = ledger
+        self._count_images = count_images
+        self._max_dead_letters = max_dead_letters
+        self._num_images: int | None = None
+        self._is_uncountable = False
+        threading.Thread(target=self._count, daemon=True, name="count-images").start()
+
+    def _count(self) -> None:
+        num_images = self._count_images()
+        if num_images is None:
+            self._is_uncountable = True
+        else:
+            self._num_images = num_images
+
+    def __next__(self) -> OpenShard | None:
+        """The next shard.
+
+        Raises:
+            StopIteration: the listing has ended.
+        """
+        try:
+            return next(self._shards)
+        except StopIteration:
+            self._num_images = self._ledger.totals.num_images
+            raise
+
+    def shard(self, number: int) -> Shard:
+        """An open shard."""
+        return self._ledger.shard(number)
+
+    @property
+    def num_images(self) -> int | None:
+        """Images in the archive; None while unknown."""
+        return self._num_images
+
+    @property
+    def num_to_do(self) -> int | None:
+        """Images that are for this run to do, including those it has done; None while unknown."""
+        return None if self._num_images is None else self._ledger.totals.num_to_do(self._num_images)
+
+    @property
+    def num_skipped(self) -> int:
+        """Images listed so far that earlier runs have done."""
+        return self._ledger.totals.num_skipped
+
+    def check_dead_letters(self, num_failed: int) -> None:
+        """Checks the error limit.
+
+        Raises:
+            TooManyDeadLettersError: more images failed than allowed.
+        """
+        num_listed = self._ledger.totals.num_images
+        allowed = allowed_dead_letters(
+            self._max_dead_letters, self._num_images, num_listed, self._is_uncountable
+        )
+        if allowed is not None and num_failed > allowed:
+            raise TooManyDeadLettersError(
+                f"max-errors: {num_failed} images failed, at most {allowed} may; see the "
+                "dead_letters table"
+            )
+
+
+def allowed_dead_letters(
+    limit: int | float | None, num_images: int | None, num_listed: int, is_uncountable: bool
+) -> int | None:
+    """The limit as a number of images; None if there is none, or not yet.
+
+    A share refers to the whole archive, once that is counted or listed to its end. If an archive
+    cannot be counted (tars), it refers to the images listed so far, from the thousandth on, because
+    a few failures at the beginning mean little.
+
+    Args:
+        limit: a number, a share, or None for none.
+        num_images: in the archive, if known.
+        num_listed: so far.
+        is_uncountable: the number will be known only at the end of the listing.
+    """
+    if limit is None or isinstance(limit, int):
+        return limit
+    if num_images is None and is_uncountable and num_listed >= _MIN_LISTED:
+        num_images = num_listed
+    return None if num_images is None else math.floor(limit * num_images + _ROUNDING)
