@@ -221,8 +221,7 @@ class ActorPools:
             num_actors=len(staying),
             num_ready=sum(actor.is_up for actor in staying),
             is_starting=any(actor.is_starting for actor in staying),
-            is_full=load.queue_bytes + load.reserved_bytes
-            >= _FULL * self._scheduler.queue_bytes[pool],
+            is_full=load.queue_bytes + load.reserved_bytes >= full_bytes,
             num_calls=load.num_calls,
             num_images=load.queued_images + load.held_images,
             busy_s=work.busy_s,
