@@ -1,9 +1,9 @@
-"""The cascade as one step of somebody else's pipeline: a class for Ray Data's `map_batches`.
+"""The cascade as one step of a Ray Data pipeline: a class for `map_batches`.
 
     import ray
     from pipeline import CascadePredictor
 
-    answers = ray.data.read_parquet("pictures/").map_batches(
+    predictions = ray.data.read_parquet("pictures/").map_batches(
         CascadePredictor,
         fn_constructor_kwargs={"model": "shapes"},
         batch_size=2048,
@@ -11,20 +11,20 @@
         num_cpus=4,
     )
 
-Ray Data never tells an actor that the last batch has passed. What a call held back for company
-would be lost at the end, so a call answers its own rows and no others: a staged queue inside it
-refills the deeper stages from the whole batch, and the last pass of every stage runs with holes.
-On average a call wastes half a pass of each stage but the first. With t_i the time of stage i, r_i
-the share of rows that reach it, and k passes of the first stage to a call, it takes
+Ray Data does not mark the last batch of an actor, so a call must return predictions for all of its
+rows. A staged queue inside the call refills the deeper stages; only the last pass of each
+stage is partial. On average a call wastes half a pass of each stage but the first. With t_i the
+time of stage i, r_i the share of rows that reach it, and k passes of the first stage per call, the
+saving is
 
     (r_1 t_1 + r_2 t_2 + …) / (r_1 t_1 + r_2 t_2 + … + (t_2 + t_3 + …) / 2k)
 
-of what a queue without end would save: for the paper's T2T-ViT-12 with exits 60/25/15 (times
-20/44/88) 86 % at k = 8, 92 % at 16, 96 % at 32. Hence `batch_size` of 32 times `model_batch_size`
-where the pixels fit (2,048 rows of 224 pixels are 300 MB), and a smaller `model_batch_size` where
-the device is as fast with it, as processors are. `dvt tag` keeps one queue for a whole run.
+of that with an endless queue: for the paper's T2T-ViT-12 with exits 60/25/15 (times 20/44/88) 86 %
+at k = 8, 92 % at 16, 96 % at 32. Choose `batch_size` about 32 times `model_batch_size` if the
+pixels fit (2,048 rows of 224 pixels are 300 MB), and a small `model_batch_size` where the device is
+as fast with it, as CPUs are. `dvt tag` keeps one queue for a whole run.
 
-Knows torch and Arrow, nothing of Ray: it is called with a batch, and returns one.
+Needs torch and Arrow, not Ray.
 """
 
 import warnings
@@ -46,9 +46,9 @@ from pipeline.errors import ImageError, Reason
 from pipeline.records import DEAD_LETTERS_SCHEMA, TAGS_SCHEMA
 from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["ANSWER_SCHEMA", "CascadePredictor"]
+__all__ = ["PREDICTION_SCHEMA", "CascadePredictor"]
 
-ANSWER_SCHEMA = pa.schema(
+PREDICTION_SCHEMA = pa.schema(
     [
         *(
             TAGS_SCHEMA.field(name)
@@ -67,24 +67,25 @@ ANSWER_SCHEMA = pa.schema(
 
 
 class CascadePredictor:
-    """Predictions batches of pictures, row by row and in their order, each at its first sure exit.
+    """Predicts a label for each picture of a batch, in the order of the rows.
 
-    Threads are those of torch: in Ray Data as many as the actor's `num_cpus`.
+    Uses the threads of torch: in Ray Data as many as the actor's `num_cpus`.
 
     Args:
-        model: a shipped name, a checkpoint folder, or a published file.
-        thresholds: one for each exit but the last; None for the model's own.
-        image_column: holds the pictures.
-        prefix: put before the names of the answer's columns.
-        model_batch_size: images per forward pass; shorter passes are padded to it.
+        model: a shipped name, a checkpoint folder, a published file, or a loaded model, which is
+            moved to the best device and cast.
+        thresholds: one for each exit but the last; None for those of the model.
+        image_column: name of the column with the pictures.
+        prefix: prepended to the names of the added columns.
+        model_batch_size: images per forward pass; shorter batches are padded to it.
 
     Raises:
-        ValueError: the model or its thresholds are unusable, or a number is out of range.
+        ValueError: the model or its thresholds cannot be used, or a number is out of range.
     """
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | dvt.Cascade,
         *,
         thresholds: Sequence[float] | None = None,
         image_column: str = "image",
@@ -93,7 +94,7 @@ class CascadePredictor:
     ) -> None:
         if model_batch_size < 1:
             raise ValueError(f"model_batch_size: must be at least 1 (got {model_batch_size})")
-        cascade = dvt.load_model(model)
+        cascade = model if isinstance(model, dvt.Cascade) else dvt.load_model(model)
         config, device = cascade.config, best_device()
         self._thresholds = cascade.thresholds(thresholds)
         self._image_column = image_column
@@ -107,28 +108,27 @@ class CascadePredictor:
         self._executor = make_executor(cascade, device, inference_dtype(device))
 
     def __call__(self, batch: Mapping[str, Any] | pa.Table) -> pa.Table:
-        """Answers one batch.
+        """Predicts one batch.
 
         Args:
             batch: columns by name, as numpy arrays (Ray Data's default) or as a table
-                (`batch_format="pyarrow"`, which passes the other columns on without any
-                conversion). The pictures are uint8 pixels [n, S, S, 3] of the model's size S, or
-                the bytes of files in any format that is decoded here.
+                (`batch_format="pyarrow"`, which leaves the other columns unconverted). The pictures
+                are uint8 pixels [n, S, S, 3] with the model's size S, or encoded files as bytes.
 
         Returns:
-            The other columns, and those of `ANSWER_SCHEMA`: a table, so that every batch has the
-            same types. A picture that cannot be read, or on which the model fails, has null for
-            an answer, and a reason; `reason` and `detail` are null for all others.
+            The other columns, and those of `PREDICTION_SCHEMA`, as a table, so that every batch has
+            the same types. Where a picture cannot be read, or the model fails on it, only `reason`
+            and `detail` are set; elsewhere these two are null.
 
         Raises:
-            ValueError: the batch has no such column, it holds something else, or the batch has a
-                column of a name that the answer needs.
+            ValueError: the column of the pictures is missing or holds something else, or another
+                column has the name of an added one.
         """
         columns: Mapping[str, Any] = batch
         if isinstance(batch, pa.Table):
             columns = dict(zip(batch.column_names, batch.columns, strict=True))
         self._check_names(columns)
-        passed_on = {
+        others = {
             name: _as_arrow(name, values)
             for name, values in columns.items()
             if name != self._image_column
@@ -136,8 +136,8 @@ class CascadePredictor:
         images = _as_numpy(columns[self._image_column])
         failed: dict[int, tuple[str, str]] = {}
         rows, pixels = self._pixels(images, failed)
-        answers = self._run(rows, pixels, failed)
-        return pa.table(passed_on | self._answer_columns(len(images), answers, failed))
+        predictions = self._predict(rows, pixels, failed)
+        return pa.table(others | self._prediction_columns(len(images), predictions, failed))
 
     def _check_names(self, columns: Mapping[str, Any]) -> None:
         if self._image_column not in columns:
@@ -146,17 +146,17 @@ class CascadePredictor:
                 f"image_column: must be a column of the batch, which has {names} "
                 f"(got {self._image_column!r})"
             )
-        for name in ANSWER_SCHEMA.names:
+        for name in PREDICTION_SCHEMA.names:
             if self._prefix + name in columns and self._prefix + name != self._image_column:
                 raise ValueError(
-                    f"prefix: must keep the answer's columns apart from the batch's own, which "
-                    f"has {self._prefix + name!r} already (got {self._prefix!r})"
+                    f"prefix: must give the added columns new names, but the batch has "
+                    f"{self._prefix + name!r} already (got {self._prefix!r})"
                 )
 
     def _pixels(
         self, images: NDArray[Any] | list[Any], failed: dict[int, tuple[str, str]]
     ) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Rows that have pixels, and these [n, S, S, 3]."""
+        """Rows with readable pictures, [n], and their pixels, [n, S, S, 3]."""
         size = self._decoding.crop
         if isinstance(images, np.ndarray) and images.dtype != object and len(images):
             if images.dtype == np.uint8 and images.shape[1:] == (size, size, 3):
@@ -184,38 +184,38 @@ class CascadePredictor:
             f"encoded pictures (got {got})"
         )
 
-    def _run(
+    def _predict(
         self,
         rows: NDArray[np.int64],
         pixels_nSS3: NDArray[np.uint8],
         failed: dict[int, tuple[str, str]],
     ) -> list[Predictions]:
-        # A runner of its own: what an earlier call left behind when it raised must not come out.
+        # A new runner, because a call that raised may have left images in its own.
         runner = CascadeRunner(self._executor, self._thresholds, self._model_batch_size, top_k=1)
         runner.add(rows, pixels_nSS3)
         with warnings.catch_warnings():
-            # Ray hands its memory out read-only, and nothing here writes into it.
+            # Arrays from Ray are read-only, and nothing here writes into them.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            answers, failures = runner.flush()
+            predictions, failures = runner.flush()
         self._model_batch_size = runner.batch_size
         for failure in failures:
             failed[failure.row_id] = (Reason.MODEL_FAILED.value, failure.detail)
-        return answers
+        return predictions
 
-    def _answer_columns(
-        self, num_rows: int, answers: list[Predictions], failed: dict[int, tuple[str, str]]
+    def _prediction_columns(
+        self, num_rows: int, predictions: list[Predictions], failed: dict[int, tuple[str, str]]
     ) -> dict[str, pa.Array]:
         missing = np.ones(num_rows, dtype=bool)
         label_id, exit_stage = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int8)
         confidence = np.zeros(num_rows, np.float32)
         exit_confidences = np.full(num_rows, None, dtype=object)
-        for answer in answers:
-            rows = answer.row_ids
+        for batch in predictions:
+            rows = batch.row_ids
             missing[rows] = False
-            label_id[rows] = answer.top_label_ids[:, 0]
-            confidence[rows] = answer.top_scores[:, 0]
-            exit_stage[rows] = answer.exit_stage
-            for row, values in zip(rows, answer.exit_confidences, strict=True):
+            label_id[rows] = batch.top_label_ids[:, 0]
+            confidence[rows] = batch.top_scores[:, 0]
+            exit_stage[rows] = batch.exit_stage
+            for row, values in zip(rows, batch.exit_confidences, strict=True):
                 exit_confidences[row] = values
         values_of = {
             "label": self._labels[label_id],
@@ -226,21 +226,21 @@ class CascadePredictor:
             "gmacs": self._gmacs[exit_stage],
         }
         columns = {
-            name: pa.array(values, ANSWER_SCHEMA.field(name).type, mask=missing)
+            name: pa.array(values, PREDICTION_SCHEMA.field(name).type, mask=missing)
             for name, values in values_of.items()
         }
-        why = [failed.get(row, (None, None)) for row in range(num_rows)]
-        columns["reason"] = pa.array([reason for reason, _ in why], pa.string())
-        columns["detail"] = pa.array([detail for _, detail in why], pa.string())
+        reasons = [failed.get(row, (None, None)) for row in range(num_rows)]
+        columns["reason"] = pa.array([reason for reason, _ in reasons], pa.string())
+        columns["detail"] = pa.array([detail for _, detail in reasons], pa.string())
         return {self._prefix + name: column for name, column in columns.items()}
 
 
 def _as_numpy(column: Any) -> NDArray[Any] | list[Any]:
-    """A column as an array, or as a list of the bytes in it."""
+    """A column as an array, or as a list of bytes."""
     if isinstance(column, pa.Array):
         column = pa.chunked_array([column])
     if not isinstance(column, pa.ChunkedArray):
-        # numpy's own bytes cut zeros off their end, and a list may hold anything.
+        # A list stays a list, because numpy's bytes type drops trailing zeros.
         return column if isinstance(column, np.ndarray) else list(column)
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         contents: list[Any] = column.to_pylist()
@@ -258,7 +258,7 @@ def _as_numpy(column: Any) -> NDArray[Any] | list[Any]:
 
 
 def _as_arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
-    """A column that is passed on."""
+    """A column to return unchanged."""
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     try:
@@ -267,6 +267,6 @@ def _as_arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         return pa.array(values)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise ValueError(
-            f"{name}: cannot be passed on as a column of Arrow; batch_format='pyarrow' passes any "
-            f"column on as it is ({' '.join(str(error).split())})"
+            f"{name}: cannot be converted to an Arrow column; batch_format='pyarrow' needs no "
+            f"conversion ({' '.join(str(error).split())})"
         ) from error

@@ -1,8 +1,9 @@
-"""The cascade as a step of another pipeline: called as a plain class, and once by Ray Data."""
+"""The cascade as a step of a Ray Data pipeline: called directly, and once by Ray Data."""
 
 import io
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from dvt.preprocess import normalise, pixels_to_unit
 from jobs.datasets import load_labelled
 from pipeline import CascadePredictor
 from pipeline.errors import Reason
-from pipeline.ray_data import ANSWER_SCHEMA
+from pipeline.ray_data import PREDICTION_SCHEMA
 from pipeline.runtime.ray_session import running_ray
 from pipeline.runtime.resource_plan import decode_settings
 
@@ -58,27 +59,27 @@ def encoded(pixels_SS3: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def assert_are(answers: pa.Table, expected: dvt.Prediction, rows: slice = slice(None)) -> None:
+def assert_are(predictions: pa.Table, expected: dvt.Prediction, rows: slice = slice(None)) -> None:
     """Labels and exits of `predict`, in its order."""
-    assert answers["label_id"].to_pylist() == expected.labels[rows].tolist()
-    assert answers["exit_stage"].to_pylist() == expected.exit_stages[rows].tolist()
+    assert predictions["label_id"].to_pylist() == expected.labels[rows].tolist()
+    assert predictions["exit_stage"].to_pylist() == expected.exit_stages[rows].tolist()
     np.testing.assert_allclose(
-        answers["confidence"].to_numpy(), expected.confidences[rows], rtol=0, atol=1e-5
+        predictions["confidence"].to_numpy(), expected.confidences[rows], rtol=0, atol=1e-5
     )
 
 
-def test_labels_and_exits_equal_those_of_predict_in_the_order_of_the_rows(
+def test_labels_and_exits_are_those_of_predict_in_the_order_of_the_rows(
     predictor: CascadePredictor,
     model: dvt.Cascade,
     pixels: NDArray[np.uint8],
     expected: dvt.Prediction,
 ) -> None:
-    answers = predictor({"image": pixels})
-    assert_are(answers, expected)
+    predictions = predictor({"image": pixels})
+    assert_are(predictions, expected)
     assert set(expected.exit_stages.tolist()) == {1, 2, 3}, "the mix must use all exits"
     assert model.labels is not None
     gmacs = dvt.gmacs_per_exit(model.config)
-    for row in answers.to_pylist():
+    for row in predictions.to_pylist():
         assert row["label"] == model.labels[row["label_id"]]
         assert row["gmacs"] == pytest.approx(gmacs[row["exit_stage"] - 1])
         assert len(row["exit_confidences"]) == row["exit_stage"]
@@ -86,24 +87,22 @@ def test_labels_and_exits_equal_those_of_predict_in_the_order_of_the_rows(
         assert row["reason"] is row["detail"] is None
 
 
-def test_deeper_stages_run_full_passes_within_a_call(
-    predictor: CascadePredictor, pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    executor: Any = predictor._executor
+def test_deeper_stages_run_full_passes_within_a_call(pixels: NDArray[np.uint8]) -> None:
+    model = dvt.load_model("shapes")
     passes = [0, 0, 0]
-    run = executor.run
 
-    def counted(stage: int, *arguments: object) -> object:
-        passes[stage] += 1
-        return run(stage, *arguments)
+    def count(number: int, _stage: torch.nn.Module, _inputs: object) -> None:
+        passes[number] += 1
 
-    monkeypatch.setattr(executor, "run", counted)
+    for number, stage in enumerate(model.stages):
+        stage.register_forward_pre_hook(partial(count, number))
+    predictor = CascadePredictor(model, model_batch_size=BATCH)
     exits = predictor({"image": pixels})["exit_stage"].to_numpy()
     reached = [int((exits > stage).sum()) for stage in range(3)]
     assert passes == [-(-count // BATCH) for count in reached]
 
 
-def test_a_call_answers_its_own_rows_and_keeps_none(
+def test_a_call_returns_its_own_rows_and_keeps_none(
     predictor: CascadePredictor, pixels: NDArray[np.uint8], expected: dvt.Prediction
 ) -> None:
     for start in range(0, NUM_IMAGES, 37):
@@ -111,15 +110,15 @@ def test_a_call_answers_its_own_rows_and_keeps_none(
         assert_are(predictor({"image": pixels[rows]}), expected, rows)
 
 
-def test_other_columns_pass_through_and_the_pictures_do_not(
+def test_other_columns_are_returned_and_the_pictures_are_not(
     predictor: CascadePredictor, pixels: NDArray[np.uint8]
 ) -> None:
     vectors = np.arange(20, dtype=np.float32).reshape(5, 4)
     batch = {"key": np.array(list("abcde"), object), "image": pixels[:5], "vector": vectors}
-    answers = predictor(batch)
-    assert answers.column_names == ["key", "vector", *ANSWER_SCHEMA.names]
-    assert answers["key"].to_pylist() == list("abcde")
-    np.testing.assert_array_equal(answers["vector"].chunk(0).to_numpy_ndarray(), vectors)
+    predictions = predictor(batch)
+    assert predictions.column_names == ["key", "vector", *PREDICTION_SCHEMA.names]
+    assert predictions["key"].to_pylist() == list("abcde")
+    np.testing.assert_array_equal(predictions["vector"].chunk(0).to_numpy_ndarray(), vectors)
 
 
 def test_a_table_keeps_the_exact_types_of_its_other_columns(
@@ -130,16 +129,16 @@ def test_a_table_keeps_the_exact_types_of_its_other_columns(
         "place": pa.array([{"x": 1}, None, {"x": 2}]),
     }
     image = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels[:3])
-    answers = predictor(pa.table({**others, "image": image}))
-    assert_are(answers, expected, slice(0, 3))
+    predictions = predictor(pa.table({**others, "image": image}))
+    assert_are(predictions, expected, slice(0, 3))
     for name, values in others.items():
-        assert answers[name].combine_chunks() == values
+        assert predictions[name].combine_chunks() == values
     chunked = pa.chunked_array([image[:1], image[1:]])
     assert_are(predictor(pa.table({"image": chunked})), expected, slice(0, 3))
 
 
 @pytest.mark.parametrize("as_column", [list, pa.array, lambda contents: np.array(contents, object)])
-def test_a_damaged_file_is_a_row_without_an_answer_and_with_a_reason(
+def test_a_damaged_file_is_a_row_with_a_reason_and_no_prediction(
     predictor: CascadePredictor,
     pixels: NDArray[np.uint8],
     expected: dvt.Prediction,
@@ -157,18 +156,18 @@ def test_a_damaged_file_is_a_row_without_an_answer_and_with_a_reason(
         files[row] = content
     column = as_column(files)
     batch = pa.table({"image": column}) if isinstance(column, pa.Array) else {"image": column}
-    answers = predictor(batch).to_pylist()
-    assert len(answers) == 40
-    for row, answer in enumerate(answers):
-        if row in damaged:
-            assert answer["reason"] == damaged[row][1]
-            assert answer["detail"]
-            nulls = set(ANSWER_SCHEMA.names) - {"reason", "detail"}
-            assert {answer[name] for name in nulls} == {None}
+    predictions = predictor(batch).to_pylist()
+    assert len(predictions) == 40
+    for number, row in enumerate(predictions):
+        if number in damaged:
+            assert row["reason"] == damaged[number][1]
+            assert row["detail"]
+            nulls = set(PREDICTION_SCHEMA.names) - {"reason", "detail"}
+            assert {row[name] for name in nulls} == {None}
         else:
-            assert answer["reason"] is None
-            assert answer["label_id"] == expected.labels[row]
-            assert answer["exit_stage"] == expected.exit_stages[row]
+            assert row["reason"] is None
+            assert row["label_id"] == expected.labels[number]
+            assert row["exit_stage"] == expected.exit_stages[number]
 
 
 def test_every_batch_has_the_same_types_whatever_is_null_in_it(
@@ -176,13 +175,13 @@ def test_every_batch_has_the_same_types_whatever_is_null_in_it(
 ) -> None:
     batches: list[Any] = [pixels[:2], [b"", None], [], np.empty((0,), object)]
     for images in batches:
-        assert predictor({"image": images}).schema.equals(ANSWER_SCHEMA)
+        assert predictor({"image": images}).schema.equals(PREDICTION_SCHEMA)
 
 
 def test_a_picture_on_which_the_model_fails_is_a_row_with_a_reason(
     pixels: NDArray[np.uint8],
 ) -> None:
-    predictor = CascadePredictor("shapes", thresholds=(FULL_DEPTH,) * 2, model_batch_size=8)
+    model = dvt.load_model("shapes")
     poisoned = pixels[:20].copy()
     poisoned[13] = 255
 
@@ -190,29 +189,28 @@ def test_a_picture_on_which_the_model_fails_is_a_row_with_a_reason(
         if (inputs[0].flatten(1).std(dim=1) < 0.2).any():  # one colour
             raise RuntimeError("no kernel for this image")
 
-    executor: Any = predictor._executor
-    executor._stages[1].register_forward_pre_hook(raise_on_poison)
-    answers = predictor({"image": poisoned}).to_pylist()
-    failed = {row: answer["reason"] for row, answer in enumerate(answers) if answer["reason"]}
+    model.stages[1].register_forward_pre_hook(raise_on_poison)
+    predictor = CascadePredictor(model, thresholds=(FULL_DEPTH,) * 2, model_batch_size=8)
+    predictions = predictor({"image": poisoned}).to_pylist()
+    failed = {number: row["reason"] for number, row in enumerate(predictions) if row["reason"]}
     assert failed == {13: Reason.MODEL_FAILED}
-    assert "no kernel for this image" in answers[13]["detail"]
-    assert [answer["exit_stage"] for answer in answers if answer["label"]] == [3] * 19
+    assert "no kernel for this image" in predictions[13]["detail"]
+    assert [row["exit_stage"] for row in predictions if row["label"]] == [3] * 19
 
 
-def test_what_is_left_of_a_call_that_raised_does_not_come_out_of_the_next(
-    pixels: NDArray[np.uint8], expected: dvt.Prediction, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_raised_leaves_nothing_to_the_next(
+    pixels: NDArray[np.uint8], expected: dvt.Prediction
 ) -> None:
-    predictor = CascadePredictor("shapes", model_batch_size=BATCH)
-    executor: Any = predictor._executor
-    run = executor.run
+    model = dvt.load_model("shapes")
 
-    def out_of_memory(*_arguments: object) -> object:
+    def out_of_memory(_stage: torch.nn.Module, _inputs: object) -> None:
         raise MemoryError("no memory, however small the batch")
 
-    monkeypatch.setattr(executor, "run", out_of_memory)
+    hook = model.stages[0].register_forward_pre_hook(out_of_memory)
+    predictor = CascadePredictor(model, model_batch_size=BATCH)
     with pytest.raises(MemoryError):
         predictor({"image": pixels[:40]})
-    monkeypatch.setattr(executor, "run", run)
+    hook.remove()
     assert_are(predictor({"image": pixels[40:80]}), expected, slice(40, 80))
 
 
@@ -229,7 +227,7 @@ def test_what_is_left_of_a_call_that_raised_does_not_come_out_of_the_next(
         ({"image": [b""], "odd": np.array([object()])}, "odd: .*batch_format='pyarrow'"),
     ],
 )
-def test_a_wrong_batch_is_told_in_one_line_that_names_field_and_value(
+def test_a_wrong_batch_is_refused_in_one_line_with_field_and_value(
     predictor: CascadePredictor, batch: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ValueError, match=problem) as raised:
@@ -237,12 +235,12 @@ def test_a_wrong_batch_is_told_in_one_line_that_names_field_and_value(
     assert "\n" not in str(raised.value)
 
 
-def test_a_prefix_keeps_the_truth_and_the_answer_apart(pixels: NDArray[np.uint8]) -> None:
+def test_a_prefix_keeps_the_added_columns_apart_from_the_truth(pixels: NDArray[np.uint8]) -> None:
     predictor = CascadePredictor("shapes", image_column="label", prefix="predicted_")
-    answers = predictor({"label": pixels[:2], "exit_stage": [9, 9]})
-    assert answers.column_names == [
+    predictions = predictor({"label": pixels[:2], "exit_stage": [9, 9]})
+    assert predictions.column_names == [
         "exit_stage",
-        *(f"predicted_{name}" for name in ANSWER_SCHEMA.names),
+        *(f"predicted_{name}" for name in PREDICTION_SCHEMA.names),
     ]
 
 
@@ -257,7 +255,7 @@ def test_a_prefix_keeps_the_truth_and_the_answer_apart(pixels: NDArray[np.uint8]
         ),
     ],
 )
-def test_wrong_arguments_are_told_in_one_line(arguments: dict[str, Any], problem: str) -> None:
+def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem) as raised:
         CascadePredictor(**arguments)
     assert "\n" not in str(raised.value)
@@ -291,12 +289,12 @@ def test_ray_data_runs_it_as_an_actor(
                     num_cpus=1,
                 ).write_parquet(str(tmp_path / name))
     for name in inputs:
-        answers = pq.read_table(tmp_path / name).sort_by("number").to_pylist()
-        assert [answer["number"] for answer in answers] == list(range(100))
-        for number, answer in enumerate(answers):
+        predictions = pq.read_table(tmp_path / name).sort_by("number").to_pylist()
+        assert [row["number"] for row in predictions] == list(range(100))
+        for number, row in enumerate(predictions):
             if name == "files" and number == 11:
-                assert (answer["label"], answer["reason"]) == (None, Reason.TRUNCATED)
+                assert (row["label"], row["reason"]) == (None, Reason.TRUNCATED)
             else:
-                assert answer["reason"] is None
-                assert answer["label_id"] == expected.labels[number]
-                assert answer["exit_stage"] == expected.exit_stages[number]
+                assert row["reason"] is None
+                assert row["label_id"] == expected.labels[number]
+                assert row["exit_stage"] == expected.exit_stages[number]
