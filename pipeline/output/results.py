@@ -2,7 +2,7 @@
 
 Commits are frequent at first, so that results are visible early, and rarer later, so that files get
 a sensible size. One commit is in progress at a time; a result is collected, in progress, or
-committed. Tables of predictions are opaque references here; who writes them is the caller's matter.
+committed. Tables of predictions are opaque references here; the caller has them written.
 """
 
 import logging

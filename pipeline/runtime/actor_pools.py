@@ -6,10 +6,10 @@ the supervisor.
 
 import logging
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from pipeline.runtime.actors.cascade import CallResult
-from pipeline.runtime.nodes import DrainingNodes
 from pipeline.runtime.supervised_actor import (
     ActorDown,
     ActorEvent,
@@ -87,11 +87,16 @@ class ActorPools:
     Args:
         specs: kinds and numbers of the actors.
         supervisor: starts and removes them.
-        scheduler: is told what becomes of them.
+        scheduler: gets an event for each change.
+        draining_nodes: returns the names of nodes that will be taken away.
     """
 
     def __init__(
-        self, specs: ActorPoolSpecs, supervisor: ActorSupervisor, scheduler: Scheduler
+        self,
+        specs: ActorPoolSpecs,
+        supervisor: ActorSupervisor,
+        scheduler: Scheduler,
+        draining_nodes: Callable[[], Collection[str]],
     ) -> None:
         self._specs = specs
         self._supervisor = supervisor
@@ -100,7 +105,7 @@ class ActorPools:
             spec.kind: pool for pool, spec in enumerate(specs.pools)
         }
         self._actors: dict[int, SupervisedActor] = {}
-        self._draining_nodes = DrainingNodes()
+        self._draining_nodes = draining_nodes
         sizes = tuple(ActorRange(spec.fewest, spec.most) for spec in specs.pools)
         self._autoscaler = Autoscaler(sizes)
         self._is_resizable = any(size.most > size.fewest for size in sizes)
@@ -148,7 +153,7 @@ class ActorPools:
 
     def adjust(self) -> None:
         """Replaces actors on draining nodes and resizes the pools when it is time to."""
-        names = self._draining_nodes.names()
+        names = self._draining_nodes()
         for actor in list(self._actors.values()) if names else ():
             if actor.node in names and actor.is_up and not actor.is_leaving:
                 logger.warning("the node of %s is draining; starting a replacement", actor)
@@ -158,7 +163,7 @@ class ActorPools:
             self._resize()
 
     def _lose(self, actor: SupervisedActor, reason: str, is_attempt: bool) -> None:
-        is_preempted = actor.node in self._draining_nodes.names()
+        is_preempted = actor.node in self._draining_nodes()
         counts = is_attempt and not is_preempted
         pool = self._pool_of_kind[actor.kind]
         num_images, num_blocks = self._scheduler.held_by(actor.number)

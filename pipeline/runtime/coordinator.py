@@ -20,6 +20,7 @@ from pipeline.progress import Progress, ProgressListener
 from pipeline.runtime.actor_pools import ActorPools, ActorPoolSpecs
 from pipeline.runtime.actors.cascade import CallResult
 from pipeline.runtime.actors.decode import DecodeResult
+from pipeline.runtime.nodes import DrainingNodes
 from pipeline.runtime.result_writer import ResultWriter
 from pipeline.runtime.signals import deferred_interrupt
 from pipeline.runtime.supervised_actor import (
@@ -102,7 +103,7 @@ class Coordinator:
         self._fanout = fanout
         self._deadline = deadline
         self._supervisor = ActorSupervisor(specs.stalled_s)
-        self._pools = ActorPools(specs, self._supervisor, scheduler)
+        self._pools = ActorPools(specs, self._supervisor, scheduler, DrainingNodes().names)
         self._pools.start()
         self._writer = ResultWriter(specs.writer, self._supervisor, results)
         self._data_of_block: dict[int, Any] = {}

@@ -1,6 +1,6 @@
-"""One run with kills at random moments: actors, nodes, the coordinator; then compared.
+"""A run with kills of actors, nodes and the coordinator at random moments.
 
-A seed gives the kinds and moments; what they hit depends on the machine.
+The seed determines kinds and moments; what they hit depends on the machine.
 """
 
 import os
@@ -23,7 +23,7 @@ _MOST_S = 240.0
 
 @dataclass
 class Disturbed:
-    """What was done to a run, and how often the command was given."""
+    """Kills during a run, and how often its command was started."""
 
     kills: list[str] = field(default_factory=list)
     starts: int = 0
@@ -31,7 +31,7 @@ class Disturbed:
 
 
 def sorted_table(out: Path) -> bytes:
-    """All committed rows of `tags`, sorted by key, as Parquet bytes that another program wrote."""
+    """All committed rows of `tags`, sorted by key, as a Parquet file written by DuckDB."""
     target = out.parent / f"{out.name}-sorted.parquet"
     with duckdb.connect() as connection:
         relation = connection.read_parquet(committed_files(out / "tags"))
@@ -42,13 +42,13 @@ def sorted_table(out: Path) -> bytes:
 
 
 def run_calmly(images: Path, out: Path) -> None:
-    """The same job without a cluster to lose and without kills."""
+    """Runs the same job without a cluster and without kills."""
     done = dvt("tag", *SHAPES, images, "--out", out, "--json", *_OPTIONS)
     assert done.code == 0, done.err
 
 
 def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> Disturbed:
-    """Runs the job to its end through three to five kills; the command is given again as needed."""
+    """Runs the job to its end through four kills; starts its command again where needed."""
     chance = random.Random(seed)
     disturbed = Disturbed()
     planned = [chance.choice(("actor", "actor", "node", "coordinator")) for _ in range(4)]
@@ -59,7 +59,7 @@ def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> 
         try:
             while planned and process.poll() is None:
                 time.sleep(chance.uniform(0.2, 3.0))
-                # Before there are actors, there is nothing to disturb.
+                # Kill only once there are actors.
                 if pids_of("ray::CascadeActor") and _strike(
                     planned[0], cluster, process.pid, chance
                 ):
@@ -73,7 +73,7 @@ def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> 
         if process.returncode == 0:
             return disturbed
         assert process.returncode == -signal.SIGKILL, log
-        assert time.monotonic() < deadline, f"seed {seed}: did not end; {disturbed.log[-2000:]}"
+        assert time.monotonic() < deadline, f"seed {seed}: no end; {disturbed.log[-2000:]}"
 
 
 def _strike(kind: str, cluster: TestCluster, coordinator: int, chance: random.Random) -> bool:

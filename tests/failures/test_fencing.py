@@ -1,4 +1,4 @@
-"""A real run that sleeps while another one takes its output over."""
+"""A run that is paused while another one takes over its output."""
 
 import signal
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.shapes import WrittenArchive
 from tests.command_line import SHAPES, committed_files, dvt, rows
 
-# A lease of two seconds: nobody wants to wait for a minute here.
+# A lease of two seconds instead of a minute.
 DVT_OF_SHORT_LEASE = (
     "import sys; import pipeline.output.lease as lease; lease._LEASE_S, lease._BEAT_S = 2.0, 0.2; "
     "from jobs.cli import run; sys.exit(run(sys.argv[1:]))"
@@ -45,12 +45,12 @@ def test_a_paused_run_that_was_replaced_stops_and_leaves_no_key_twice(
             time.sleep(0.05)
         time.sleep(2)
         first.send_signal(signal.SIGCONT)
-        _, told = first.communicate(timeout=120)
-        assert first.returncode == 1, told
-        assert "a later run has taken" in told.splitlines()[-1]
-        assert "Traceback" not in told
-        _, told = second.communicate(timeout=250)
-        assert second.returncode == 0, told
+        _, log = first.communicate(timeout=120)
+        assert first.returncode == 1, log
+        assert "a later run has taken" in log.splitlines()[-1]
+        assert "Traceback" not in log
+        _, log = second.communicate(timeout=250)
+        assert second.returncode == 0, log
     finally:
         first.kill()
     keys = [row["key"] for row in rows(out / "tags", "SELECT key FROM t")]

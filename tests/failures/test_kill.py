@@ -1,4 +1,4 @@
-"""Real kills of real processes."""
+"""Kills and interrupts of a whole run."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def num_committed(out: Path) -> int:
     return int(rows(out / "tags", "SELECT count(*) AS n FROM t")[0]["n"])
 
 
-def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twice(
+def test_a_killed_run_is_continued_and_no_image_is_lost_or_done_twice(
     archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -36,23 +36,23 @@ def test_a_run_killed_in_the_middle_is_continued_and_nothing_is_lost_or_done_twi
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    answers = "SELECT key, label, exit_stage, confidence FROM t"
-    before = {row["key"]: row for row in rows(out / "tags", answers)}
-    assert 0 < len(before) < 5000, "the kill must fall into the middle of the run"
+    tags = "SELECT key, label, exit_stage, confidence FROM t"
+    before = {row["key"]: row for row in rows(out / "tags", tags)}
+    assert 0 < len(before) < 5000, "the kill must fall into the run"
     assert not (out / "_SUCCESS").exists()
 
     second = dvt(*command[1:])
     assert second.code == 0, second.err
     assert second.json["skipped"] == len(before)
     assert second.json["tagged"] == 5000 - len(before)
-    after = rows(out / "tags", answers)
+    after = rows(out / "tags", tags)
     assert len({row["key"] for row in after}) == len(after) == 5000
     assert [row for row in after if row["key"] in before and row != before[row["key"]]] == []
     assert (out / "_SUCCESS").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_commits_what_is_answered_and_ends_with_130(
+def test_an_interrupted_run_commits_its_results_and_exits_with_130(
     archive_5000: WrittenArchive, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"

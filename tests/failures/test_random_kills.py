@@ -1,4 +1,4 @@
-"""Kills of actors, nodes and the coordinator at random moments change no byte of the result."""
+"""Kills at random moments change no byte of the tags."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -48,11 +48,11 @@ class World:
         there = [which for which in block if which not in gone]
         found = self.index.add(there, [digest(self.content[w]) for w in there])
         for which, prediction in found.predicted:
-            assert which in [there[place] for place in found.skipped]
+            assert which in [there[position] for position in found.skipped]
             self.end(which, int(prediction))
         self.to_read += found.restarted
-        for place, which in enumerate(there):
-            if place in found.skipped:
+        for position, which in enumerate(there):
+            if position in found.skipped:
                 self.computed.pop(which, None)
             else:
                 self.computed[which] = self.content[which]

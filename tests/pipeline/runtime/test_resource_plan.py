@@ -32,7 +32,7 @@ def plan(pools: str | None = None, decoders: int | None = None) -> Plan:
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])
 @pytest.mark.parametrize("decoders", [None, 1, 5])
 @pytest.mark.parametrize("pools", [None, "1 | 2-3", "1 | 2 actors=1-3 threads=2 | 3 cpus=0.5"])
-def test_ray_is_told_of_as_many_processors_as_its_actors_ask_for(
+def test_ray_gets_as_many_processors_as_its_actors_ask_for(
     monkeypatch: pytest.MonkeyPatch, cpus: int, decoders: int | None, pools: str | None
 ) -> None:
     """With fewer, one of them would never be scheduled, and Ray would wait for ever."""

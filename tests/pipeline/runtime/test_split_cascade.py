@@ -65,7 +65,7 @@ def by_row_id(predictions: list[Predictions]) -> dict[int, tuple[object, ...]]:
 
 @pytest.mark.parametrize("split", [[(1, 1), (2, 3)], [(1, 2), (3, 3)], [(1, 1), (2, 2), (3, 3)]])
 @pytest.mark.parametrize("runners", [1, 2])
-def test_all_splits_give_identical_answers(
+def test_all_splits_give_identical_predictions(
     model: Cascade, pixels: NDArray[np.uint8], split: list[tuple[int, int]], runners: int
 ) -> None:
     whole = by_row_id(run_split(model, pixels, [(1, 3)]))

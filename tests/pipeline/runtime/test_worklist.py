@@ -1,8 +1,42 @@
 """What a run has to do, and when too many images have failed."""
 
+from pathlib import Path
+
 import pytest
 
-from pipeline.runtime.worklist import allowed_dead_letters
+from pipeline.errors import TooManyDeadLettersError
+from pipeline.output.ledger import Ledger
+from pipeline.records import ImageRecord
+from pipeline.runtime.worklist import Worklist, allowed_dead_letters
+from pipeline.sources.sharding import Shard
+from tests.pipeline.output.tables import tables_in
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(*tables_in(tmp_path, 1), (1.0, 3.0), "run")
+
+
+def shards() -> list[Shard]:
+    return [
+        Shard(name, tuple(ImageRecord(f"{name}{n}", "uri", 1) for n in range(5))) for name in "ab"
+    ]
+
+
+def test_the_number_of_images_is_known_at_the_end_of_the_listing(ledger: Ledger) -> None:
+    worklist = Worklist(map(ledger.open, shards()), ledger)
+    assert [(item[0], len(item[1])) for item in worklist if item] == [(0, 5), (1, 5)]
+    assert worklist.num_images == 10
+    assert worklist.num_to_do == 10
+
+
+def test_a_share_of_failures_above_the_limit_stops_the_run(ledger: Ledger) -> None:
+    worklist = Worklist(map(ledger.open, shards()), ledger, max_dead_letters=0.2)
+    worklist.check_dead_letters(10)  # of a number of images that is not known yet
+    list(worklist)
+    worklist.check_dead_letters(2)
+    with pytest.raises(TooManyDeadLettersError, match="max-errors: 3 images failed, at most 2 may"):
+        worklist.check_dead_letters(3)
 
 
 @pytest.mark.parametrize("limit", [None, 0, 7])
