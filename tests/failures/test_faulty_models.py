@@ -48,6 +48,7 @@ def settings(archive: Path, out: Path, pools: str, stalled_s: float = 300.0) -> 
         decoders=1,
         pools=parse_pools(pools),
         stalled_s=stalled_s,
+        decode_seconds=min(20.0, stalled_s),
     )
 
 

@@ -29,10 +29,10 @@ def test_every_row_leaves_once_with_its_block_and_its_info(lengths: list[int], s
     leaving = chance.sample(list(expected), len(expected))
     while leaving:
         count = chance.randint(1, 5)
-        row_ids, leaving = leaving[:count], leaving[count:]
-        info, taken = rows.take(np.array(row_ids))
+        now, leaving = leaving[:count], leaving[count:]
+        info, taken = rows.take(np.array(now))
         keys = [f"{block}/{row}" for block, chosen in taken for row in chosen.tolist()]
-        assert keys == info["key"].to_pylist() == [expected[row_id] for row_id in row_ids]
+        assert keys == info["key"].to_pylist() == [expected[row_id] for row_id in now]
 
 
 def test_a_block_is_released_with_its_last_row() -> None:
