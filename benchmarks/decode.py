@@ -28,7 +28,7 @@ import dvt
 from benchmarks.reporting import argument_parser, in_turns, report
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
-from pipeline.sources import read_file
+from pipeline.storage import read_file
 
 _RESIZE, _CROP = 256, 224
 _EXACT = DecodeSettings(resize=_RESIZE, crop=_CROP)

@@ -29,7 +29,7 @@ from pipeline.runtime.resource_plan import Plan, plan_job
 from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.sources import Archive, open_archive
-from pipeline.sources.listing import listed_ahead
+from pipeline.sources.read_ahead import poll
 from pipeline.sources.sharding import cut_shards
 
 __all__ = ["retry_dead_letters", "tag_archive"]
@@ -160,7 +160,7 @@ def _work_if_any(source: Archive, ledger: Ledger) -> Work | None:
     """The shards of an archive; None if every image has its result."""
     work = (
         None if shard is None else ledger.open(shard)
-        for shard in listed_ahead(cut_shards(source.list_images()))
+        for shard in poll(cut_shards(source.list_images()))
     )
     first = next((item for item in work if item is not None and len(item[1])), None)
     return None if first is None else chain([first], work)

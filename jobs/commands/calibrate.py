@@ -27,7 +27,6 @@ from jobs.evaluation.recorder import ExitRecorder
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from pipeline.errors import UsageError
-from pipeline.runtime.resource_plan import decode_settings
 from pipeline.units import Gmacs, Mix, Share
 
 __all__ = ["CalibrateJob", "command", "run_calibrate"]
@@ -154,18 +153,17 @@ def _opened(
     job: CalibrateJob, data: str, model: dvt.Cascade
 ) -> tuple[LabelledSource, ClassIds | None]:
     """The images, and the class ids of their labels; None to ignore labels."""
-    max_bytes = decode_settings(model.config).max_bytes
     if job.of == "agreement":
-        return open_pictures(data, max_bytes), None
+        return open_pictures(data), None
     ids = ClassIds.of_model(model.config.num_classes, model.labels)
     if "://" not in data:
-        labelled = open_labelled(data, max_bytes)
+        labelled = open_labelled(data)
         if job.of == "accuracy" or _has_known_label(labelled, ids):
             check_labels(labelled, ids)
             return labelled, ids
     elif job.of == "accuracy":
         raise UsageError(f"of: must be agreement for images without labels (got {data})")
-    return open_pictures(data, max_bytes), None
+    return open_pictures(data), None
 
 
 def _has_known_label(source: LabelledSource, ids: ClassIds) -> bool:

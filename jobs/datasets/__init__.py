@@ -1,35 +1,27 @@
-"""Labelled pictures for training and evaluation.
+"""Labelled images for training, evaluation and calibration.
 
-A data set is named by
+A data set is
     a folder of folders, each named like its class;
     a folder with `truth.parquet` (columns `key`, `label`) beside `images/`, as `dvt shapes` writes;
-    tar files in the layout of WebDataset, or with folders named like their class inside;
-    Parquet files with a column of encoded pictures and one of labels;
-    `shapes:NUM` or `shapes:NUM:SEED`: the first pictures of the drawn data set.
-Tars and Parquet files may be one file, a folder of them, a glob, or a range `{000..012}`.
-A label is a class name, an ImageNet class's WordNet id, or a class id. All pictures pass through
-the decoding of the engine, so that a model is trained and judged on what it will see.
+    tars in WebDataset's layout: labels in `.cls`, `.json` or `.txt`, or class folders in the tar;
+    Parquet files with a column of pictures and a column `label`, `label_name`, or both;
+    `shapes:NUM` or `shapes:NUM:SEED`: the first drawn shapes of a seed.
+Tars and Parquet files may be one file, a folder of them, a glob, or a range `{000..012}`, on this
+machine or on S3. A label is a class name, a WordNet id of ImageNet, or a class id.
 
-One format is one file here, an implementation of `LabelledSource` that `opening` knows of. Worker
-processes import this package, so it stays free of torch.
+Listing, fetching and decoding are those of `pipeline`; this package adds labels (`labels`) and
+their class ids (`classes`). It does not import torch, because worker processes import it.
 """
 
-from jobs.datasets.base import Label, LabelledSource, Sample
+from jobs.datasets.base import DecodedBatch, Label, LabelledSource, Sample
 from jobs.datasets.classes import ClassIds
-from jobs.datasets.decoding import (
-    DecodedPart,
-    LabelledPictures,
-    check_labels,
-    check_readable,
-    decoded_parts,
-    load_labelled,
-)
-from jobs.datasets.opening import open_labelled
-from jobs.datasets.unlabelled import Sampled, open_pictures
+from jobs.datasets.loading import LabelledPictures, check_labels, check_readable, load_labelled
+from jobs.datasets.opening import open_labelled, open_pictures
+from jobs.datasets.sampled import Sampled
 
 __all__ = [
     "ClassIds",
-    "DecodedPart",
+    "DecodedBatch",
     "Label",
     "LabelledPictures",
     "LabelledSource",
@@ -37,7 +29,6 @@ __all__ = [
     "Sampled",
     "check_labels",
     "check_readable",
-    "decoded_parts",
     "load_labelled",
     "open_labelled",
     "open_pictures",

@@ -1,26 +1,27 @@
-"""What every format of labelled pictures gives: a stream of samples."""
+"""What a labelled data set is: samples of image and label, and their pixels."""
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decoding import DecodeSettings, decode
-from pipeline.errors import ImageError, Reason, UsageError
-from pipeline.sources import read_file
+from pipeline.decoding import DecodeSettings
+from pipeline.errors import UsageError
+from pipeline.records import ImageRecord
 
-__all__ = ["EncodedPicture", "FilePicture", "Label", "LabelledSource", "Picture", "Sample"]
+__all__ = ["DecodedBatch", "Label", "LabelledSource", "Sample"]
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What the data say about a picture's class.
+    """What the data say about the class of an image.
 
     Attributes:
         text: class name, WordNet id, or class id in decimal digits.
-        number: class id that stands beside a name, which decides where the name does not.
+        number: class id beside a name; decides where the name is ambiguous.
     """
 
     text: str
@@ -31,7 +32,7 @@ class Label:
         """From a field `label`, an id or a text, and a field `label_name`; None without either.
 
         Raises:
-            UsageError: a field is of another type.
+            UsageError: a field has another type.
         """
         for field, value in (("label_name", name), ("label", label)):
             if isinstance(value, bool) or not isinstance(value, int | str | None):
@@ -41,82 +42,83 @@ class Label:
         return None if text is None else cls(str(text), number)
 
 
-class Picture(Protocol):
-    """A picture that is not decoded yet; travels to the worker processes, so it must pickle."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image and its label."""
+
+    image: ImageRecord
+    label: Label
 
     @property
-    def num_bytes(self) -> int:
-        """Memory that it takes while it waits."""
-        ...
-
-    def pixels(self, settings: DecodeSettings) -> NDArray[np.uint8]:
-        """Pixels [S, S, 3] of the model's size.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        ...
+    def key(self) -> str:
+        """Unique in the data set, and the same on every machine."""
+        return self.image.key
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """A labelled picture; its key is the same on every machine."""
+class DecodedBatch:
+    """Consecutive samples.
 
-    key: str
-    label: Label
-    picture: Picture
+    Attributes:
+        pixels: [n, S, S, 3] uint8, of the readable images.
+        keys: of the same.
+        labels: of the same.
+        num_unreadable: images that were left out.
+    """
+
+    pixels: NDArray[np.uint8]
+    keys: tuple[str, ...]
+    labels: tuple[Label, ...]
+    num_unreadable: int
+
+    @classmethod
+    def join(cls, batches: Sequence["DecodedBatch"]) -> "DecodedBatch":
+        """Several batches, at least one, as one."""
+        return cls(
+            np.concatenate([batch.pixels for batch in batches]),
+            tuple(chain.from_iterable(batch.keys for batch in batches)),
+            tuple(chain.from_iterable(batch.labels for batch in batches)),
+            sum(batch.num_unreadable for batch in batches),
+        )
+
+    def split(self, at: int) -> tuple["DecodedBatch", "DecodedBatch"]:
+        """The first images, with the count of unreadable ones, and the rest."""
+        first = DecodedBatch(
+            self.pixels[:at], self.keys[:at], self.labels[:at], self.num_unreadable
+        )
+        return first, DecodedBatch(self.pixels[at:], self.keys[at:], self.labels[at:], 0)
 
 
-class LabelledSource(Protocol):
-    """A data set in one of the formats."""
+class LabelledSource(ABC):
+    """A data set.
 
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """All classes in order of their ids, if the format itself defines them."""
-        ...
+    Attributes:
+        class_names: all classes in the order of their ids, if the format defines them.
+    """
 
-    def labels(self) -> Iterable[Label] | None:
-        """Labels of all pictures, if they can be had without reading pictures."""
-        ...
+    class_names: tuple[str, ...] | None = None
 
+    def labels(self) -> Iterator[Label] | None:
+        """Labels of all samples, if they can be read without decoding or unpacking images."""
+        return None
+
+    @abstractmethod
     def samples(self) -> Iterator[Sample]:
-        """All labelled pictures as a stream, in the same order every time.
+        """Streams all labelled images, in the same order every time.
 
         Raises:
             UsageError: the data cannot be read.
         """
-        ...
 
+    @abstractmethod
+    def decode(self, samples: Iterable[Sample], settings: DecodeSettings) -> Iterator[DecodedBatch]:
+        """Decodes samples of this data set ahead on all cores, in order, in bounded memory.
 
-@dataclass(frozen=True, slots=True)
-class FilePicture:
-    """A file, read where it is decoded."""
+        Args:
+            samples: some or all.
+            settings: of the model.
+        """
 
-    uri: str
-
-    @property
-    def num_bytes(self) -> int:
-        """Next to nothing."""
-        return 0
-
-    def pixels(self, settings: DecodeSettings) -> NDArray[np.uint8]:
-        """See `Picture.pixels`."""
-        return decode(read_file(self.uri, settings.max_bytes), settings).pixels
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """The bytes of a file; None for what is missing or too large to be read."""
-
-    content: bytes | None
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.content or b"")
-
-    def pixels(self, settings: DecodeSettings) -> NDArray[np.uint8]:
-        """See `Picture.pixels`."""
-        if self.content is None:
-            raise ImageError(Reason.FETCH_FAILED, "has no content, or too much of it")
-        return decode(self.content, settings).pixels
+    def batches(self, settings: DecodeSettings) -> Iterator[DecodedBatch]:
+        """All samples, decoded."""
+        return self.decode(self.samples(), settings)

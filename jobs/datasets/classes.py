@@ -1,4 +1,4 @@
-"""From what the data say about a class to the id that a model answers with."""
+"""Aligns the class labels of data with the class ids of a model."""
 
 from collections.abc import Iterable, Sequence
 from typing import Self
@@ -12,15 +12,15 @@ _SHOWN = 80  # characters of what may be a whole caption
 
 
 class ClassIds:
-    """Finds the class ids of a model.
+    """Finds the class id of a label.
 
     A text that is a class name or an alias means that class. Decimal digits that are neither mean
-    the class id, in the model's own order. A number beside a name is not looked at, except to
-    choose between classes of the same name ("crane" is a bird and a machine in ImageNet).
+    the class id, in the model's order. A number beside a name only decides between classes of that
+    name ("crane" is a bird and a machine in ImageNet).
 
     Args:
         num_classes: of the model.
-        names: in order of the ids; None where the model has none, and only ids can be resolved.
+        names: in the order of the ids; None if the model has no names, so that only ids match.
         aliases: other unambiguous names in the same order, such as WordNet ids; may be empty.
     """
 
@@ -37,7 +37,7 @@ class ClassIds:
 
     @classmethod
     def of_model(cls, num_classes: int, names: Sequence[str] | None) -> Self:
-        """With WordNet ids for ImageNet's classes, two pairs of which share a name."""
+        """Adds WordNet ids as aliases if the classes are ImageNet's."""
         from dvt.loading import imagenet
 
         is_imagenet = names is not None and tuple(names) == imagenet.class_names()
@@ -58,18 +58,20 @@ class ClassIds:
             return label.number
         others = [self._aliases[number] if self._aliases else str(number) for number in ids]
         raise UsageError(
-            f"data: class {label.text[:_SHOWN]!r} is {len(ids)} classes of the model; say which by "
+            f"data: class {label.text[:_SHOWN]!r} is ambiguous in the model; use "
             f"{' or '.join(others)}"
         )
 
     def _as_number(self, text: str) -> int:
-        # Only the plain form counts: "007" is rather the name of a folder than a class id.
+        # "007" is more likely the name of a folder than a class id.
         is_short = len(text) <= len(str(self._num_classes))
         if is_short and text.isascii() and text.isdigit() and text == str(int(text)):
             number = int(text)
             if number < self._num_classes:
                 return number
-        allowed = "their names or ids" if self._has_names else "ids, for it has no class names"
+        allowed = (
+            "their names or ids" if self._has_names else "ids, since the model has no class names,"
+        )
         raise UsageError(
             f"data: class {text[:_SHOWN]!r} is none of the model's {self._num_classes:,}; allowed "
             f"are {allowed} from 0 to {self._num_classes - 1}"
@@ -77,7 +79,7 @@ class ClassIds:
 
 
 def names_in(labels: Iterable[Label]) -> tuple[str, ...]:
-    """Class names for a model that has none yet: those of the data, sorted; numbers by value."""
+    """Class names for a new model: those of the data, sorted; by value if all are numbers."""
     texts = {label.text for label in labels}
     are_numbers = all(text.isascii() and text.isdigit() for text in texts)
     return tuple(sorted(texts, key=(lambda text: (len(text), text)) if are_numbers else None))

@@ -20,12 +20,11 @@ from dvt.inference import StageExecutor, exit_scores, make_executor
 from dvt.loading import model_digest
 from jobs.datasets import (
     ClassIds,
-    DecodedPart,
+    DecodedBatch,
     LabelledPictures,
     LabelledSource,
     check_labels,
     check_readable,
-    decoded_parts,
     open_labelled,
 )
 from pipeline.progress import Progress, ProgressListener
@@ -64,7 +63,7 @@ class ExitRecorder:
             UsageError: the data cannot be used, or have a class that the model lacks.
             ModelError: a confidence is not a number.
         """
-        source = open_labelled(data, self._decode.max_bytes)
+        source = open_labelled(data)
         num_images = check_labels(source, self._ids)
         return self.record(source, self._ids, data, on_progress, num_images)
 
@@ -92,7 +91,7 @@ class ExitRecorder:
         started = time.monotonic()
         parts: list[RecordedExits] = []
         num_recorded = num_unreadable = 0
-        for batch in _in_batches(decoded_parts(source, self._decode), self._batch_size):
+        for batch in _in_batches(source.batches(self._decode), self._batch_size):
             labels = None if ids is None else [ids.id_of(label) for label in batch.labels]
             parts.append(
                 self._recorded(batch.pixels, labels, batch.keys, data, batch.num_unreadable)
@@ -159,15 +158,15 @@ def _is_in_second_half(key: str) -> bool:
     return bool(digest[0] & 1)
 
 
-def _in_batches(parts: Iterable[DecodedPart], size: int) -> Iterator[DecodedPart]:
+def _in_batches(parts: Iterable[DecodedBatch], size: int) -> Iterator[DecodedBatch]:
     """The same samples in parts of whole batches; only the last part may be smaller."""
-    held: list[DecodedPart] = []
+    held: list[DecodedBatch] = []
     for part in parts:
         held.append(part)
         num_held = sum(len(part.keys) for part in held)
         if num_held >= size:
-            whole, rest = DecodedPart.join(held).split(num_held // size * size)
+            whole, rest = DecodedBatch.join(held).split(num_held // size * size)
             yield whole
             held = [rest]
     if held:
-        yield DecodedPart.join(held)
+        yield DecodedBatch.join(held)

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from pipeline.decoding import open_upright
 from pipeline.errors import ImageError, Reason
-from pipeline.sources import read_file
+from pipeline.storage import read_file
 
 __all__ = ["THUMBNAIL_PIXELS", "read_thumbnail"]
 

@@ -1,9 +1,9 @@
-"""From the bytes of one file to uint8 pixels of the model's size.
+"""From the bytes of one file to uint8 pixels of the model's input size.
 
-By content, never by extension. What cannot be read raises an `ImageError` with an entry of the
-fixed list of reasons; no other exception leaves this room for a bad file. `decode` works in the
-process that calls it; `IsolatedDecoder` does the same in a child process, where a file that crashes
-or hangs its decoder costs one image. Knows Pillow and numpy; neither torch nor Ray.
+The content determines the format, never the file name. A bad file raises an `ImageError` with a
+reason, and no other exception. `decode` runs in the calling process. `IsolatedDecoder` runs it in a
+child process, where a file that crashes or hangs its decoder costs one image. Imports Pillow and
+numpy, but neither torch nor Ray.
 """
 
 from pipeline.decoding.fitting import fit

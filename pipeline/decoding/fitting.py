@@ -1,10 +1,11 @@
-"""Resizing and cropping in one go: only the pixels of the crop are ever computed.
+"""Resizes and crops in one step: computes only the pixels of the crop.
 
-The plain way resizes the whole picture, first along its rows and then along its columns, and cuts
-the centre out. Here the rows and columns that the crop needs are cut out of the original first, and
-each pass stops at the crop's edge. Pillow takes such windows as float32; their ends are chosen
-where that loses least. Of 30 million values of 200 photographs, 1 in 10,000 differs from the plain
-way by one grey level, and 1 in 7 million by two: where the first pass had to round an exact half.
+The reference resizes the whole picture, first along its rows and then along its columns, and crops
+the centre. This first crops the original to the pixels that contribute to the result, and both
+passes stop at the edge of the crop. Pillow takes the box of a pass as float32, so its ends are
+chosen where the rounding error is smallest. Of 30 million values of 200 photographs, 1 in 10,000
+differs from the reference by one grey level, and 1 in 7 million by two, where the first pass
+rounds an exact half.
 """
 
 import math
@@ -19,36 +20,35 @@ from pipeline.errors import ImageError, Reason
 __all__ = ["fit"]
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_REACH_PX = 2  # of both filters, in pixels of the smaller scale
-_SPARE_PX = 7  # what a window may be longer than the crop
-# Taller ones Pillow may resize along the columns first, which clips other pixels.
-_ROWS_FIRST = 1.9
+_SUPPORT_PX = 2  # radius of both filters, in pixels of the smaller scale
+_SPARE_PX = 7  # the most by which a window exceeds the crop
+# For taller pictures Pillow may resize along the columns first, which rounds differently.
+_MAX_ASPECT = 1.9
 
 
 def fit(
     picture: Image.Image, settings: DecodeSettings, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """Short side to `resize`, then the centre crop.
+    """Resizes the short side to `resize`, then crops the centre.
 
-    Width and height are rounded as torchvision's Resize and CenterCrop do it, which trained the
-    published checkpoints.
+    Sizes are rounded as by torchvision's Resize and CenterCrop, with which the published
+    checkpoints were trained.
 
     Args:
         picture: RGB.
         settings: of the model.
-        size: width and height by which the target is computed, of a picture that was shrunk while
-            it was decoded.
+        size: original width and height of a picture that was shrunk while it was decoded.
 
     Returns:
         [crop, crop, 3]; may be a view.
 
     Raises:
-        ImageError: the picture is so thin that it would be too large once resized.
+        ImageError: the picture is so elongated that it would be too large after resizing.
     """
     width, height = size or picture.size
     scaled_long = int(settings.resize * max(width, height) / min(width, height))
     scaled = (settings.resize, scaled_long) if width <= height else (scaled_long, settings.resize)
-    # A thin strip would grow by its own factor; 1x40000 pixels become 2.6 billion.
+    # A thin strip grows a lot: 1x40000 pixels become 2.6 billion.
     if scaled[0] * scaled[1] > settings.max_pixels:
         raise ImageError(Reason.TOO_LARGE, f"{width}x{height} is too elongated to resize")
     left, top = (round((side - settings.crop) / 2) for side in scaled)
@@ -57,7 +57,7 @@ def fit(
         shrunk = round(width / picture.width)
         original = (width / shrunk, height / shrunk)
         return _fit_fast(picture, original, scaled, (left, top), settings.crop, resample)
-    if min(left, top) < 0 or height > _ROWS_FIRST * width:
+    if min(left, top) < 0 or height > _MAX_ASPECT * width:
         box = (left, top, left + settings.crop, top + settings.crop)
         return np.asarray(picture.resize(scaled, resample).crop(box))
     first_x, last_x, box_x, num_x = _window(left, settings.crop, width, scaled[0])
@@ -92,27 +92,27 @@ def _fit_fast(
 def _window(
     start: int, crop: int, length: int, scaled: int
 ) -> tuple[int, int, tuple[float, float], int]:
-    """The part of one axis that the crop needs.
+    """The part of one axis that contributes to the crop.
 
     Args:
         start: of the crop, in pixels of the resized picture.
-        crop: length of it.
+        crop: its length.
         length: of the axis before resizing.
-        scaled: and after.
+        scaled: length of the axis after resizing.
 
     Returns:
-        First and last original pixel; the window among these; how many pixels it becomes, at least
-        `crop`.
+        First and last contributing pixel, the resampling box among them, and the number of pixels
+        that it becomes, at least `crop`.
     """
     scale = length / scaled
-    reach = _REACH_PX * max(1.0, scale) + 1
-    first = max(0, math.floor(start * scale - reach))
+    support = _SUPPORT_PX * max(1.0, scale) + 1
+    first = max(0, math.floor(start * scale - support))
 
-    def loss(end: int) -> float:
+    def rounding_error(end: int) -> float:
         exact = end * length / scaled - first
         return abs(float(np.float32(exact)) - exact)
 
-    end = min(range(start + crop, min(scaled, start + crop + _SPARE_PX) + 1), key=loss)
-    last = min(length, math.ceil(end * scale + reach))
+    end = min(range(start + crop, min(scaled, start + crop + _SPARE_PX) + 1), key=rounding_error)
+    last = min(length, math.ceil(end * scale + support))
     window = (start * length / scaled - first, min(end * length / scaled, length) - first)
     return first, last, window, end - start

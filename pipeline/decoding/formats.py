@@ -1,7 +1,7 @@
-"""Which formats are opened, and what the first bytes of a file say.
+"""The formats that are opened, and what the first bytes of a file reveal.
 
-Left out is what Pillow hands to other programs or runs as code (EPS goes to Ghostscript), what
-holds no raster, and what it needs a plugin of its own for (BUFR, GRIB, HDF5, WMF).
+Excluded are formats that Pillow passes to other programs (EPS to Ghostscript), that hold no raster,
+or that need plugins (BUFR, GRIB, HDF5, WMF).
 """
 
 from functools import cache
@@ -11,34 +11,10 @@ from PIL import Image
 
 __all__ = ["FORMATS", "available_formats", "has_signature", "is_cut_off"]
 
-# In the order in which they are tried: what archives hold most comes first, and TGA, which has no
-# signature, comes last.
+# In the order in which Pillow tries them: frequent formats first, TGA last, as it has no signature.
 FORMATS: tuple[str, ...] = (
-    "JPEG",
-    "PNG",
-    "WEBP",
-    "GIF",
-    "TIFF",
-    "HEIF",
-    "AVIF",
-    "BMP",
-    "JPEG2000",
-    "MPO",
-    "ICO",
-    "CUR",
-    "DCX",
-    "DDS",
-    "DIB",
-    "FLI",
-    "ICNS",
-    "PCX",
-    "PPM",
-    "PSD",
-    "QOI",
-    "SGI",
-    "SUN",
-    "XBM",
-    "XPM",
+    *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "HEIF", "AVIF", "BMP", "JPEG2000", "MPO", "ICO", "CUR"),
+    *("DCX", "DDS", "DIB", "FLI", "ICNS", "PCX", "PPM", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM"),
     "TGA",
 )
 _SIGNATURES = (
@@ -60,7 +36,7 @@ _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1
 
 @cache
 def available_formats() -> tuple[str, ...]:
-    """Those that this build of Pillow has; asking for another is an error there."""
+    """The formats that this build of Pillow supports; it refuses the names of others."""
     pillow_heif.register_heif_opener(
         thumbnails=False, depth_images=False, aux_images=False, decode_threads=1
     )
@@ -69,7 +45,7 @@ def available_formats() -> tuple[str, ...]:
 
 
 def has_signature(content: bytes) -> bool:
-    """Whether a file starts like a picture of a well-known format."""
+    """Whether a file starts like one of a common format."""
     return (
         content.startswith(_SIGNATURES)
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
@@ -78,7 +54,7 @@ def has_signature(content: bytes) -> bool:
 
 
 def is_cut_off(content: bytes) -> bool:
-    """Whether a WebP, or a file of boxes (JPEG 2000, AVIF, HEIC), says that it is longer."""
+    """Whether a WebP, JPEG 2000, AVIF or HEIC file declares more bytes than it has."""
     if content[:4] == b"RIFF":
         return 8 + int.from_bytes(content[4:8], "little") > len(content)
     if content[4:8] not in (b"ftyp", b"jP  "):
@@ -88,7 +64,7 @@ def is_cut_off(content: bytes) -> bool:
         length = int.from_bytes(content[start : start + 4], "big")
         if length == 1:
             length = int.from_bytes(content[start + 8 : start + 16], "big")
-        if length < 8:  # up to the end of the file, or damaged
+        if length < 8:  # extends to the end of the file, or is damaged
             return False
         start += length
     return start > len(content)

@@ -1,10 +1,10 @@
-"""Decoding in a child process, so that a file that crashes or hangs its decoder costs one image.
+"""Decodes in a child process, so that a file that crashes or hangs the decoder costs one image.
 
-Files go to the child through a pipe that holds some of them, so that the next are fetched while one
-is decoded; pixels come back in shared memory. The child answers in order: when it ends, the first
-file without an answer is the one that it was decoding. If its time was up, that is the end of this
-image. If it crashed, an earlier file may have damaged its memory, so the image is tried once more,
-as the first of a new child. All others wait, and go to the new child after.
+Files go to the child through a pipe that holds several, so that the next ones are fetched while one
+is decoded. Pixels come back in shared memory. The child responds in order: when it ends, it was
+decoding the first file without a response. If that file ran out of time, it fails. If the child
+crashed, an earlier file may have corrupted its memory, so the file is retried alone as the first of
+a new child. The files behind it follow after its response.
 """
 
 import contextlib
@@ -24,25 +24,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decoding.child import ANSWER, READY, REQUEST
+from pipeline.decoding.child import READY, REQUEST, RESPONSE
 from pipeline.decoding.settings import DecodeSettings
 from pipeline.errors import ImageError, PipelineError, Reason
 
 __all__ = ["IsolatedDecoder"]
 
 Outcome = tuple[int, int] | ImageError
-"""Width and height of the upright picture, or why there is none."""
+"""Width and height of the upright picture, or why it cannot be decoded."""
 
 _PIPE_BYTES = 2**20
 _START_S = 120.0
-_GRACE_S = 20.0  # for a child that its own timer cannot end, such as one that was stopped
+_GRACE_S = 20.0  # before a child is killed whose own timer does not work, such as a stopped one
 
 
 class IsolatedDecoder:
-    """Decodes in a process of its own, which is started anew whenever a file ends it.
+    """Decodes in a child process, which is restarted whenever a file ends it; not thread-safe.
 
     Args:
-        settings: what the model wants, and the limits.
+        settings: size of the pixels, and limits.
         module: run as the child.
     """
 
@@ -63,13 +63,13 @@ class IsolatedDecoder:
         """Decodes one block.
 
         Args:
-            contents: of the files, taken one after the other while earlier ones are decoded; an
-                error in place of a file is passed on.
-            count: how many these are.
+            contents: of the files, taken while earlier ones are decoded; an error in place of a
+                file is passed on.
+            count: number of contents.
 
         Returns:
-            Pixels [m, crop, crop, 3] of the pictures that could be decoded, in their order, valid
-            until the next call; and what became of each.
+            Pixels [m, crop, crop, 3] of the m decoded pictures in order, valid until the next call,
+            and the outcome of each file.
 
         Raises:
             PipelineError: the child does not start.
@@ -82,16 +82,15 @@ class IsolatedDecoder:
         try:
             self._decode_all(contents)
         except BaseException:
-            self.close()  # what is under way must not be taken for an answer of the next block
+            self.close()  # its pending responses do not belong to the next block
             raise
         memory = mmap.mmap(self._shared, needed, prot=mmap.PROT_READ)
         side = self._settings.crop
         pixels = np.frombuffer(memory, np.uint8, self._num_decoded * self._slot_bytes)
-        outcomes = [outcome for _, outcome in sorted(self._outcomes.items(), key=lambda o: o[0])]
-        return pixels.reshape(-1, side, side, 3), outcomes
+        return pixels.reshape(-1, side, side, 3), [self._outcomes[i] for i in range(count)]
 
     def _decode_all(self, contents: Iterable[bytes | ImageError]) -> None:
-        place = 0
+        slot = 0
         for index, content in enumerate(contents):
             if isinstance(content, ImageError):
                 self._outcomes[index] = content
@@ -100,28 +99,28 @@ class IsolatedDecoder:
             if self._child is None:
                 self._restart()
             else:
-                self._child.send(content, place)
-            place = -1
-            # A suspect is tried alone, so nothing else is sent before it has its answer.
-            while self._waiting and (self._started.num_unsent or self._suspect is not None):
+                self._child.send(content, slot)
+            slot = -1
+            # A suspect is retried alone, so nothing is sent before its response.
+            while self._waiting and (self._running.has_unsent or self._suspect is not None):
                 self._step()
         while self._waiting:
             self._step()
 
     @property
-    def _started(self) -> "_Child":
+    def _running(self) -> "_Child":
         assert self._child is not None, "a file was sent, so there is a child"
         return self._child
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of the child, the shared pixels included; 0 without one."""
+        """Resident memory of the child, including the shared pixels; 0 without a child."""
         return 0 if self._child is None else self._child.resident_bytes
 
     def close(self) -> None:
-        """Ends the child; the next block starts another."""
+        """Kills the child; the next block starts another."""
         if self._child is not None:
-            self._child.end(at_once=True)
+            self._child.end(kill=True)
         self._child = None
 
     def __del__(self) -> None:
@@ -130,47 +129,49 @@ class IsolatedDecoder:
             os.close(self._shared)
 
     def _step(self) -> None:
-        """Waits for the pipes to move, takes answers, and sees to a child that has ended."""
-        ended = not self._started.exchange(self._settings.decode_seconds + _GRACE_S)
-        for answer in self._started.answers():
+        """Waits until a pipe is ready, takes responses, and handles the end of the child."""
+        is_running = self._running.exchange(self._settings.decode_seconds + _GRACE_S)
+        for outcome in self._running.responses():
             index, _ = self._waiting.popleft()
-            self._outcomes[index] = answer
-            self._num_decoded += not isinstance(answer, ImageError)
-            if index == self._suspect:  # it was alone; now the others
+            self._outcomes[index] = outcome
+            self._num_decoded += not isinstance(outcome, ImageError)
+            if index == self._suspect:  # retried alone; now the files behind it
                 self._suspect = None
-                for number, (_, content) in enumerate(self._waiting):
-                    self._started.send(content, -1 if number else self._num_decoded)
-        if ended:
-            self._bury_or_retry(self._started.end())
+                self._send_waiting()
+        if not is_running:
+            self._fail_or_retry(self._running.end())
 
-    def _bury_or_retry(self, exit_code: int) -> None:
+    def _fail_or_retry(self, exit_code: int) -> None:
+        """Decides about the file that ended the child."""
         self._child = None
         if not self._waiting:
             return
         index, _ = self._waiting[0]
-        limit = f"{self._settings.decode_seconds:g} s"
         if exit_code == -signal.SIGALRM:
-            error = f"decoding it took longer than {limit}"
+            detail = f"decoding it took longer than {self._settings.decode_seconds:g} s"
         elif self._suspect != index:
             self._suspect = index
             self._restart()
             return
         else:
-            error = f"it crashed its decoder twice ({_cause(exit_code)})"
+            detail = f"it crashed its decoder twice ({_cause(exit_code)})"
         self._waiting.popleft()
-        self._outcomes[index] = ImageError(Reason.UNREADABLE, error)
+        self._outcomes[index] = ImageError(Reason.UNREADABLE, detail)
         self._suspect = None
         if self._waiting:
             self._restart()
 
     def _restart(self) -> None:
-        """A new child with all that waits, or with the suspect alone."""
+        """Starts a new child."""
         self._child = _Child(self._settings, self._module, self._shared)
-        for number, (index, content) in enumerate(self._waiting):
-            if number and self._suspect is not None:
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
+        """Sends the suspect alone, or else all waiting files."""
+        for number, (_, content) in enumerate(self._waiting):
+            self._running.send(content, -1 if number else self._num_decoded)
+            if self._suspect is not None:
                 break
-            assert self._suspect in (None, index)
-            self._child.send(content, -1 if number else self._num_decoded)
 
 
 def _cause(exit_code: int) -> str:
@@ -183,11 +184,11 @@ class _Child:
     """One process and its two pipes."""
 
     def __init__(self, settings: DecodeSettings, module: str, shared: int) -> None:
-        self._answers, write_end = os.pipe()
+        self._responses, write_end = os.pipe()
         self._unsent: deque[memoryview] = deque()
         self._received = bytearray()
         self._is_stuck = False
-        # -P: the folder that the job happens to run in is no place for modules.
+        # -P: no module may come from the current folder.
         command = [sys.executable, "-P", "-m", module, settings.model_dump_json()]
         with tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
@@ -201,43 +202,43 @@ class _Child:
             os.close(write_end)
             assert self._process.stdin is not None
             self._files = self._process.stdin.fileno()
-            ready, _, _ = select.select([self._answers], [], [], _START_S)
-            if not ready or os.read(self._answers, 1) != READY:
-                self.end(at_once=True)
+            ready, _, _ = select.select([self._responses], [], [], _START_S)
+            if not ready or os.read(self._responses, 1) != READY:
+                self.end(kill=True)
                 errors.seek(0)
                 lines = errors.read().decode("utf-8", "replace").strip().splitlines()
                 raise PipelineError(
                     f"the decode process does not start: {lines[-1] if lines else 'no message'}"
                 )
-        with contextlib.suppress(OSError):  # the system may allow no more than it gave
+        with contextlib.suppress(OSError):  # beyond the limit of the system
             fcntl(self._files, F_SETPIPE_SZ, _PIPE_BYTES)
         os.set_blocking(self._files, False)
 
     @property
-    def num_unsent(self) -> int:
-        """Pieces that the pipe had no room for yet."""
-        return len(self._unsent)
+    def has_unsent(self) -> bool:
+        """Whether the pipe is full."""
+        return bool(self._unsent)
 
     @property
     def resident_bytes(self) -> int:
-        """What the process holds in memory."""
+        """Resident memory of the process."""
         pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def send(self, content: bytes, place: int) -> None:
-        """Queues one file; `exchange` writes it."""
-        self._unsent.append(memoryview(REQUEST.pack(len(content), place)))
+    def send(self, content: bytes, slot: int) -> None:
+        """Queues one file, which `exchange` writes."""
+        self._unsent.append(memoryview(REQUEST.pack(len(content), slot)))
         if content:
             self._unsent.append(memoryview(content))
 
-    def exchange(self, patience_s: float) -> bool:
-        """Waits until a pipe moves, and moves it; false if the child has ended, or must."""
+    def exchange(self, timeout_s: float) -> bool:
+        """Waits until a pipe is ready, and reads or writes; false if the child ended or hangs."""
         readable, writable, _ = select.select(
-            [self._answers], [self._files] if self._unsent else [], [], patience_s
+            [self._responses], [self._files] if self._unsent else [], [], timeout_s
         )
         self._is_stuck = not readable and not writable
         if readable:
-            received = os.read(self._answers, 2**16)
+            received = os.read(self._responses, 2**16)
             if not received:
                 return False
             self._received += received
@@ -249,28 +250,28 @@ class _Child:
                     self._unsent.popleft()
         return not self._is_stuck
 
-    def answers(self) -> Iterable[Outcome]:
-        """Those that have arrived in full."""
-        while len(self._received) >= ANSWER.size:
-            width, height, length = ANSWER.unpack_from(self._received)
-            end = ANSWER.size + length
+    def responses(self) -> Iterable[Outcome]:
+        """The responses that are complete."""
+        while len(self._received) >= RESPONSE.size:
+            width, height, length = RESPONSE.unpack_from(self._received)
+            end = RESPONSE.size + length
             if len(self._received) < end:
                 return
-            text = bytes(self._received[ANSWER.size : end])
+            error = bytes(self._received[RESPONSE.size : end])
             del self._received[:end]
-            if text:
-                reason, detail = json.loads(text)
+            if error:
+                reason, detail = json.loads(error)
                 yield ImageError(Reason(reason), detail)
             else:
                 yield width, height
 
-    def end(self, *, at_once: bool = False) -> int:
-        """Ends it if it has not ended, and tells its exit code, SIGALRM's if it was stuck."""
-        if at_once or self._is_stuck:
+    def end(self, *, kill: bool = False) -> int:
+        """Waits for its end and returns the exit code; that of its timer if it was stuck."""
+        if kill or self._is_stuck:
             self._process.kill()
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
-        os.close(self._answers)
+        os.close(self._responses)
         exit_code = self._process.wait()
         return -signal.SIGALRM if self._is_stuck else exit_code

@@ -1,7 +1,7 @@
-"""Bytes to a picture: by content, limits first, upright, RGB over white.
+"""Decodes a picture: upright, RGB, transparency over white; limits are checked first.
 
-Embedded colour profiles are not applied: the published checkpoints were trained and evaluated on
-what Pillow's `convert("RGB")` gives, which ignores them, and so does this.
+Embedded colour profiles are ignored, as by Pillow's `convert("RGB")`, with which the published
+checkpoints were trained and evaluated.
 """
 
 import io
@@ -21,8 +21,8 @@ __all__ = ["decode", "open_upright"]
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
 _SIDEWAYS = range(5, 9)  # orientations that swap width and height
-# What Pillow raises on a damaged EXIF block; the picture itself may be sound.
-_BAD_EXIF = (
+# Raised by Pillow for a damaged EXIF block; the picture itself may be valid.
+_EXIF_ERRORS = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -36,10 +36,10 @@ _BAD_EXIF = (
 
 
 def decode(content: bytes, settings: DecodeSettings) -> Decoded:
-    """Decodes, turns upright, resizes and crops one picture.
+    """Decodes, rotates upright, resizes and crops one picture.
 
     Raises:
-        ImageError: with the reason why this file is no usable picture.
+        ImageError: the file is no usable picture.
     """
     shrink_to = settings.resize if settings.decode == "fast" else None
     picture, size = _open(content, settings.max_pixels, shrink_to)
@@ -47,10 +47,10 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
 
 
 def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.Image:
-    """One picture, decoded by its content, turned upright, RGB over white.
+    """Decodes one picture, upright, RGB over white.
 
     Raises:
-        ImageError: with the reason why this file is no usable picture.
+        ImageError: the file is no usable picture.
     """
     return _open(content, max_pixels, None)[0]
 
@@ -58,16 +58,15 @@ def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.I
 def _open(
     content: bytes, max_pixels: int, shrink_to: int | None
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright picture, and the size it has in full.
+    """The upright picture, and its full size.
 
-    A JPEG is decoded at half, a quarter or an eighth of its size where `shrink_to` is given, as
-    long as its short side keeps that many pixels; its transform can be cut short there.
+    With `shrink_to`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size by a partial inverse DCT, as
+    long as its short side keeps that many pixels.
     """
     if not content:
         raise ImageError(Reason.TRUNCATED, "the file is empty (0 bytes)")
     try:
-        # Limits are checked against the header before any pixel is decoded; Pillow's own
-        # warning about large pictures would only say the same again.
+        # Pillow's warning about large pictures would only repeat `_check_size`.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture: Image.Image = Image.open(io.BytesIO(content), formats=available_formats())
@@ -77,7 +76,7 @@ def _open(
                 _shrink(picture, shrink_to)
             drafted = picture.size
             picture.load()
-            if picture.size != drafted:  # only now an icon tells the size of the picture in it
+            if picture.size != drafted:  # an icon reveals the size of its picture only now
                 size = picture.size
                 _check_size(size, max_pixels)
             orientation = _orientation(picture)
@@ -115,16 +114,16 @@ def _shrink(picture: Image.Image, short_side: int) -> None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """How the picture lies, from 1 (upright) to 8; a damaged EXIF block counts as none."""
+    """The EXIF orientation from 1 (upright) to 8; 1 if the EXIF block is damaged."""
     try:
         orientation = picture.getexif().get(_ORIENTATION, 1)
         return orientation if orientation in range(1, 9) else 1
-    except _BAD_EXIF:
+    except _EXIF_ERRORS:
         return 1
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
-    """RGB, with transparency over white as browsers show it on a page."""
+    """RGB, with transparency over white, as browsers show it."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I;16"):
@@ -142,16 +141,16 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _unidentified(content: bytes) -> ImageError:
-    """No header was recognised: cut off within it, or not a picture at all."""
+    """The error for a file whose header Pillow does not recognise."""
     if has_signature(content):
         if len(content) < 64 or is_cut_off(content):
             return ImageError(Reason.TRUNCATED, f"ends within its header ({len(content)} bytes)")
         return ImageError(Reason.UNREADABLE, "starts like a picture, but its header is damaged")
-    return ImageError(Reason.NOT_AN_IMAGE, "its content is of no known picture format")
+    return ImageError(Reason.NOT_AN_IMAGE, "its content has no known picture format")
 
 
 def _undecodable(error: Exception, content: bytes) -> ImageError:
-    """A header was recognised, but the data behind it failed."""
+    """The error for a file whose header is valid, but whose data are not."""
     message = f"{error}" or type(error).__name__
     hints = ("truncated", "unexpected end", "end of file", "not enough image data", "eof")
     is_short = isinstance(error, EOFError) or any(hint in message.lower() for hint in hints)

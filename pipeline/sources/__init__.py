@@ -1,13 +1,13 @@
-"""Where images come from: an archive lists its images, and its fetcher gets their bytes.
+"""Where images come from: an archive lists its images, and its fetcher reads their bytes.
 
-An INPUT argument names files (`locations`), which are pictures or hold some (`tar`, `parquet`,
-`uris`), and which lie in a store (`local`, `s3`). Several of them are one `Archive`.
+`opening` turns INPUT arguments into an `Archive`: `locations` finds the files that each names, in a
+`folder` or by `s3_listing`, and the sources for `tar`, `parquet` and `uri_list` list the images in
+them. `sharding` cuts the listing into shards. `fetching` reads the images of a block ahead.
 """
 
 from pipeline.sources.archive import Archive
 from pipeline.sources.base import Fetcher, Source
 from pipeline.sources.opening import open_archive
 from pipeline.sources.options import SourceOptions
-from pipeline.storage.local_files import read_file
 
-__all__ = ["Archive", "Fetcher", "Source", "SourceOptions", "open_archive", "read_file"]
+__all__ = ["Archive", "Fetcher", "Source", "SourceOptions", "open_archive"]

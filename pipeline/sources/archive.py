@@ -1,30 +1,27 @@
-"""An archive: one or several sources under one roof of unique keys."""
+"""All that a job tags: one or several sources with unique keys."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import pyarrow as pa
 
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Fetcher, Source
-from pipeline.sources.prefetch import in_pages, pages_in_order
+from pipeline.sources.read_ahead import concatenate
 
-__all__ = ["Archive", "Part"]
-
-_RECORDS_A_PAGE = 1000
+__all__ = ["Archive", "InputSource"]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class InputSource:
     """One source of an archive.
 
     Attributes:
-        source: of its images.
+        source: its images.
         names: of the INPUTs that it stands for.
-        folder: absolute path or URI that its keys are relative to.
-        keys_are_free: keys are the archive's own, and not paths.
+        folder: absolute URI that its keys are relative to.
+        keys_are_free: keys come from the data rather than from paths.
     """
 
     source: Source
@@ -33,85 +30,77 @@ class Part:
     keys_are_free: bool = False
 
 
-class Archive:
-    """All that a job is to tag.
+class Archive(Source):
+    """The images of all INPUTs.
 
-    With one part, keys are as the part has them. With several, a part's keys get the name of its
-    folder before them; where folders have the same name, as many of those above it as tell them
-    apart: `a/photos/x.jpg` and `b/photos/x.jpg` for the inputs /m/a/photos and /m/b/photos.
+    With one source, keys are its own. With several, the name of the source's folder precedes each
+    key, with as many parent folders as make these prefixes different: `a/photos/x.jpg` and
+    `b/photos/x.jpg` for the INPUTs /m/a/photos and /m/b/photos.
 
     Args:
-        parts: at least one.
-        fetcher: gets the bytes of all of them.
+        sources: at least one.
+        fetcher: reads the bytes of all of them.
 
     Raises:
-        UsageError: keys of two parts could be the same, or columns of two have one name.
+        UsageError: two sources may have the same keys, or columns of different types.
     """
 
-    def __init__(self, parts: Sequence[Part], fetcher: Fetcher) -> None:
-        self.names = tuple(name for part in parts for name in part.names)
+    def __init__(self, sources: Sequence[InputSource], fetcher: Fetcher) -> None:
+        self.names = tuple(name for source in sources for name in source.names)
         self.fetcher = fetcher
         repeated = next((name for name in self.names if self.names.count(name) > 1), None)
         if repeated is not None:
             raise UsageError(f"input: {repeated} is given twice")
-        self._parts = parts
-        self._labels = _labels(parts)
-        fields = {field.name: field for part in parts for field in part.source.kept}
-        for part in parts:
-            if part.source.kept != pa.schema(fields.values()):
-                raise UsageError(
-                    "keep-columns: all inputs must have these columns, of the same types"
-                )
+        self._sources = sources
+        self._prefixes = _prefixes(sources)
+        fields = {field.name: field for source in sources for field in source.source.kept}
         self.kept = pa.schema(fields.values())
+        if any(source.source.kept != self.kept for source in sources):
+            raise UsageError("keep-columns: all inputs must have these columns, of the same types")
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """All images, each key once, in the same order on every run; see `Source.list_images`."""
-        if len(self._parts) == 1:
-            yield from self._parts[0].source.list_images()
-            return
-        pages = (
-            partial(in_pages, self._labelled(label, part), _RECORDS_A_PAGE)
-            for label, part in zip(self._labels, self._parts, strict=True)
-        )
-        for page in pages_in_order(pages, num_ahead=1):
-            yield from page
-
-    def _labelled(self, label: str, part: Part) -> Iterator[ImageRecord]:
-        for image in part.source.list_images():
-            yield replace(image, key=f"{label}/{image.key}") if label else image
+        """See `Source.list_images`."""
+        if len(self._sources) == 1:
+            return self._sources[0].source.list_images()
+        return concatenate(map(_prefixed, self._sources, self._prefixes), num_ahead=1)
 
     def count_images(self) -> int | None:
-        """How many there are; None if telling would cost as much as reading the archive."""
+        """See `Source.count_images`."""
         total = 0
-        for part in self._parts:
-            count = part.source.count_images()
+        for source in self._sources:
+            count = source.source.count_images()
             if count is None:
                 return None
             total += count
         return total
 
 
-def _labels(parts: Sequence[Part]) -> list[str]:
-    """What to put before the keys of each part; nothing if all are of one folder."""
-    folders = {part.folder for part in parts}
+def _prefixed(source: InputSource, prefix: str) -> Iterator[ImageRecord]:
+    for image in source.source.list_images():
+        yield replace(image, key=f"{prefix}/{image.key}") if prefix else image
+
+
+def _prefixes(sources: Sequence[InputSource]) -> list[str]:
+    """What precedes the keys of each source; nothing if all have one folder."""
+    folders = {source.folder for source in sources}
     for folder in folders:
-        inside = [part for part in parts if part.folder == folder]
-        if len(inside) > 1 and any(part.keys_are_free for part in inside):
-            names = " and ".join(part.names[0] for part in inside[:2])
-            raise UsageError(f"input: {names} may have the same keys; give them runs of their own")
+        inside = [source for source in sources if source.folder == folder]
+        if len(inside) > 1 and any(source.keys_are_free for source in inside):
+            names = " and ".join(source.names[0] for source in inside[:2])
+            raise UsageError(f"input: {names} may have the same keys; tag them in separate runs")
     if len(folders) == 1:
-        return [""] * len(parts)
+        return [""] * len(sources)
     path_of = {folder: _components(folder) for folder in folders}
     for length in range(1, max(map(len, path_of.values())) + 1):
-        label_of = {folder: "/".join(path[-length:]) for folder, path in path_of.items()}
-        if len(set(label_of.values())) == len(folders) and not _are_nested(label_of.values()):
-            return [label_of[part.folder] for part in parts]
+        prefix_of = {folder: "/".join(path[-length:]) for folder, path in path_of.items()}
+        if len(set(prefix_of.values())) == len(folders) and not _are_nested(prefix_of.values()):
+            return [prefix_of[source.folder] for source in sources]
     raise UsageError(f"input: {' and '.join(sorted(folders))} would give the same keys")
 
 
-def _are_nested(labels: Collection[str]) -> bool:
-    """Whether a key below one label could lie below another as well."""
-    return any(one.startswith(f"{other}/") for one in labels for other in labels)
+def _are_nested(prefixes: Collection[str]) -> bool:
+    """Whether a key below one prefix could also lie below another."""
+    return any(one.startswith(f"{other}/") for one in prefixes for other in prefixes)
 
 
 def _components(folder: str) -> list[str]:

@@ -1,5 +1,6 @@
-"""What the engine asks of a source."""
+"""What the engine asks of an archive: a listing of its images, and their bytes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -13,40 +14,41 @@ __all__ = ["NOTHING_KEPT", "Fetcher", "Source"]
 NOTHING_KEPT = pa.schema([])
 
 
+class Source(ABC):
+    """A listing of images, such as a folder, some tars, or several sources together.
+
+    Attributes:
+        kept: columns that the records carry along, in the order of `ImageRecord.kept`.
+    """
+
+    kept: pa.Schema = NOTHING_KEPT
+
+    @abstractmethod
+    def list_images(self) -> Iterator[ImageRecord]:
+        """Streams all images, each key once, in the same order on every run.
+
+        Raises:
+            StorageDeniedError: access to the storage is denied.
+            StorageFailedError: the storage keeps failing.
+        """
+
+    def count_images(self) -> int | None:
+        """Number of images; None if counting costs as much as reading the archive."""
+        return sum(1 for _ in self.list_images())
+
+
 class Fetcher(Protocol):
-    """Gets the bytes of images; travels to the decode actors, so it must pickle."""
+    """Reads the bytes of listed images; picklable, since decode actors use it."""
 
     def fetch_all(
         self, images: Sequence[ImageRecord], max_bytes: int
     ) -> Iterator[bytes | ImageError]:
-        """The content of each image, in order, read ahead while the caller works.
+        """The content of each image, in order, read ahead of the caller.
 
-        An image that cannot be had (`fetch_failed`), is cut off (`truncated`) or is longer than
-        `max_bytes` (`too_large`) gives its error in its place, and the others come all the same.
-
-        Raises:
-            StorageDeniedError: credentials or rights are missing, so that no image can be had.
-        """
-        ...
-
-
-class Source(Protocol):
-    """One part of an archive, such as a folder or a number of tars."""
-
-    @property
-    def kept(self) -> pa.Schema:
-        """Columns that its records carry to the tags; most sources have none."""
-        ...
-
-    def list_images(self) -> Iterator[ImageRecord]:
-        """All images as a stream, each key once, in the same order on every run.
+        An image that cannot be read (`fetch_failed`), is cut off (`truncated`) or is longer than
+        `max_bytes` (`too_large`) yields its error; the others are not affected.
 
         Raises:
-            StorageDeniedError: the storage lets nobody in.
-            StorageFailedError: it kept failing.
+            StorageDeniedError: access is denied to all images.
         """
-        ...
-
-    def count_images(self) -> int | None:
-        """How many there are; None if telling would cost as much as reading the archive."""
         ...

@@ -1,4 +1,4 @@
-"""What an INPUT argument names: a folder, some files, on this machine or on S3."""
+"""Finds the files that an INPUT argument names, on this machine or on S3."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
 from pipeline.sources.files import NamedFiles
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.names import as_text
-from pipeline.sources.patterns import Glob, expand_braces, is_glob
+from pipeline.sources.keys import as_text
+from pipeline.sources.patterns import Glob, expand_braces, fixed_folder, is_glob
 from pipeline.sources.s3_listing import S3Prefix
 from pipeline.storage import Stores
 from pipeline.storage.local_files import file_uri
@@ -31,11 +31,11 @@ class Location:
     """What an INPUT argument names.
 
     Attributes:
-        text: as it was given.
-        name: the same on every run.
-        folder: that keys are relative to, as a URI.
-        files: all that it names; their keys are paths below the folder.
-        is_folder: it names a folder, not files.
+        text: the argument.
+        name: its canonical form, the same on every run.
+        folder: URI that keys are relative to, with a slash at its end.
+        files: all files that it names; keys are paths below the folder.
+        is_folder: it names a folder rather than files.
         is_single: it names one file.
     """
 
@@ -47,134 +47,116 @@ class Location:
     is_single: bool = False
 
 
-def locate(text: str, stores: Stores, output: str | None) -> Location:
-    """Finds what an INPUT argument names.
+def locate(text: str, stores: Stores, output: str | None = None) -> Location:
+    """Finds the files that an INPUT argument names.
 
     Args:
         text: the argument.
-        stores: where files lie.
-        output: path or URI of a folder to leave out.
+        stores: to look into.
+        output: path or URI of a folder to skip.
 
     Raises:
-        UsageError: there is nothing of that name.
-        StorageDeniedError, StorageFailedError: the storage cannot be asked.
+        UsageError: there are no such files.
+        StorageDeniedError, StorageFailedError: the storage cannot be listed.
     """
+    is_s3_output = (output or "").startswith("s3://")
     try:
         if text.startswith("s3://"):
-            return _on_s3(text, stores, output if (output or "").startswith("s3://") else None)
+            return _locate_on_s3(text, stores, output if is_s3_output else None)
         if text.startswith("file://"):
-            return _local(unquote(urlsplit(text).path), stores, output)
-        if "://" in text:
+            text = unquote(urlsplit(text).path)
+        elif "://" in text:
             raise UsageError(f"{text.partition('://')[0]}:// cannot be read; {_ALLOWED}")
-        return _local(text, stores, output)
+        return _locate_locally(text, stores, None if is_s3_output or not output else Path(output))
     except UsageError as error:
         raise UsageError("input: " + str(error).removeprefix("input: ")) from error
 
 
-def _local(text: str, stores: Stores, output: str | None) -> Location:
-    excluded = None if output is None or "://" in output else Path(output)
+def _locate_locally(text: str, stores: Stores, output: Path | None) -> Location:
     path = Path(text).expanduser()
     try:
-        is_there = path.exists()
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        exists, is_folder = path.exists(), path.is_dir()
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL byte
         raise UsageError(f"no such folder or file: {text[:200]!r} ({error})") from error
-    if is_there and path.is_dir():
-        source = FolderSource.open(text, excluded)
+    if is_folder:
+        source = FolderSource(text, output)
         uri = file_uri(os.fsencode(source.root))
-        return Location(text, uri, _shown(source.root), source, is_folder=True)
-    if is_there:
-        # The folder may be a link, the file's own name counts: it is the key.
-        return _single(text, file_uri(os.fsencode(path.parent.resolve() / path.name)), stores)
-    absolute = os.fspath(path.absolute())
-    names = expand_braces(absolute)
-    is_range = names != [absolute]  # {000..000} is one too
-    if is_range and not is_glob(text):
-        return _named(text, absolute, [file_uri(os.fsencode(name)) for name in names], stores)
-    if is_glob(text) and not is_range:
-        glob = Glob.of(absolute)
-        if Path(glob.folder).is_dir():
-            source = FolderSource.open(glob.folder, excluded, (glob,))
-            return _if_any(
-                Location(
-                    text,
-                    f"{file_uri(os.fsencode(source.root))}/{'/'.join(glob.parts)}",
-                    _shown(source.root),
-                    source,
-                )
-            )
-    if is_glob(text) and is_range:
-        raise UsageError(f"a range and wildcards cannot stand together (got {text})")
-    raise UsageError(f"no such folder or file: {text}; {_ALLOWED}")
+        return Location(text, uri, f"{uri}/", source, is_folder=True)
+    if exists:
+        # Resolves links in the folder but not the file itself, since its name becomes the key.
+        return _single_file(text, file_uri(os.fsencode(path.parent.resolve() / path.name)), stores)
+    pattern = os.fspath(path.absolute())
+    names = expand_braces(pattern)
+    folder = fixed_folder(pattern)
+    if is_glob(text):
+        if not Path(folder).is_dir():
+            raise UsageError(f"no such folder or file: {text}; {_ALLOWED}")
+        globs = tuple(Glob.below(folder, name) for name in names)
+        source = FolderSource(folder, output, globs)
+        uri = file_uri(os.fsencode(source.root))
+        name = f"{uri}/{'/'.join(Glob.below(folder, pattern).parts)}"
+        return _checked(Location(text, name, f"{uri}/", source))
+    if names == [pattern]:
+        raise UsageError(f"no such folder or file: {text}; {_ALLOWED}")
+    uris = [file_uri(os.fsencode(name)) for name in names]
+    folder = file_uri(os.fsencode(folder))
+    return Location(text, f"file://{pattern}", folder, _named_files(uris, stores, len(folder)))
 
 
-def _on_s3(text: str, stores: Stores, output: str | None) -> Location:
+def _locate_on_s3(text: str, stores: Stores, output: str | None) -> Location:
+    connection = stores.s3.connection
     bucket, key = split_uri(text)
     if not key or key.endswith("/"):
         folder = f"s3://{bucket}/{key}"
-        source = S3Prefix(stores.s3.connection, folder, exclude=output)
+        source = S3Prefix(connection, folder, exclude=output)
         return Location(text, folder, folder, source, is_folder=True)
-    names = expand_braces(text)
-    if names != [text]:
-        if is_glob(text):
-            raise UsageError(f"a range and wildcards cannot stand together (got {text})")
-        return _named(text, text, names, stores)
     if _is_object(text, stores):
-        return _single(text, text, stores)
+        return _single_file(text, text, stores)
+    names = expand_braces(text)
+    folder = fixed_folder(text)
     if is_glob(key):
-        glob = Glob.of(text)
-        source = S3Prefix(stores.s3.connection, glob.folder, (glob,), output)
-        return _if_any(Location(text, text, glob.folder, source))
-    source = S3Prefix(stores.s3.connection, f"{text}/", exclude=output)
+        globs = tuple(Glob.below(folder, name) for name in names)
+        return _checked(Location(text, text, folder, S3Prefix(connection, folder, globs, output)))
+    if names != [text]:
+        return Location(text, text, folder, _named_files(names, stores, len(folder)))
+    source = S3Prefix(connection, f"{text}/", exclude=output)
     if next(source.list_images(), None) is None:
         raise UsageError(
-            f"no objects below {text}/ (for keys that merely begin so, give a glob: {text}*)"
+            f"no objects below {text}/ (for keys that merely start with it, use a glob: {text}*)"
         )
     return Location(text, f"{text}/", f"{text}/", source, is_folder=True)
 
 
 def _is_object(uri: str, stores: Stores) -> bool:
-    """Whether there is an object of exactly that name, as far as one may know."""
+    """Whether there is an object of exactly that name, as far as the caller may know."""
     try:
         return stores.s3.status(uri) is not None
     except StorageDeniedError:
-        return False  # who may only list this folder is refused here; the listing tells the rest
+        return False  # HEAD is denied where only listing is allowed; the listing will show
 
 
-def _single(text: str, uri: str, stores: Stores) -> Location:
-    files = _files([uri], stores)
-    return Location(text, uri, uri.rpartition("/")[0] + "/", NamedFiles(files), is_single=True)
+def _single_file(text: str, uri: str, stores: Stores) -> Location:
+    folder = uri.rpartition("/")[0] + "/"
+    files = _named_files([uri], stores, len(folder))
+    return Location(text, uri, folder, files, is_single=True)
 
 
-def _named(text: str, name: str, uris: list[str], stores: Stores) -> Location:
-    """The files of a range."""
-    folder = name.partition("{")[0].rpartition("/")[0] + "/"
-    if not name.startswith("s3://"):
-        folder, name = file_uri(os.fsencode(folder)), f"file://{name}"
-    return Location(text, name, folder, NamedFiles(_files(uris, stores, len(folder))))
-
-
-def _files(
-    uris: Sequence[str], stores: Stores, base_length: int | None = None
-) -> list[ImageRecord]:
-    """Records of named files, all of which must be there."""
+def _named_files(uris: Sequence[str], stores: Stores, folder_length: int) -> NamedFiles:
+    """Files, all of which must exist; their keys are what follows the folder in their URIs."""
     with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-        found = list(pool.map(lambda uri: stores.of(uri).status(uri), uris))
-    records = []
-    for uri, status in zip(uris, found, strict=True):
-        path = uri[base_length:] if base_length else uri.rpartition("/")[2]
+        statuses = list(pool.map(lambda uri: stores.of(uri).status(uri), uris))
+    files = []
+    for uri, status in zip(uris, statuses, strict=True):
+        key = uri[folder_length:]
         if not uri.startswith("s3://"):
-            path = as_text(unquote_to_bytes(path))
+            key = as_text(unquote_to_bytes(key))
         if status is None:
             raise UsageError(f"no such file: {uri}")
-        records.append(ImageRecord(path, uri, status.size_bytes, status.etag))
-    return records
+        files.append(ImageRecord(key, uri, status.size_bytes, status.etag))
+    return NamedFiles(files)
 
 
-def _if_any(location: Location) -> Location:
+def _checked(location: Location) -> Location:
     if next(location.files.list_images(), None) is None:
         raise UsageError(f"nothing matches {location.text}")
     return location
-
-
-def _shown(folder: Path) -> str:
-    return file_uri(os.fsencode(folder)) + "/"

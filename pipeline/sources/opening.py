@@ -1,43 +1,44 @@
-"""From INPUT arguments to an archive: what they name, and in which format it is.
+"""Opens the archive that INPUT arguments name.
 
-An INPUT is a folder, a file, a glob, a range in braces, or one of these on S3. Its format is told
-by names alone: .tar, .tar.gz, .tgz, .tar.zst are tars, .parquet is Parquet, .txt and .csv as single
-files are lists of URIs, and all else are pictures. A folder is taken for one of tars or Parquet
-files if there are such, and no pictures, among the first thousand names in it.
+An INPUT is a folder, a file, a glob, a range in braces, or one of these on S3. Names determine its
+format: .tar, .tar.gz, .tgz and .tar.zst are tars, .parquet is Parquet, a single .txt or .csv file
+is a list of URIs, and everything else is a picture. A folder holds tars or Parquet files if there
+are such, and no pictures, among its first thousand names.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import UsageError
-from pipeline.records import ImageRecord
-from pipeline.sources.archive import Archive, Part
+from pipeline.sources.archive import Archive, InputSource
 from pipeline.sources.base import Source
 from pipeline.sources.fetching import ArchiveFetcher
-from pipeline.sources.files import ChosenFiles, NamedFiles
+from pipeline.sources.files import FilteredFiles, NamedFiles
 from pipeline.sources.locations import Location, locate
-from pipeline.sources.options import InputFormat, SourceOptions
+from pipeline.sources.options import SourceOptions
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.tar import TarSource
-from pipeline.sources.uris import UriList
-from pipeline.storage import S3Options, Stores
-from pipeline.storage.retry_policy import RetryPolicy
+from pipeline.sources.uri_list import UriList
+from pipeline.storage import RetryPolicy, S3Options, Stores
 
-__all__ = ["open_archive"]
+__all__ = ["ENDINGS", "PICTURES", "detect_format", "files_of", "open_archive"]
 
-_Kind = Literal["files", "webdataset", "parquet", "list"]
-
-_TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst")
-_PARQUET = (".parquet", ".pq")
-_LISTS = (".txt", ".csv")
-_PICTURES = (
+PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpeg"),
     *(".jpg", ".png", ".tif", ".tiff", ".webp"),
 )
-_FIRST_NAMES = 1000
+"""Endings of picture files, in lower case."""
+
+_Format = Literal["files", "webdataset", "parquet", "list"]
+ENDINGS: dict[_Format, tuple[str, ...]] = {
+    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"),
+    "parquet": (".parquet", ".pq"),
+    "list": (".txt", ".csv"),
+}
+_NUM_NAMES = 1000
 
 
 def open_archive(
@@ -50,59 +51,72 @@ def open_archive(
 
     Args:
         inputs: at least one.
-        options: how to read them.
-        output: a folder to leave out, which may lie inside the archive.
+        options: of the sources.
+        output: a folder to skip, which may lie inside the archive.
         retry_policy: for requests to S3; None for the default one.
 
     Raises:
-        UsageError: there is no such input, or it cannot be read in this way.
-        StorageDeniedError, StorageFailedError: the storage cannot be asked.
+        UsageError: there is no such input, or it does not have the format.
+        StorageDeniedError, StorageFailedError: the storage cannot be listed.
     """
     options = options or SourceOptions()
     s3 = S3Options(options.requester_pays, retry_policy or RetryPolicy())
     stores = Stores(s3)
-    located = [
-        (location, _kind(location, options.input_format))
-        for text in inputs
-        for location in [locate(text, stores, None if output is None else str(output))]
-    ]
-    parts = [_part(locations, kind, options, stores) for locations, kind in _joined(located)]
-    if options.keep_columns and not any(kind == "parquet" for _, kind in located):
+    excluded = None if output is None else str(output)
+    located: list[tuple[Location, _Format]] = []
+    for text in inputs:
+        location = locate(text, stores, excluded)
+        wanted = options.input_format
+        located.append((location, detect_format(location) if wanted == "auto" else wanted))
+    if options.keep_columns and all(kind != "parquet" for _, kind in located):
         raise UsageError(
             f"keep-columns: only Parquet files have columns (got {', '.join(inputs)[:200]})"
         )
-    return Archive(parts, ArchiveFetcher(s3))
+    sources = [_source(group, kind, options, stores) for group, kind in _grouped(located)]
+    return Archive(sources, ArchiveFetcher(s3))
 
 
-def _kind(location: Location, wanted: InputFormat) -> _Kind:
-    if wanted != "auto":
-        return wanted
-    name = location.text.lower()
+def detect_format(location: Location) -> _Format:
+    """The format of what an INPUT names, by names alone."""
     if not location.is_folder:
-        if name.endswith(_TARS):
-            return "webdataset"
-        if name.endswith(_PARQUET):
-            return "parquet"
-        return "list" if location.is_single and name.endswith(_LISTS) else "files"
-    names = [file.key.lower() for file in islice(location.files.list_images(), _FIRST_NAMES)]
-    if any(name.endswith(_PICTURES) for name in names):
+        name = location.text.lower()
+        kinds = [kind for kind, endings in ENDINGS.items() if name.endswith(endings)]
+        return "files" if not kinds or (kinds[0] == "list" and not location.is_single) else kinds[0]
+    names = [file.key.lower() for file in islice(location.files.list_images(), _NUM_NAMES)]
+    if any(name.endswith(PICTURES) for name in names):
         return "files"
-    # Tars first: img2dataset writes Parquet files of metadata beside them, without pictures.
-    if any(name.endswith(_TARS) for name in names):
-        return "webdataset"
-    return "parquet" if any(name.endswith(_PARQUET) for name in names) else "files"
+    # Tars first: img2dataset writes Parquet files with metadata, but no pictures, beside them.
+    for kind in ("webdataset", "parquet"):
+        if any(name.endswith(ENDINGS[kind]) for name in names):
+            return kind
+    return "files"
 
 
-def _joined(
-    located: Sequence[tuple[Location, _Kind]],
-) -> Iterator[tuple[list[Location], _Kind]]:
-    """Inputs of one kind in one folder are one source, as when a shell has expanded a glob.
+def files_of(location: Location, kind: _Format) -> Source:
+    """The files of a location that have a format; of a folder, other files are skipped."""
+    if not location.is_folder or kind not in ("webdataset", "parquet"):
+        return location.files
+    endings = ENDINGS[kind]
+
+    def accepts(key: str) -> bool:
+        return key.lower().endswith(endings) and not key.rpartition("/")[2].startswith("_")
+
+    return FilteredFiles(location.files, accepts, f"files that do not end in {', '.join(endings)}")
+
+
+def _grouped(
+    located: Sequence[tuple[Location, _Format]],
+) -> Iterator[tuple[list[Location], _Format]]:
+    """Joins inputs of one format in one folder, such as those of a glob that the shell expanded.
 
     Raises:
         UsageError: such inputs may hold the same files.
     """
-    order = sorted(located, key=lambda item: (item[0].folder, item[1]))
-    for (folder, kind), group in groupby(order, key=lambda item: (item[0].folder, item[1])):
+
+    def place(item: tuple[Location, _Format]) -> tuple[str, _Format]:
+        return item[0].folder, item[1]
+
+    for (folder, kind), group in groupby(sorted(located, key=place), key=place):
         locations = [location for location, _ in group]
         if len(locations) > 1 and not all(location.is_single for location in locations):
             names = " and ".join(location.text for location in locations[:2])
@@ -113,40 +127,27 @@ def _joined(
         yield locations, kind
 
 
-def _part(locations: list[Location], kind: _Kind, options: SourceOptions, stores: Stores) -> Part:
-    prefix = "" if kind == "files" else f"{kind}:"
-    names = tuple(f"{prefix}{location.name}" for location in locations)
-    patterns = KeyFilter(options.include, options.exclude)
+def _source(
+    locations: list[Location], kind: _Format, options: SourceOptions, stores: Stores
+) -> InputSource:
     first = locations[0]
-    files = first.files
+    files = files_of(first, kind)
     if len(locations) > 1:
         records = [file for location in locations for file in location.files.list_images()]
         files = NamedFiles(sorted(records, key=lambda file: file.key))
-    if first.is_folder and kind == "webdataset":
-        files = ChosenFiles(files, _ends(_TARS), "files that are no tars")
-    if first.is_folder and kind == "parquet":
-        files = ChosenFiles(files, _ends(_PARQUET), "files that are no Parquet files")
+    patterns = KeyFilter(options.include, options.exclude)
     source: Source
-    keys_are_free = False
     if kind == "webdataset":
         source = TarSource(files, stores, patterns)
     elif kind == "parquet":
         source = ParquetSource(files, stores, patterns, options.keep_columns)
-        keys_are_free = True
     elif kind == "list":
-        source = UriList(_only(first, locations), stores, patterns)
-        keys_are_free = True
+        if len(locations) > 1:
+            texts = " and ".join(location.text for location in locations[:2])
+            raise UsageError(f"input: {texts} may have the same keys; tag them in separate runs")
+        source = UriList(next(files.list_images()), stores, patterns)
     else:
-        source = files if patterns == KeyFilter() else ChosenFiles(files, patterns.takes)
-    return Part(source, names, first.folder, keys_are_free)
-
-
-def _only(first: Location, locations: list[Location]) -> ImageRecord:
-    if len(locations) > 1:
-        names = " and ".join(location.text for location in locations[:2])
-        raise UsageError(f"input: {names} may have the same keys; give them runs of their own")
-    return next(first.files.list_images())
-
-
-def _ends(suffixes: tuple[str, ...]) -> Callable[[str], bool]:
-    return lambda key: key.lower().endswith(suffixes) and not key.rpartition("/")[2].startswith("_")
+        source = files if patterns == KeyFilter() else FilteredFiles(files, patterns.accepts)
+    prefix = "" if kind == "files" else f"{kind}:"
+    names = tuple(f"{prefix}{location.name}" for location in locations)
+    return InputSource(source, names, first.folder, keys_are_free=kind in ("parquet", "list"))

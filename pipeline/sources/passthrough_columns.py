@@ -1,4 +1,4 @@
-"""Columns of the source that are passed through to the tags (`--keep-columns`)."""
+"""Source columns that are passed through to the tags (`--keep-columns`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,26 +13,24 @@ __all__ = ["KeptColumns"]
 
 
 class KeptColumns:
-    """Some columns, by their names in the source.
-
-    A column that the tags have themselves is called `input_NAME` there.
+    """Some columns of a source; one that the tags have themselves is called `input_NAME` there.
 
     Args:
-        names: in the order wanted.
+        names: in the source, in the order of the tags.
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
 
     def schema(self, source: pa.Schema, location: str) -> pa.Schema:
-        """Names and types that they have in the tags.
+        """Names and types in the tags.
 
         Args:
             source: schema of the first file.
             location: of that file, for the message.
 
         Raises:
-            UsageError: a column is missing, or of a type that tags cannot hold.
+            UsageError: a column is missing, or has a type that the tags cannot hold.
         """
         fields = []
         for name in self._names:
@@ -47,20 +45,20 @@ class KeptColumns:
                     f"keep-columns: {name!r} is {source.field(name).type}; allowed are numbers, "
                     "text, bytes, true/false, dates and times"
                 )
-            fields.append(pa.field(_name_in_tags(name), kind))
+            fields.append(pa.field(f"input_{name}" if name in TAGS_SCHEMA.names else name, kind))
         return pa.schema(fields) if fields else NOTHING_KEPT
 
     def present_in(self, source: pa.Schema) -> list[str]:
-        """Those that a file has; of the others it has nulls."""
+        """The columns that a file has; values of the others are null."""
         return [name for name in self._names if name in source.names]
 
     def cast(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The same rows with these columns in the types that they have in the tags."""
+        """The same rows with these columns in the types of the tags."""
         for name in self.present_in(batch.schema):
-            place = batch.schema.get_field_index(name)
-            column = batch.column(place)
+            position = batch.schema.get_field_index(name)
+            column = batch.column(position)
             kind = _kept_type(column.type) or column.type
-            batch = batch.set_column(place, name, column.cast(kind, safe=False))
+            batch = batch.set_column(position, name, column.cast(kind, safe=False))
         return batch
 
     def values(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -68,12 +66,8 @@ class KeptColumns:
         return tuple(row.get(name) for name in self._names)
 
 
-def _name_in_tags(name: str) -> str:
-    return f"input_{name}" if name in TAGS_SCHEMA.names else name
-
-
 def _kept_type(kind: pa.DataType) -> pa.DataType | None:
-    """The type in the tags; Delta tables have no unsigned numbers, large or coded types."""
+    """The type in the tags: Delta tables have no unsigned, large or dictionary types."""
     if pa.types.is_dictionary(kind):
         return _kept_type(kind.value_type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

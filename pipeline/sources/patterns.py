@@ -1,4 +1,4 @@
-"""Patterns in names: brace ranges, globs, and what is to be included or left out."""
+"""Patterns in names: brace ranges, globs, and filters of keys."""
 
 import fnmatch
 import re
@@ -7,25 +7,26 @@ from dataclasses import dataclass
 
 from pipeline.errors import UsageError
 
-__all__ = ["Glob", "KeyFilter", "expand_braces", "is_glob"]
+__all__ = ["Glob", "KeyFilter", "expand_braces", "fixed_folder", "is_glob"]
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
-_MOST_NAMES = 100_000
+_WILDCARDS = "*?["
+_MAX_NAMES = 100_000
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """`a-{08..10}.tar` is a-08.tar, a-09.tar, a-10.tar, as the shell and WebDataset have it.
+    """`a-{08..10}.tar` is a-08.tar, a-09.tar, a-10.tar, as in the shell and in WebDataset.
 
     Raises:
-        UsageError: a range goes down, or there are too many names.
+        UsageError: a range is descending, or there are too many names.
     """
     num_names = 1
     for first, last in _RANGE.findall(pattern):
         if int(last) < int(first):
             raise UsageError(f"a range must not go down (got {{{first}..{last}}} in {pattern})")
         num_names *= int(last) - int(first) + 1
-        if num_names > _MOST_NAMES:
-            raise UsageError(f"ranges must stand for at most {_MOST_NAMES:,} names (got {pattern})")
+        if num_names > _MAX_NAMES:
+            raise UsageError(f"ranges must stand for at most {_MAX_NAMES:,} names (got {pattern})")
     return list(_expanded(pattern))
 
 
@@ -42,39 +43,45 @@ def _expanded(pattern: str) -> Iterator[str]:
 
 def is_glob(name: str) -> bool:
     """Whether it has wildcards."""
-    return any(mark in name for mark in "*?[")
+    return any(mark in name for mark in _WILDCARDS)
+
+
+def fixed_folder(pattern: str) -> str:
+    """The part up to the last slash before the first wildcard or range; keys are relative to it."""
+    marks = _WILDCARDS + "{" * (_RANGE.search(pattern) is not None)
+    return _before(pattern, marks).rpartition("/")[0] + "/"
+
+
+def _before(text: str, marks: str) -> str:
+    return re.split(f"[{re.escape(marks)}]", text, maxsplit=1)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """A path with wildcards; `*` stays inside one folder, `**` crosses them.
+    """A pattern for paths below a folder; `*` stays inside one folder, `**` crosses them.
 
     Attributes:
-        folder: the part before the first wildcard, up to its last slash; keys are relative to it.
-        parts: of the pattern below that folder.
+        parts: of the pattern, between slashes.
     """
 
-    folder: str
     parts: tuple[str, ...]
 
     @classmethod
-    def of(cls, pattern: str) -> "Glob":
-        """Splits a pattern that has wildcards."""
-        plain = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-        folder = plain[: plain.rfind("/") + 1]
-        return cls(folder, tuple(part for part in pattern[len(folder) :].split("/") if part))
+    def below(cls, folder: str, pattern: str) -> "Glob":
+        """The part of a pattern that follows its folder."""
+        return cls(tuple(part for part in pattern[len(folder) :].split("/") if part))
 
     @property
     def prefix(self) -> str:
-        """What every path below `folder` begins with."""
-        return re.split(r"[*?\[]", self.parts[0], maxsplit=1)[0]
+        """Start of every matching path."""
+        return _before(self.parts[0], _WILDCARDS)
 
     def matches(self, path: str) -> bool:
-        """Whether a file below `folder` belongs: it, or a folder above it, fits the pattern."""
+        """Whether a file, or a folder above it, matches."""
         return _fits(tuple(path.split("/")), self.parts, may_end=False)
 
     def may_match_below(self, path: str) -> bool:
-        """Whether there is any sense in looking into this folder."""
+        """Whether files below this folder can match."""
         return _fits(tuple(path.rstrip("/").split("/")), self.parts, may_end=True)
 
 
@@ -90,18 +97,18 @@ def _fits(path: tuple[str, ...], parts: tuple[str, ...], may_end: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """Which keys are of the archive; in these patterns `*` crosses folders.
+    """Chooses images by key; in these patterns `*` crosses folders.
 
     Attributes:
-        include: at least one must match, if there are any.
-        exclude: none may match.
+        include: a key must match one of them, if there are any.
+        exclude: a key must match none of them.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
 
-    def takes(self, key: str) -> bool:
-        """Whether an image of that key is of the archive."""
+    def accepts(self, key: str) -> bool:
+        """Whether the image of that key is chosen."""
         if any(fnmatch.fnmatchcase(key, pattern) for pattern in self.exclude):
             return False
         return not self.include or any(

@@ -1,57 +1,58 @@
-"""Keys of a bucket in ascending order, page by page, several parts of it at once.
+"""Lists an S3 prefix in ascending order of keys, several ranges of keys at once.
 
-The first page comes from one plain request. If it shows that the keys lie in large folders, the
-rest is cut into ranges at the borders of folders, and a few ranges are listed ahead. Otherwise one
-stream of pages of a thousand keys is as good as can be.
+The first listing page comes from one plain request. If it shows that the keys lie in large folders,
+the rest is cut into ranges of keys at the ends of folders, and some ranges are listed ahead.
+Otherwise one stream of pages of a thousand keys is the fastest way.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from pipeline.errors import ImageError, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord
-from pipeline.sources.base import NOTHING_KEPT
-from pipeline.sources.names import is_hidden
+from pipeline.sources.base import Source
+from pipeline.sources.keys import is_hidden
 from pipeline.sources.patterns import Glob
-from pipeline.sources.prefetch import pages_in_order
-from pipeline.storage.base import FileStatus
+from pipeline.sources.read_ahead import concatenate
+from pipeline.storage import FileStatus
 from pipeline.storage.errors import ObjectDeniedError
 from pipeline.storage.s3_connection import S3Connection, split_uri
 
 __all__ = ["BucketPager", "Page", "Pager", "S3Prefix", "ascending_pages"]
 
-_NUM_AHEAD = 3
-_KEYS_A_RANGE = 4000
-_BEHIND_ALL = "\U0010ffff"
+_RANGES_AHEAD = 3
+_KEYS_PER_RANGE = 4000
+_LAST_CHARACTER = "\U0010ffff"
+
+_Objects = list[tuple[str, FileStatus]]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of a store.
+    """One response of a store.
 
     Attributes:
-        objects: key, size and etag, ascending.
-        folders: with a delimiter, what the keys that have it begin with, ascending.
-        token: where to go on; None at the end.
+        objects: keys with size and etag, ascending.
+        folders: common prefixes that end with a slash, ascending; only if asked for.
+        token: continues the listing; None at its end.
     """
 
-    objects: list[tuple[str, FileStatus]]
+    objects: _Objects
     folders: list[str]
     token: str | None
 
 
 class Pager(Protocol):
-    """Lists the keys below one prefix; used by several threads at once."""
+    """Lists the keys below one prefix; thread-safe."""
 
     def page(self, after: str, token: str | None, by_folder: bool) -> Page:
-        """One page.
+        """One listing page.
 
         Args:
             after: only keys behind this one; "" for all.
             token: of the page before, if there was one.
-            by_folder: folders right below the prefix instead of the keys in them.
+            by_folder: list folders right below the prefix instead of the keys in them.
         """
         ...
 
@@ -64,7 +65,7 @@ class BucketPager:
         connection: to the store.
         bucket: its name.
         prefix: of the keys.
-        page_length: most keys of an answer; no store gives more than a thousand.
+        page_length: keys per page; stores return at most a thousand.
     """
 
     connection: S3Connection
@@ -81,7 +82,7 @@ class BucketPager:
             where["Delimiter"] = "/"
         uri = f"s3://{self.bucket}/{self.prefix}"
         try:
-            answer: Any = self.connection.call(
+            response: Any = self.connection.call(
                 uri,
                 lambda client, payer: client.list_objects_v2(
                     Bucket=self.bucket,
@@ -98,48 +99,47 @@ class BucketPager:
         return Page(
             [
                 (entry["Key"], FileStatus(entry["Size"], entry["ETag"].strip('"')))
-                for entry in answer.get("Contents", ())
+                for entry in response.get("Contents", ())
             ],
-            [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())],
-            answer.get("NextContinuationToken") if answer["IsTruncated"] else None,
+            [entry["Prefix"] for entry in response.get("CommonPrefixes", ())],
+            response.get("NextContinuationToken") if response["IsTruncated"] else None,
         )
 
 
-def ascending_pages(pager: Pager, prefix: str) -> Iterator[list[tuple[str, FileStatus]]]:
-    """All objects, in order of their keys.
+def ascending_pages(pager: Pager, prefix: str) -> Iterator[_Objects]:
+    """All objects in ascending order of keys, page by page.
 
     Args:
         pager: of one prefix.
-        prefix: that its keys begin with.
+        prefix: all of its keys start with this.
     """
     first = pager.page("", None, by_folder=False)
     yield first.objects
     if first.token is None:
         return
     folders = {_folder(key, prefix) for key, _ in first.objects}
-    keys_a_folder = len(first.objects) / len(folders) if folders else 0.0
-    if not first.objects or None in folders or keys_a_folder * 10 < len(first.objects):
+    keys_per_folder = len(first.objects) / len(folders) if folders else 0.0
+    if not first.objects or None in folders or keys_per_folder * 10 < len(first.objects):
         yield from _range(pager, "", first.token, None)
         return
     last = first.objects[-1][0]
-    yield from pages_in_order(_ranges(pager, last, first.token, keys_a_folder), _NUM_AHEAD)
+    ranges = _ranges(pager, last, first.token, keys_per_folder)
+    yield from concatenate(ranges, _RANGES_AHEAD, page_length=1)
 
 
 def _folder(key: str, prefix: str) -> str | None:
-    """The folder right below the prefix; None for a key that lies in none."""
+    """The folder right below the prefix; None for a key in no folder."""
     name, slash, _ = key[len(prefix) :].partition("/")
     return name if slash else None
 
 
-def _range(
-    pager: Pager, after: str, token: str | None, until: str | None
-) -> Iterator[list[tuple[str, FileStatus]]]:
-    """Pages of the keys behind `after`, up to and with `until`."""
+def _range(pager: Pager, after: str, token: str | None, until: str | None) -> Iterator[_Objects]:
+    """Pages of the keys behind `after`, up to `until` inclusive."""
     while True:
         page = pager.page(after, token, by_folder=False)
         if until is not None and page.objects and page.objects[-1][0] > until:
-            if kept := [item for item in page.objects if item[0] <= until]:
-                yield kept
+            if inside := [item for item in page.objects if item[0] <= until]:
+                yield inside
             return
         if page.objects:
             yield page.objects
@@ -148,16 +148,15 @@ def _range(
             return
 
 
-_Range = Callable[[], Iterator[list[tuple[str, FileStatus]]]]
+def _ranges(
+    pager: Pager, after: str, token: str, keys_per_folder: float
+) -> Iterator[Iterator[_Objects]]:
+    """Consecutive ranges that cover all keys behind `after`; each ends behind a folder.
 
-
-def _ranges(pager: Pager, after: str, token: str, keys_a_folder: float) -> Iterator[_Range]:
-    """Ranges of keys that together are all behind `after`; each ends behind a folder.
-
-    Where a folder begins and ends only decides where to cut, so a store that tells it wrongly, or
-    folders that come while this runs, neither lose a key nor bring one twice.
+    Folders only decide where to cut. So a store that reports them wrongly, or folders that appear
+    meanwhile, neither lose a key nor list one twice.
     """
-    folders_a_range = max(1, round(_KEYS_A_RANGE / keys_a_folder))
+    folders_per_range = max(1, round(_KEYS_PER_RANGE / keys_per_folder))
     folder_token: str | None = None
     num_folders = 0
     start, start_token = after, token
@@ -165,28 +164,26 @@ def _ranges(pager: Pager, after: str, token: str, keys_a_folder: float) -> Itera
         page = pager.page(after, folder_token, by_folder=True)
         for folder in page.folders:
             num_folders += 1
-            end = folder + _BEHIND_ALL
-            if num_folders % folders_a_range == 0 and end > start:
-                yield partial(_range, pager, start, start_token or None, end)
+            end = folder + _LAST_CHARACTER
+            if num_folders % folders_per_range == 0 and end > start:
+                yield _range(pager, start, start_token or None, end)
                 start, start_token = end, ""
         folder_token = page.token
-        # Files beside the folders are listed twice by this, so it ends where they prevail.
+        # Files beside the folders are listed twice by this, so it stops where they prevail.
         if folder_token is None or len(page.objects) > len(page.folders):
             break
-    yield partial(_range, pager, start, start_token or None, None)
+    yield _range(pager, start, start_token or None, None)
 
 
-class S3Prefix:
+class S3Prefix(Source):
     """The objects below one folder of a bucket.
 
     Args:
         connection: to the store.
         folder: s3://bucket/ or s3://bucket/any/folder/.
-        globs: which objects below it, those that fit any; none for all.
-        exclude: URI of a folder to leave out.
+        globs: objects must match one of them; none for all objects.
+        exclude: URI of a folder to skip.
     """
-
-    kept = NOTHING_KEPT
 
     def __init__(
         self,
@@ -201,7 +198,7 @@ class S3Prefix:
         self._exclude = None if exclude is None else exclude.rstrip("/") + "/"
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """All images with ascending keys; a few pages of a thousand are held."""
+        """See `Source.list_images`; holds a few listing pages."""
         prefix = self._folder + (self._globs[0].prefix if len(self._globs) == 1 else "")
         pager = BucketPager(self._connection, self._bucket, prefix)
         for page in ascending_pages(pager, prefix):
@@ -214,7 +211,3 @@ class S3Prefix:
                     continue
                 if not self._globs or any(glob.matches(name) for glob in self._globs):
                     yield ImageRecord(name, uri, status.size_bytes, status.etag)
-
-    def count_images(self) -> int:
-        """Lists everything."""
-        return sum(1 for _ in self.list_images())

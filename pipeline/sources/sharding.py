@@ -1,8 +1,8 @@
-"""Shards: runs of neighbouring keys with content-defined borders, the unit of accounting.
+"""Cuts a listing into shards, the unit of accounting, at content-defined borders.
 
-A border follows a key whose hash says so, so that a file added to an archive changes the shard it
-falls into and no other; and it lies between two tars or row groups. A shard's name is the digest of
-what it holds: keys, sizes, etags.
+A border follows each key whose hash is divisible by the mean length. So a file that is added to an
+archive changes the shard that it falls into and no other. There is also a border between two tars
+or row groups. A shard's name is the digest of its keys, sizes and etags.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ __all__ = ["Shard", "cut_shards"]
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A run of neighbouring images.
+    """Consecutive images of the listing.
 
     Attributes:
         name: digest of keys, sizes and etags, 16 hex digits.
-        images: in the order of the listing; never empty.
+        images: in order; at least one.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Shard:
 
     @property
     def first_key(self) -> str:
-        """Smallest key; in a tar, that need not be the first."""
+        """Smallest key; in a tar it need not be the first."""
         return min(image.key for image in self.images)
 
     @property
@@ -41,7 +41,7 @@ class Shard:
 def _digest(images: list[ImageRecord]) -> str:
     digest = hashlib.sha256()
     for image in images:
-        # Lengths first: no key can imitate the border between two fields.
+        # With their lengths, fields cannot be confused with their neighbours.
         for field in (image.key, str(image.size_bytes), image.etag or ""):
             encoded = field.encode("utf-8", "surrogateescape")
             digest.update(len(encoded).to_bytes(8, "little"))
@@ -55,9 +55,9 @@ def cut_shards(
     """Cuts a listing into shards.
 
     Args:
-        images: in the same order on every run, each key once; consumed as the shards are taken.
-        mean_length: expected number of images between two borders.
-        max_length: hard limit of images in a shard.
+        images: in the same order on every run, each key once; taken as the shards are.
+        mean_length: expected number of images in a shard.
+        max_length: largest number of images in a shard.
     """
     pending: list[ImageRecord] = []
     for image in images:

@@ -1,29 +1,29 @@
-"""Tars in WebDataset's layout: every picture in them is an image, listed from the headers alone.
+"""Tars in WebDataset's layout, listed from their headers.
 
-Members that follow each other and agree up to the first dot of their name belong together. What
-WebDataset puts beside a picture (.json, .cls, .txt, ...) is left out where there is a picture
-beside it, and counts as an image where there is none, as any file in a folder does. Hidden files
-are left out. Links, devices and the rest of a damaged tar are listed as what can never be read.
+Consecutive members that agree up to the first dot of their name are one sample: a picture and its
+sidecars (.json, .cls, .txt, ...). A sidecar counts as an image only if its sample has no picture.
+Hidden files are skipped. Links, devices and the rest of a damaged tar are listed as unreadable.
 Source: the WebDataset format (github.com/webdataset/webdataset), as img2dataset writes it too.
 """
 
 import logging
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import groupby
 from posixpath import splitext
 from typing import BinaryIO, cast
 
+import pyarrow as pa
+
 from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord, TarMember, Unreadable
-from pipeline.sources.base import NOTHING_KEPT, Source
-from pipeline.sources.names import SeenKeys, as_text, is_hidden, safe_path
+from pipeline.sources.base import Source
+from pipeline.sources.keys import SeenKeys, as_text, is_hidden, safe_path
 from pipeline.sources.patterns import KeyFilter
-from pipeline.sources.prefetch import in_pages, pages_in_order
+from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.tar_entries import (
-    DAMAGE,
+    DAMAGE_ERRORS,
     Compression,
     ForwardStream,
     compression_of,
@@ -32,19 +32,20 @@ from pipeline.sources.tar_entries import (
 )
 from pipeline.storage import Stores
 
-__all__ = ["TarSource"]
+__all__ = ["MAX_SIDECAR_BYTES", "TarSource", "member_stem"]
 
 logger = logging.getLogger(__name__)
 
-_BESIDE = {
+MAX_SIDECAR_BYTES = 2**20
+
+_SIDECARS = {
     *(".caption", ".cls", ".cls2", ".csv", ".html", ".id", ".inx", ".json", ".jsonl", ".md"),
     *(".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth", ".pyd", ".ten", ".tsv", ".txt", ".xml"),
     *(".yaml", ".yml"),
 }
-_MOST_BESIDE = 1000
-_RECORDS_A_PAGE = 1024
-_NUM_AHEAD = 7
-_OTHER_KINDS = {
+_MAX_HELD = 1000
+_TARS_AHEAD = 7
+_UNREADABLE_TYPES = {
     tarfile.SYMTYPE: "is a link in the tar",
     tarfile.LNKTYPE: "is a link in the tar",
     tarfile.CHRTYPE: "is a device in the tar",
@@ -53,119 +54,148 @@ _OTHER_KINDS = {
 }
 
 
-class TarSource:
-    """The pictures in some tars, several of which are read at once.
+class TarSource(Source):
+    """The pictures in some tars; keys are TAR/member without its ending.
 
     Args:
         files: the tars.
         stores: that hold them.
-        patterns: which pictures, by the key or the key with the member's own ending.
+        patterns: chooses pictures by key, or by key with the member's ending.
+        sidecars: endings of sidecars whose contents, at most `MAX_SIDECAR_BYTES` + 1 bytes each,
+            are the `kept` values of each picture of the sample; null if there is none.
     """
 
-    kept = NOTHING_KEPT
-
-    def __init__(self, files: Source, stores: Stores, patterns: KeyFilter) -> None:
+    def __init__(
+        self,
+        files: Source,
+        stores: Stores,
+        patterns: KeyFilter | None = None,
+        sidecars: tuple[str, ...] = (),
+    ) -> None:
         self._files = files
         self._stores = stores
-        self._patterns = patterns
+        self._patterns = patterns or KeyFilter()
+        self._sidecars = sidecars
+        self.kept = pa.schema([(ending, pa.binary()) for ending in sidecars])
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """All images, tar by tar, in the order that they have in it; keys are TAR/member's stem."""
-        pages = (
-            partial(in_pages, self._pictures(tar), _RECORDS_A_PAGE)
-            for tar in self._files.list_images()
-        )
-        for page in pages_in_order(pages, _NUM_AHEAD):
-            yield from page
+        """See `Source.list_images`; tar by tar, in the order of their members."""
+        return concatenate(map(self._pictures, self._files.list_images()), _TARS_AHEAD)
 
     def count_images(self) -> None:
-        """Only reading all headers would tell."""
+        """Unknown before all headers are read."""
 
     def _pictures(self, tar: ImageRecord) -> Iterator[ImageRecord]:
         seen = SeenKeys()
-        groups = groupby(self._members(tar), key=lambda member: member.stem)
-        for member in (member for _, group in groups for member in _without_sidecars(group)):
-            path = safe_path(member.name)
-            candidates = [f"{tar.key}/{splitext(path)[0]}", f"{tar.key}/{path}"]
-            # A tar may hold a name again and again; the position in it tells them apart.
-            key = seen.first_new([*candidates, f"{tar.key}/{path}~{member.position}"])
-            if self._patterns.takes(key) or self._patterns.takes(candidates[1]):
-                uri = f"{tar.uri}#{member.name}" if member.name else tar.uri
-                yield ImageRecord(key, uri, member.size_bytes, tar.etag, member.part)
+        for _, sample in groupby(self._members(tar), key=lambda member: member_stem(member.name)):
+            for member, kept in self._images_of(sample):
+                path = safe_path(member.name)
+                candidates = [f"{tar.key}/{splitext(path)[0]}", f"{tar.key}/{path}"]
+                # A tar may hold a name several times; the position tells them apart.
+                key = seen.first_new([*candidates, f"{tar.key}/{path}~{member.position}"])
+                if self._patterns.accepts(key) or self._patterns.accepts(candidates[1]):
+                    uri = f"{tar.uri}#{member.name}" if member.name else tar.uri
+                    yield ImageRecord(key, uri, member.size_bytes, tar.etag, member.part, kept)
+
+    def _images_of(
+        self, sample: Iterator["_Member"]
+    ) -> Iterator[tuple["_Member", tuple[bytes | None, ...]]]:
+        """The pictures of one sample, or its sidecars if it has no picture.
+
+        A sample may have any number of members: with dots in their names, all pictures of a tar
+        may be one. So at most `_MAX_HELD` pictures wait for their sidecars.
+        """
+        pictures: list[_Member] = []
+        sidecars: list[_Member] = []
+        contents: dict[str, bytes] = {}
+        has_picture = False
+        for member in sample:
+            if member.content is not None:
+                contents[member.ending] = member.content
+            if not member.is_sidecar:
+                has_picture = True
+                pictures.append(member)
+            elif not has_picture:
+                sidecars.append(member)
+            held = pictures if has_picture else sidecars
+            if len(held) > _MAX_HELD:
+                yield held.pop(0), (None,) * len(self._sidecars)
+        kept = tuple(contents.get(ending) for ending in self._sidecars)
+        yield from ((member, kept) for member in (pictures if has_picture else sidecars))
 
     def _members(self, tar: ImageRecord) -> Iterator["_Member"]:
-        """All members, and the damage if there is some."""
+        """All members, and one more for the damage, if any."""
         position = 0
         try:
             with self._stores.of(tar.uri).open(tar.uri, tar.etag) as packed:
                 compression = compression_of(packed)
-                for entry in entries(_unpacked(packed, compression)):
+                stream = packed
+                if compression is not None:
+                    stream = cast(BinaryIO, ForwardStream(packed, compression))
+                for entry in entries(stream):
                     name = as_text(entry.name.encode("utf-8", "surrogateescape"))
                     if not entry.isdir() and not is_hidden(safe_path(name)):
-                        yield _member(tar.uri, name, entry, compression)
+                        yield self._member(tar.uri, name, entry, compression, stream)
                     position = entry.offset_data + entry.size
             return
         except (StorageDeniedError, StorageFailedError):
             raise
         except ImageError as error:
             failure = ImageError(error.reason, f"the tar cannot be read: {error.detail}")
-        except DAMAGE as error:
-            failure = damaged(error, f"the tar cannot be read on behind byte {position:,}")
-        # What follows in it is unknown, so it must not pass in silence: a dead letter will tell.
+        except DAMAGE_ERRORS as error:
+            failure = damaged(error, f"the tar cannot be read behind byte {position:,}")
+        # Listed as an image, so that the unknown rest shows up as a dead letter.
         logger.warning("%s: %s", tar.uri, failure.detail)
         yield _Member("", 0, position, Unreadable(tar.uri, failure.reason, failure.detail))
+
+    def _member(
+        self,
+        tar_uri: str,
+        name: str,
+        entry: tarfile.TarInfo,
+        compression: Compression | None,
+        stream: BinaryIO,
+    ) -> "_Member":
+        part: TarMember | Unreadable = TarMember(tar_uri, entry.offset_data, compression)
+        if entry.type in _UNREADABLE_TYPES:
+            part = Unreadable(tar_uri, Reason.FETCH_FAILED, _UNREADABLE_TYPES[entry.type])
+        elif entry.issparse():
+            part = Unreadable(tar_uri, Reason.FETCH_FAILED, "is a sparse file in the tar")
+        member = _Member(name, entry.size if entry.isreg() else 0, entry.offset, part)
+        is_kept = self._sidecars and member.ending in self._sidecars
+        if not is_kept or isinstance(part, Unreadable):
+            return member
+        stream.seek(entry.offset_data)
+        return replace(member, content=stream.read(min(entry.size, MAX_SIDECAR_BYTES + 1)))
+
+
+def member_stem(name: str) -> str:
+    """What the members of one sample share: the path up to the first dot of its last component."""
+    folder, slash, file_name = name.rpartition("/")
+    return folder + slash + file_name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """Something in a tar; `position` is that of its header."""
+    """A member of a tar.
+
+    Attributes:
+        position: of its header.
+        content: of a sidecar that is kept.
+    """
 
     name: str
     size_bytes: int
     position: int
     part: TarMember | Unreadable
+    content: bytes | None = None
 
     @property
-    def stem(self) -> str:
-        """What the files of one sample share: the path up to the first dot of its last part."""
-        folder, slash, name = self.name.rpartition("/")
-        return folder + slash + name.partition(".")[0]
+    def ending(self) -> str:
+        """The part of the name behind the stem, in lower case."""
+        return self.name.removeprefix(member_stem(self.name)).lower()
 
     @property
-    def is_beside(self) -> bool:
-        """Whether by its name it is something that stands beside a picture."""
-        return splitext(self.name)[1].lower() in _BESIDE
-
-
-def _unpacked(packed: BinaryIO, compression: Compression | None) -> BinaryIO:
-    return packed if compression is None else cast(BinaryIO, ForwardStream(packed, compression))
-
-
-def _member(
-    tar_uri: str, name: str, entry: tarfile.TarInfo, compression: Compression | None
-) -> _Member:
-    part: TarMember | Unreadable = TarMember(tar_uri, entry.offset_data, compression)
-    if entry.type in _OTHER_KINDS:
-        part = Unreadable(tar_uri, Reason.FETCH_FAILED, _OTHER_KINDS[entry.type])
-    elif entry.issparse():
-        part = Unreadable(tar_uri, Reason.FETCH_FAILED, "is stored with holes (sparse) in the tar")
-    return _Member(name, entry.size if entry.isreg() else 0, entry.offset, part)
-
-
-def _without_sidecars(group: Iterator[_Member]) -> Iterator[_Member]:
-    """The pictures of one sample; or all that there is, if there is no picture.
-
-    Groups may be of any length, so little is held of one.
-    """
-    waiting: list[_Member] = []
-    has_picture = False
-    for member in group:
-        if not member.is_beside:
-            has_picture = True
-            waiting.clear()
-            yield member
-        elif not has_picture:
-            waiting.append(member)
-            if len(waiting) > _MOST_BESIDE:
-                yield waiting.pop(0)
-    yield from waiting
+    def is_sidecar(self) -> bool:
+        """Whether its last ending is one of those that stand beside a picture."""
+        return splitext(self.name)[1].lower() in _SIDECARS

@@ -1,6 +1,6 @@
-"""Headers of a tar, one by one and with suspicion; nothing is unpacked, no content is read.
+"""Headers of a tar that is not trusted; nothing is unpacked, and no content is read.
 
-Source of the format: POSIX.1-2001 pax and GNU tar, as Python's `tarfile` reads them.
+Source of the format: POSIX.1-2001 pax and GNU tar, as read by Python's `tarfile`.
 """
 
 import io
@@ -12,100 +12,94 @@ import pyarrow as pa
 
 from pipeline.errors import ImageError, Reason
 
-__all__ = [
-    "DAMAGE",
-    "CheckedEntry",
-    "Compression",
-    "ForwardStream",
-    "compression_of",
-    "damaged",
-    "entries",
-]
+__all__ = ["DAMAGE_ERRORS", "Compression", "ForwardStream", "compression_of", "damaged", "entries"]
 
 Compression = Literal["gzip", "zstd"]
-DAMAGE = (tarfile.TarError, OSError, EOFError, pa.ArrowException, ValueError)
+
+DAMAGE_ERRORS = (tarfile.TarError, OSError, EOFError, pa.ArrowException, ValueError)
+"""Raised by `tarfile` and pyarrow for damaged tars and Parquet files."""
 
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_SKIPPED_BYTES = 2**20
-_LONG_NAMES = {
+_SKIP_BYTES = 2**20
+_NAME_TYPES = {
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 }
-# Not in the module's documented names; `tarfile` takes them for the end.
-_BAD_HEADERS: tuple[type[tarfile.HeaderError], ...] = tuple(
+_MAX_NAME_BYTES = 2**20
+# `tarfile` takes these for the end of the tar. They are not among its documented names.
+_HEADER_ERRORS: tuple[type[tarfile.HeaderError], ...] = tuple(
     getattr(tarfile, name) for name in ("InvalidHeaderError", "TruncatedHeaderError")
 )
-_LONGEST_NAME_BYTES = 1 << 20
 
 
-class CheckedEntry(tarfile.TarInfo):
+class _CheckedEntry(tarfile.TarInfo):
     """A header that is refused where `tarfile` would trust it.
 
-    `tarfile` reads headers that hold a name whole, ends in silence at a damaged header, and follows
-    sizes below zero backwards, for ever.
+    `tarfile` reads headers that hold a name into memory whole, stops silently at a damaged header,
+    and follows a negative size backwards in an endless loop.
     """
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "CheckedEntry":
-        """See `tarfile.TarInfo.fromtarfile`."""
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_CheckedEntry":
         try:
             return super().fromtarfile(tarfile_)
-        except _BAD_HEADERS as error:
+        except _HEADER_ERRORS as error:
             raise tarfile.ReadError(f"{error} at byte {tarfile_.offset:,}") from error
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_NAMES and self.size > _LONGEST_NAME_BYTES:
+        if self.type in _NAME_TYPES and self.size > _MAX_NAME_BYTES:
             raise tarfile.ReadError(f"a name of {self.size:,} bytes")
         if self.size < 0:
-            raise tarfile.ReadError(f"a size below zero ({self.size})")
+            raise tarfile.ReadError(f"a negative size ({self.size})")
         entry: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
-        if entry.size < 0:  # a pax header may give another
-            raise tarfile.ReadError(f"a size below zero ({entry.size})")
+        if entry.size < 0:  # from a pax header
+            raise tarfile.ReadError(f"a negative size ({entry.size})")
         return entry
 
 
 def entries(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
-    """All headers.
+    """All headers, in order.
 
     Args:
-        stream: at the start of the tar, unpacked; is sought forward only.
+        stream: at the start of the uncompressed tar; only sought forward. The caller may read the
+            content of an entry before it takes the next one.
 
     Raises:
-        One of `DAMAGE`: the tar is cut off or damaged from here on.
+        One of `DAMAGE_ERRORS`: the tar is cut off or damaged from here on.
     """
-    with tarfile.open(fileobj=stream, mode="r:", tarinfo=CheckedEntry) as archive:
+    with tarfile.open(fileobj=stream, mode="r:", tarinfo=_CheckedEntry) as archive:
         while (entry := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # or it keeps them all
+            archive.members.clear()  # type: ignore[attr-defined]  # keeps memory bounded
             yield entry
 
 
 def damaged(error: Exception, what: str) -> ImageError:
-    """The error for an image behind the damage.
+    """The error for images in a damaged file.
 
     Args:
-        error: one of `DAMAGE`.
-        what: is damaged.
+        error: one of `DAMAGE_ERRORS`.
+        what: is damaged, for the message.
     """
     text = " ".join(str(error).split())
-    is_end = any(hint in text.lower() for hint in ("truncat", "unexpected end", "eof"))
-    return ImageError(Reason.TRUNCATED if is_end else Reason.UNREADABLE, f"{what}: {text}")
+    is_cut_off = any(hint in text.lower() for hint in ("truncat", "unexpected end", "eof"))
+    return ImageError(Reason.TRUNCATED if is_cut_off else Reason.UNREADABLE, f"{what}: {text}")
 
 
 def compression_of(stream: BinaryIO) -> Compression | None:
-    """How a tar is compressed, by its first bytes; the stream is at its start again."""
+    """The compression of a tar, by its first bytes; leaves the stream at its start."""
     start = stream.read(4)
     stream.seek(0)
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
 
 
 class ForwardStream(io.RawIOBase):
-    """What a compressed file unpacks to, read and sought forward only.
+    """The content of a compressed file, read and sought forward only.
 
     Args:
-        packed: the compressed file.
+        packed: the compressed file; closed with this.
         compression: its kind.
     """
 
@@ -115,19 +109,19 @@ class ForwardStream(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Always true."""
         return True
 
     def tell(self) -> int:
-        """Bytes unpacked so far."""
+        """Number of uncompressed bytes before the position."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Unpacks up to there, or to the end."""
+        """Skips to the offset, or to the end if that comes first."""
         assert whence == io.SEEK_SET
-        assert offset >= self._position, "what was unpacked is gone"
+        assert offset >= self._position, "the stream cannot go back"
         while self._position < offset:
-            if not self.read(min(_SKIPPED_BYTES, offset - self._position)):
+            if not self.read(min(_SKIP_BYTES, offset - self._position)):
                 break
         return self._position
 
@@ -139,7 +133,7 @@ class ForwardStream(io.RawIOBase):
         return content
 
     def close(self) -> None:
-        """Closes the packed file as well."""
+        """Closes the compressed file as well."""
         if not self.closed:
             self._stream.close()
             self._packed.close()

@@ -54,7 +54,7 @@ def test_a_name_that_occurs_twice_needs_a_wordnet_id_or_a_number() -> None:
 def test_a_model_without_names_takes_ids_alone() -> None:
     ids = ClassIds(10, None)
     assert ids.id_of(Label("9")) == 9
-    with pytest.raises(UsageError, match="it has no class names"):
+    with pytest.raises(UsageError, match="the model has no class names"):
         ids.id_of(Label("cat"))
 
 

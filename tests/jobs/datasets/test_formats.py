@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dvt
-from jobs.datasets import ClassIds, decoded_parts, load_labelled, open_labelled
+from jobs.datasets import ClassIds, load_labelled, open_labelled
 from jobs.evaluation.recorder import ExitRecorder
 from jobs.shapes import CLASSES
 from pipeline.decoding import DecodeSettings
@@ -27,9 +27,9 @@ def content_of(data: str) -> tuple[Content, int]:
     ids = ClassIds(len(CLASSES), CLASSES)
     content: Content = {}
     num_unreadable = 0
-    for part in decoded_parts(open_labelled(data, SETTINGS.max_bytes), SETTINGS):
-        num_unreadable += part.num_unreadable
-        for pixels, key, label in zip(part.pixels, part.keys, part.labels, strict=True):
+    for batch in open_labelled(data).batches(SETTINGS):
+        num_unreadable += batch.num_unreadable
+        for pixels, key, label in zip(batch.pixels, batch.keys, batch.labels, strict=True):
             number = [word for word in key.replace("/", ".").split(".") if word.isdigit()][-1]
             assert number not in content
             content[number] = (ids.id_of(label), pixels.tobytes())
@@ -81,10 +81,11 @@ def test_drawn_pictures_are_labelled_as_they_are_drawn() -> None:
 
 @pytest.mark.skipif(not CIFAR10.is_file(), reason="needs CIFAR-10 of ../shared/datasets")
 def test_cifar_10_is_read_with_its_names() -> None:
-    source = open_labelled(str(CIFAR10), SETTINGS.max_bytes)
+    source = open_labelled(str(CIFAR10))
     first = next(source.samples())
     assert (first.label.text, first.label.number, first.key) == ("ship", 8, "test/ship/0709")
-    assert first.picture.pixels(SETTINGS).shape == (48, 48, 3)
+    (batch,) = source.decode([first], SETTINGS)
+    assert batch.pixels.shape == (1, 48, 48, 3)
     labels = source.labels()
     assert labels is not None
     assert sum(1 for _ in labels) == 5000
@@ -100,7 +101,7 @@ def test_cifar_10_is_read_with_its_names() -> None:
         ({"image": [b""], "label": [True]}, "got True"),
     ],
 )
-def test_parquet_without_the_columns_is_refused_and_its_columns_are_told(
+def test_parquet_without_the_columns_is_refused_with_its_columns(
     tmp_path: Path, columns: dict[str, list[object]], word: str
 ) -> None:
     path = tmp_path / "a.parquet"
@@ -124,5 +125,5 @@ def test_rows_without_a_label_are_left_out_and_those_without_a_picture_are_unrea
 
 def test_a_parquet_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then something else")
-    with pytest.raises(UsageError, match=r"a\.parquet cannot be read"):
+    with pytest.raises(UsageError, match=r"^data: .*a\.parquet is no readable Parquet file"):
         load_labelled(str(tmp_path / "a.parquet"), SETTINGS, CLASSES)

@@ -1,4 +1,4 @@
-"""A decode process with one more format, whose decoder does what its file says.
+"""A decode process with one more format, whose decoder crashes or hangs as its file says.
 
 crash          ends the process with a segmentation fault
 abort          as a library does that finds its memory damaged

@@ -37,7 +37,7 @@ def test_the_picture_is_resized_by_its_short_side_and_cropped_in_the_centre() ->
 
 
 @pytest.mark.parametrize("format_name", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_formats_are_told_by_content_and_give_about_the_same_pixels(format_name: str) -> None:
+def test_content_determines_the_format_and_pixels_are_about_the_same(format_name: str) -> None:
     picture = gradient()
     got = decode(saved(picture, format_name), SETTINGS).pixels.astype(int)
     expected = decode(saved(picture, "PNG"), SETTINGS).pixels.astype(int)
@@ -113,7 +113,7 @@ BAD: dict[str, tuple[Callable[[], bytes], Reason]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_is_told_with_the_right_reason_in_one_line(name: str) -> None:
+def test_a_bad_file_has_the_right_reason_and_one_line_of_detail(name: str) -> None:
     make, reason = BAD[name]
     with pytest.raises(ImageError) as raised:
         decode(make(), SETTINGS)

@@ -124,7 +124,7 @@ def test_the_next_file_is_fetched_while_one_is_decoded(decoder: IsolatedDecoder)
     assert taken[2] - taken[0] < SETTINGS.decode_seconds / 2
 
 
-def test_an_error_of_the_source_leaves_no_answers_behind(decoder: IsolatedDecoder) -> None:
+def test_an_error_of_the_source_leaves_no_pending_responses(decoder: IsolatedDecoder) -> None:
     def contents() -> Iterable[bytes]:
         yield picture(1)
         raise RuntimeError("of the source")
@@ -153,9 +153,9 @@ def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path
         remote: Any = ray.remote(DecodeActor)
         actor = remote.remote(ArchiveFetcher(S3Options()), SETTINGS, child=CRASHING)
         decoded, result = actor.decode.remote(images, "a-shard")
-        block, told = ray.get([decoded, result], timeout=120)
-    assert told.decoded_rows == [0, 2, 4]
-    assert [letter.key for letter in told.dead_letters] == ["1", "3", "gone"]
-    assert {letter.reason for letter in told.dead_letters[:2]} == {Reason.UNREADABLE}
+        block, outcome = ray.get([decoded, result], timeout=120)
+    assert outcome.decoded_rows == [0, 2, 4]
+    assert [letter.key for letter in outcome.dead_letters] == ["1", "3", "gone"]
+    assert {letter.reason for letter in outcome.dead_letters[:2]} == {Reason.UNREADABLE}
     assert block.pixels.shape == (3, 48, 48, 3)
     assert block.info.column("width").to_pylist() == [81, 82, 83]

@@ -1,4 +1,4 @@
-"""Every file of the messy archive ends as it should: decoded here, decoded apart, and tagged."""
+"""Every file of the messy archive has its outcome: decoded here, in a child, and tagged."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Storage that fails: the same answer as without, or a clear stop."""
+"""Storage that fails: the same bytes as without failures, or a clear stop."""
 
 import random
 
@@ -35,7 +35,7 @@ def test_with_a_fifth_of_all_requests_failing_every_byte_is_the_same(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_fails_for_ever_is_a_dead_letter_that_says_how(
+def test_a_permanent_failure_is_a_dead_letter_with_the_cause(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     bucket = s3.new_bucket()
@@ -52,7 +52,7 @@ def test_what_fails_for_ever_is_a_dead_letter_that_says_how(
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
-def test_credentials_that_expire_in_the_middle_stop_the_job_at_once(
+def test_credentials_that_expire_during_a_run_stop_it_at_once(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     bucket = s3.new_bucket()
@@ -66,13 +66,13 @@ def test_credentials_that_expire_in_the_middle_stop_the_job_at_once(
         before = proxy.num_requests
         with pytest.raises(StorageDeniedError, match=f"{bucket}.*{code}") as raised:
             list(archive.fetcher.fetch_all(images, 2**24))
-        assert proxy.num_requests - before < 100, "it must not go on asking"
+        assert proxy.num_requests - before < 100, "it must not keep trying"
         with pytest.raises(StorageDeniedError, match=code):
             list(archive.list_images())
     assert "AKIA" not in str(raised.value)
 
 
-def test_access_denied_to_one_object_is_its_own_and_to_all_stops_the_job(
+def test_access_denied_to_some_objects_is_theirs_and_to_all_stops_the_job(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = s3.new_bucket()
@@ -84,7 +84,7 @@ def test_access_denied_to_one_object_is_its_own_and_to_all_stops_the_job(
         proxy.denial = "AccessDenied"
         few = list(archive.fetcher.fetch_all(images[:3], 2**24))
         assert all("access denied" in str(error) for error in few)
-        with pytest.raises(StorageDeniedError, match="may these credentials read the archive"):
+        with pytest.raises(StorageDeniedError, match="check the permissions of the credentials"):
             list(archive.fetcher.fetch_all(images, 2**24))
         proxy.denial = None
         assert list(archive.fetcher.fetch_all(images, 2**24)) == [b"x"] * 60
@@ -93,10 +93,10 @@ def test_access_denied_to_one_object_is_its_own_and_to_all_stops_the_job(
         assert all("access denied" in str(error) for error in later)
 
 
-def test_objects_that_are_denied_among_others_are_dead_letters_even_if_they_come_first(
+def test_denied_objects_among_readable_ones_are_dead_letters_even_if_they_come_first(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a run whose only new objects nobody may read: it must come to an end."""
+    """As in a run whose only new objects are denied: it must end."""
     bucket = s3.new_bucket()
     s3.put(bucket, {f"in/{n:04}.jpg": b"x" for n in range(60)})
     with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
@@ -124,7 +124,7 @@ def test_objects_that_may_be_listed_but_not_read_stop_the_job(
             list(archive.fetcher.fetch_all(images, 2**24))
 
 
-def test_rights_that_are_taken_away_in_the_middle_stop_the_job_after_a_thousand_images(
+def test_permissions_that_are_revoked_during_a_run_stop_it_after_a_thousand_images(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = s3.new_bucket()
@@ -135,12 +135,12 @@ def test_rights_that_are_taken_away_in_the_middle_stop_the_job_after_a_thousand_
         images = list(archive.list_images())
         assert list(archive.fetcher.fetch_all(images, 2**24)) == [b"x"]
         proxy.denial = "AccessDenied"
-        with pytest.raises(StorageDeniedError, match="to 1000 images on end"):
+        with pytest.raises(StorageDeniedError, match="to 1000 consecutive images"):
             list(archive.fetcher.fetch_all(images * 1200, 2**24))
 
 
-def test_an_etag_that_is_no_digest_is_taken_for_what_it_is(s3: TestStore) -> None:
-    """Objects of several parts have one with a dash, encrypted ones look like MD5 and are none."""
+def test_an_etag_that_is_no_digest_is_not_compared(s3: TestStore) -> None:
+    """Those of multipart uploads have a dash; those of encrypted objects only look like MD5s."""
     bucket = s3.new_bucket()
     upload = s3.client.create_multipart_upload(Bucket=bucket, Key="parts.jpg")["UploadId"]
     part = s3.client.upload_part(
@@ -158,14 +158,14 @@ def test_an_etag_that_is_no_digest_is_taken_for_what_it_is(s3: TestStore) -> Non
     assert listed_and_fetched(archive) == {"parts.jpg": b"p" * 100, "other.jpg": b"o"}
 
 
-def test_an_upload_with_a_checksum_is_compared_with_it(s3: TestStore) -> None:
+def test_a_checksum_of_the_upload_is_compared(s3: TestStore) -> None:
     bucket = s3.new_bucket()
     s3.client.put_object(Bucket=bucket, Key="a.jpg", Body=b"abc", ChecksumAlgorithm="CRC32")
     assert listed_and_fetched(open_archive([f"s3://{bucket}/"])) == {"a.jpg": b"abc"}
 
 
 @pytest.mark.parametrize("pays", [True, False])
-def test_every_request_says_who_pays_if_it_is_the_requester(
+def test_every_request_accepts_charges_if_the_requester_pays(
     s3: TestStore, monkeypatch: pytest.MonkeyPatch, pays: bool
 ) -> None:
     bucket = s3.new_bucket()

@@ -103,7 +103,7 @@ def test_columns_are_kept_on_request_in_types_that_tags_can_hold(tmp_path: Path)
         open_archive([str(tmp_path / "a.jpg")], SourceOptions(keep_columns=("n",)))
 
 
-def test_keys_that_occur_again_are_told_apart_by_file_and_row(tmp_path: Path) -> None:
+def test_repeated_keys_get_file_and_row_appended(tmp_path: Path) -> None:
     for name in ("a", "b"):
         table = pa.table({"image": [b"1", b"2", b"3"], "key": ["x", "x", None]})
         pq.write_table(table, tmp_path / f"{name}.parquet")
@@ -122,7 +122,7 @@ def test_rows_that_hold_nothing_or_too_much_fail_alone(tmp_path: Path) -> None:
     assert "999 bytes, at most 500" in str(got["a.parquet/2"])
 
 
-def test_damage_in_a_row_group_costs_its_rows_and_no_others(tmp_path: Path) -> None:
+def test_damage_in_a_row_group_costs_only_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pictures = [bytes([n, n + 1]) * 5000 for n in range(40)]
     pq.write_table(pa.table({"image": pictures}), path, row_group_size=10, compression="zstd")
@@ -150,7 +150,7 @@ def test_a_damaged_file_beside_good_ones_is_one_dead_letter(tmp_path: Path) -> N
     ("content", "word"),
     [(b"PAR1", "no readable Parquet file"), (None, "must have a column of")],
 )
-def test_a_single_file_that_cannot_be_used_is_wrong_usage(
+def test_a_single_file_that_cannot_be_used_is_refused(
     tmp_path: Path, content: bytes | None, word: str
 ) -> None:
     path = tmp_path / "a.parquet"

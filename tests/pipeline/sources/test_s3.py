@@ -1,4 +1,4 @@
-"""S3 over HTTP: listing and fetching when all is well."""
+"""Listing and fetching over HTTP without failures."""
 
 import pickle
 
@@ -56,7 +56,7 @@ def test_a_whole_bucket_a_glob_a_range_and_one_object_are_inputs(s3: TestStore) 
         ("gs://bucket/x", "gs:// cannot be read"),
     ],
 )
-def test_what_is_not_there_is_wrong_usage(s3: TestStore, text: str, word: str) -> None:
+def test_a_missing_input_is_refused(s3: TestStore, text: str, word: str) -> None:
     bucket = s3.new_bucket()
     s3.put(bucket, {"y.jpg": b"y"})
     with pytest.raises(UsageError, match=f"^input: .*{word}"):

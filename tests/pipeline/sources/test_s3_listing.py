@@ -1,4 +1,4 @@
-"""Listings of any shape: in order, complete, as they come, with little in memory."""
+"""Listings of any shape: ordered, complete, streamed, in bounded memory."""
 
 import bisect
 import random
@@ -19,7 +19,7 @@ def keys_of(pager: Pager, prefix: str = "") -> list[str]:
 
 
 def shapes() -> dict[str, list[str]]:
-    """Keys below "p/", by how they lie in folders."""
+    """Keys below "p/", by their distribution over folders."""
     large = [f"p/a{n // 600}/{n:05}.jpg" for n in range(2500)]
     small = [f"p/b{n:04}/x.jpg" for n in range(400)]
     files = [f"p/c{n}.jpg" for n in range(300)]
@@ -37,7 +37,7 @@ def shapes() -> dict[str, list[str]]:
 
 @dataclass
 class FakePager:
-    """Pages of a list of keys, as S3 would give them."""
+    """Pages of a list of keys, as S3 returns them."""
 
     keys: list[str]
     page_length: int = 100
@@ -86,7 +86,7 @@ def test_a_real_server_pages_and_groups_in_the_same_way(s3: TestStore, shape: st
 
 @dataclass
 class EndlessPager:
-    """A million keys in folders of fifty thousand, made as they are asked for."""
+    """A million keys in folders of fifty thousand, generated on request."""
 
     num_keys: int = 1_000_000
     num_requests: int = 0

@@ -1,4 +1,4 @@
-"""Tars: listed by their headers, read by ranges, and never trusted."""
+"""Tars: listed by their headers, read by ranges, not trusted."""
 
 import gzip
 import io
@@ -112,13 +112,13 @@ class CountingFile(io.RawIOBase):
         return content
 
 
-def test_listing_reads_headers_and_skips_what_is_between() -> None:
+def test_listing_reads_headers_and_skips_contents() -> None:
     file = CountingFile(io.BytesIO(tar_bytes([(f"{n}.jpg", bytes(10**6)) for n in range(12)])))
     assert len(list(entries(cast(BinaryIO, file)))) == 12
     assert file.num_bytes < 14 * 513
 
 
-def test_far_jumps_on_s3_cost_small_requests_and_near_ones_are_read_through() -> None:
+def test_large_gaps_on_s3_cost_small_requests_and_small_gaps_are_read_through() -> None:
     """Twelve pictures of 1 MB cost twelve times 4 kB; twelve hundred of 10 kB four requests."""
     for num_pictures, size, most_requests, most_bytes in (
         (12, 10**6, 14, 14 * 4096),
@@ -158,7 +158,7 @@ def test_a_range_of_tars_is_one_input_and_each_tar_ends_its_own_shard(tmp_path: 
         open_archive([str(tmp_path / "a-{08..12}.tar")])
 
 
-def test_a_shards_range_of_keys_holds_all_of_them_in_whatever_order_a_tar_has_them(
+def test_first_and_last_key_of_a_shard_do_not_depend_on_the_order_in_the_tar(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "a.tar").write_bytes(tar_bytes([(f"{n}.jpg", b"x") for n in (5, 1, 9, 3)]))
@@ -166,7 +166,7 @@ def test_a_shards_range_of_keys_holds_all_of_them_in_whatever_order_a_tar_has_th
     assert (shard.first_key, shard.last_key) == ("a.tar/1", "a.tar/9")
 
 
-def test_every_member_of_a_hostile_tar_ends_as_bytes_or_with_a_reason(tmp_path: Path) -> None:
+def test_every_member_of_a_hostile_tar_has_bytes_or_a_reason(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     stream = io.BytesIO()
@@ -221,7 +221,7 @@ def test_every_member_of_a_hostile_tar_ends_as_bytes_or_with_a_reason(tmp_path: 
     odd.pop().encode("utf-8")
 
 
-def test_names_that_occur_again_have_keys_of_their_own(tmp_path: Path) -> None:
+def test_repeated_names_have_keys_of_their_own(tmp_path: Path) -> None:
     members = [(name, b"%d" % n) for n, name in enumerate(["a.jpg", "a.png", "a.jpg", "a.jpg"])]
     (tmp_path / "t.tar").write_bytes(tar_bytes(members))
     got = fetched(open_archive([str(tmp_path / "t.tar")]))
@@ -229,7 +229,7 @@ def test_names_that_occur_again_have_keys_of_their_own(tmp_path: Path) -> None:
     assert list(got)[:3] == ["t.tar/a", "t.tar/a.png", "t.tar/a.jpg"]
 
 
-def test_what_stands_beside_no_picture_counts_as_an_image_like_any_file(tmp_path: Path) -> None:
+def test_a_sidecar_without_a_picture_counts_as_an_image(tmp_path: Path) -> None:
     names = ["notes.txt", "a.jpg", "a.txt", "b.txt", "b.jpg", ".hidden/x.jpg"]
     members = [(name, name[:1].encode()) for name in names]
     (tmp_path / "t.tar").write_bytes(tar_bytes(members))
@@ -273,7 +273,7 @@ def test_a_damaged_tar_gives_what_it_has_and_a_dead_letter_for_the_rest(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar", bytes(10240), b"\x1f\x8b\x08garbage"])
-def test_what_is_no_tar_is_a_dead_letter_beside_the_good_ones(
+def test_a_file_that_is_no_tar_is_a_dead_letter_beside_the_valid_ones(
     tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "0.tar").write_bytes(content)
@@ -297,7 +297,7 @@ def test_a_packed_tar_that_is_cut_off_gives_what_comes_before(tmp_path: Path, ki
     assert set(reasons(got).values()) == {Reason.TRUNCATED}
 
 
-def test_a_member_that_is_too_long_is_not_read_and_its_neighbours_are(s3: TestStore) -> None:
+def test_a_member_that_is_too_long_does_not_affect_its_neighbours(s3: TestStore) -> None:
     bucket = s3.new_bucket()
     s3.put(bucket, {"t.tar": tar_bytes([("a.jpg", b"a"), ("b.jpg", b"b" * 5000), ("c.jpg", b"c")])})
     got = fetched(open_archive([f"s3://{bucket}/t.tar"]), max_bytes=4999)
@@ -305,7 +305,7 @@ def test_a_member_that_is_too_long_is_not_read_and_its_neighbours_are(s3: TestSt
     assert reasons(got) == {"t.tar/b": Reason.TOO_LARGE}
 
 
-def test_a_tar_that_was_replaced_since_it_was_listed_is_not_read_as_the_old_one(
+def test_a_tar_that_was_replaced_since_it_was_listed_is_not_read(
     s3: TestStore,
 ) -> None:
     bucket = s3.new_bucket()

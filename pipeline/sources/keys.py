@@ -1,4 +1,4 @@
-"""Names of files as keys: always UTF-8, `/`-separated, never the same for two images."""
+"""Image keys: UTF-8, `/`-separated, unique in an archive."""
 
 import hashlib
 import zlib
@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 __all__ = ["SeenKeys", "as_text", "is_hidden", "safe_path"]
 
-_NOT_OF_THE_ARCHIVE = {"Thumbs.db", "desktop.ini"}
+_FILE_MANAGER_CACHES = {"Thumbs.db", "desktop.ini"}
+_PENDING = 4096
 
 
 def as_text(name: bytes) -> str:
-    """A file name as UTF-8 text; one that is none gets its odd bytes spelled out, and a digest.
+    """A file name as UTF-8 text.
 
-    The digest keeps it apart from a file whose name really has those characters.
+    Invalid bytes are escaped and a digest is appended, so that the result differs from that of a
+    file whose name holds the escape sequence itself.
     """
     try:
         return name.decode("utf-8")
@@ -24,42 +26,41 @@ def as_text(name: bytes) -> str:
 
 
 def is_hidden(path: str) -> bool:
-    """Hidden files and folders (a leading dot) and file managers' caches are no images."""
+    """Whether a component starts with a dot or is a cache of a file manager."""
     return any(
-        part in _NOT_OF_THE_ARCHIVE or (part.startswith(".") and part not in (".", ".."))
+        part in _FILE_MANAGER_CACHES or (part.startswith(".") and part not in (".", ".."))
         for part in path.split("/")
     )
 
 
 def safe_path(name: str) -> str:
-    """A relative path that leads nowhere but down: `/a/../b` is `a/%2E%2E/b`."""
+    """A relative path without `..`: `/a/../b` becomes `a/%2E%2E/b`."""
     parts = (part for part in name.split("/") if part not in ("", "."))
     return "/".join("%2E%2E" if part == ".." else part for part in parts)
 
 
 class SeenKeys:
-    """Which keys there were, as digests of 64 bits: 8 bytes a key, so that 10 million fit in 80 MB.
+    """A set of keys that holds 8 bytes a key: 10 million keys take 80 MB.
 
-    Two keys with one digest, one pair in about 10^19, only make the second one's name longer.
+    It holds digests of 64 bits. If two keys share one (1 pair in 10^19), the second key is taken
+    for a repetition, which only makes its name longer.
     """
-
-    _PENDING = 4096
 
     def __init__(self) -> None:
         self._pending: set[int] = set()
         self._sorted: list[NDArray[np.int64]] = []
 
     def first_new(self, candidates: Iterable[str]) -> str:
-        """The first of these keys that was not there before, which is so from now on.
+        """Adds the first candidate that is not in the set, and returns it.
 
         Args:
-            candidates: at least one of them new.
+            candidates: at least one is new.
         """
         for key in candidates:
             digest = _digest(key)
             if not self._has(digest):
                 self._pending.add(digest)
-                if len(self._pending) == self._PENDING:
+                if len(self._pending) == _PENDING:
                     self._merge()
                 return key
         raise AssertionError("every candidate was taken")
@@ -74,7 +75,7 @@ class SeenKeys:
         return False
 
     def _merge(self) -> None:
-        """Joins arrays of like size, so that there are few of them."""
+        """Merges arrays of similar length, so that their number stays logarithmic."""
         newest = np.sort(np.fromiter(self._pending, np.int64, len(self._pending)))
         self._pending = set()
         while self._sorted and len(self._sorted[-1]) <= len(newest):
@@ -83,6 +84,6 @@ class SeenKeys:
 
 
 def _digest(key: str) -> int:
-    """The same on every machine, unlike `hash`, so that the names of repeated keys are too."""
+    """Equal on every machine, unlike `hash`, and so are the names of repeated keys."""
     content = hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(content, "little", signed=True)

@@ -1,4 +1,4 @@
-"""Listing in a thread."""
+"""Listings that threads read ahead."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.errors import StorageFailedError
 from pipeline.records import ImageRecord
-from pipeline.sources.listing import listed_ahead
+from pipeline.sources.read_ahead import concatenate, poll
 from pipeline.sources.sharding import Shard
 
 
@@ -17,11 +17,11 @@ def shard(number: int) -> Shard:
 
 
 def test_all_shards_come_in_their_order() -> None:
-    listed = listed_ahead(map(shard, range(50)))
+    listed = poll(map(shard, range(50)))
     assert [item.name for item in listed if item is not None] == [str(n) for n in range(50)]
 
 
-def test_whoever_asks_is_not_held_up_by_a_slow_listing() -> None:
+def test_a_slow_listing_does_not_block_the_caller() -> None:
     go_on = threading.Event()
 
     def slow() -> Iterator[Shard]:
@@ -29,7 +29,7 @@ def test_whoever_asks_is_not_held_up_by_a_slow_listing() -> None:
         assert go_on.wait(30)
         yield shard(1)
 
-    listed = listed_ahead(slow())
+    listed = poll(slow())
     assert next(item for item in listed if item is not None).name == "0"
     started = time.monotonic()
     assert next(listed) is None
@@ -46,7 +46,7 @@ def test_only_a_few_shards_are_held() -> None:
             taken.append(number)
             yield shard(number)
 
-    listed = listed_ahead(counted())
+    listed = poll(counted())
     assert next(item for item in listed if item is not None).name == "0"
     time.sleep(0.3)
     assert len(taken) <= 5
@@ -58,7 +58,31 @@ def test_an_error_of_the_listing_is_raised_where_the_shards_are_used() -> None:
         yield shard(0)
         raise StorageFailedError("storage: it is down")
 
-    listed = listed_ahead(failing())
+    listed = poll(failing())
     assert next(item for item in listed if item is not None).name == "0"
     with pytest.raises(StorageFailedError, match="it is down"):
         list(listed)
+
+
+def test_streams_follow_each_other_and_a_few_are_read_ahead() -> None:
+    started: list[int] = []
+
+    def stream(number: int) -> Iterator[int]:
+        started.append(number)
+        yield from range(10 * number, 10 * number + 10)
+
+    items = concatenate(map(stream, range(20)), num_ahead=2, page_length=4)
+    assert next(items) == 0
+    assert len(started) <= 3
+    assert [0, *items] == list(range(200))
+
+
+def test_an_error_of_a_stream_is_raised_in_its_place() -> None:
+    def failing() -> Iterator[int]:
+        raise StorageFailedError("storage: it is down")
+        yield 0
+
+    items = concatenate([iter([1, 2]), failing(), iter([3])], num_ahead=2)
+    assert [next(items), next(items)] == [1, 2]
+    with pytest.raises(StorageFailedError, match="it is down"):
+        next(items)

@@ -1,4 +1,4 @@
-"""Lists of URIs, and what a URI in them means."""
+"""Lists of URIs: a text file with one a line, or a CSV file with a column `uri`."""
 
 import csv
 import io
@@ -8,15 +8,15 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.errors import ImageError, UsageError
 from pipeline.records import ImageRecord
-from pipeline.sources.base import NOTHING_KEPT
-from pipeline.sources.names import SeenKeys, as_text
+from pipeline.sources.base import Source
+from pipeline.sources.keys import SeenKeys, as_text
 from pipeline.sources.patterns import KeyFilter
 from pipeline.storage import Stores
 from pipeline.storage.local_files import file_uri
 
 __all__ = ["UriList", "absolute_uri"]
 
-_LONGEST_LINE = 64 * 1024
+_MAX_LINE_LENGTH = 64 * 1024
 
 
 def absolute_uri(text: str, listed_in: str) -> str:
@@ -38,26 +38,24 @@ def absolute_uri(text: str, listed_in: str) -> str:
 
 
 def _utf8(text: str) -> str:
-    """Bytes that were no UTF-8 are spelled out."""
+    """Escapes bytes that are no UTF-8."""
     return as_text(text.encode("utf-8", "surrogateescape"))
 
 
-class UriList:
-    """A text file with a URI a line, or a CSV file with a column `uri` and, if wanted, `key`.
+class UriList(Source):
+    """The images of one list; blank lines are skipped.
 
-    Keys: the column `key`, else FILE/line. A key that was there before gets its file and line
-    added. Blank lines are left out.
+    Keys: the column `key` of a CSV file, else FILE/line. A repeated key gets its file and line
+    appended.
 
     Args:
         file: the list.
         stores: that hold it.
-        patterns: which of its images, by the key.
+        patterns: chooses images by key.
 
     Raises:
-        UsageError: a CSV file has no column `uri`.
+        UsageError: the list cannot be read, or a CSV file has no column `uri`.
     """
-
-    kept = NOTHING_KEPT
 
     def __init__(self, file: ImageRecord, stores: Stores, patterns: KeyFilter) -> None:
         self._file = file
@@ -67,25 +65,22 @@ class UriList:
         next(self._rows(), None)
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """All images, in the order of the list."""
+        """See `Source.list_images`; in the order of the list."""
         seen = SeenKeys()
         for line, uri, given in self._rows():
             key = name = f"{self._file.key}/{line}"
             if given:
                 given = _utf8(given)
                 key = seen.first_new([given, f"{given}~{name}"])
-            if self._patterns.takes(key):
+            if self._patterns.accepts(key):
                 yield ImageRecord(key, absolute_uri(uri, self._file.uri), 0)
 
-    def count_images(self) -> int:
-        """Reads the list."""
-        return sum(1 for _ in self.list_images())
-
     def _rows(self) -> Iterator[tuple[int, str, str | None]]:
-        """Number of the line, URI and key."""
+        """Line number, URI and key."""
+        uri = self._file.uri
         try:
             with (
-                self._stores.of(self._file.uri).open(self._file.uri, self._file.etag) as raw,
+                self._stores.of(uri).open(uri, self._file.etag) as raw,
                 io.TextIOWrapper(
                     raw,
                     encoding="utf-8-sig",
@@ -95,9 +90,9 @@ class UriList:
             ):
                 yield from self._csv_rows(text) if self._is_csv else _lines(text)
         except ImageError as error:
-            raise UsageError(f"input: cannot read {self._file.uri}: {error.detail}") from error
+            raise UsageError(f"input: cannot read {uri}: {error.detail}") from error
         except csv.Error as error:
-            raise UsageError(f"input: {self._file.uri} is no CSV file: {error}") from error
+            raise UsageError(f"input: {uri} is no CSV file: {error}") from error
 
     def _csv_rows(self, text: io.TextIOWrapper) -> Iterator[tuple[int, str, str | None]]:
         rows = csv.DictReader(text)
@@ -114,7 +109,7 @@ class UriList:
 
 def _lines(text: io.TextIOWrapper) -> Iterator[tuple[int, str, str | None]]:
     number = 0
-    while line := text.readline(_LONGEST_LINE):
+    while line := text.readline(_MAX_LINE_LENGTH):
         number += 1
         if line.strip():
             yield number, line.strip(), None
