@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dvt.atomic_io import atomic_write
 from jobs.parallel import map_in_order
 from jobs.shapes.files import ArchiveSettings, write_files
 
@@ -73,6 +72,8 @@ def write_shapes(
     Raises:
         ValueError: a value is out of bounds, or `out` holds something else.
     """
+    from dvt.atomic_io import atomic_write  # loads torch, which drawing processes do not need
+
     settings = ArchiveSettings(num_images, seed, size, damaged)
     archive = WrittenArchive(out / "images", out / "truth.parquet", num_images, damaged)
     _claim(out, settings)
@@ -90,6 +91,8 @@ def write_shapes(
 
 def _claim(out: Path, settings: ArchiveSettings) -> None:
     """Records the settings in the folder; raises ValueError if it holds something else."""
+    from dvt.atomic_io import atomic_write
+
     record = out / "shapes.json"
     if record.exists():
         found = record.read_text(encoding="utf-8").strip()
