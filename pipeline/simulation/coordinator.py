@@ -85,7 +85,7 @@ class SimulatedCoordinator:
         """Images that the scheduler should have, as shard * 2**32 + row."""
         images = [
             (shard << 32) + rows
-            for shard, rows in self.ledger.pending_rows().items()
+            for shard, rows in self.ledger.pending_rows()
             if shard not in self._to_relist
         ]
         return np.concatenate([np.empty(0, dtype=np.int64), *images])
@@ -111,7 +111,7 @@ class SimulatedCoordinator:
         """Loses everything but the committed results, and starts again from these."""
         self.objects = ObjectStore(self.archive)
         self.statistics.num_answers_lost += self.ledger.lose_uncommitted()
-        self._to_relist = self.ledger.pending_rows()
+        self._to_relist = dict(self.ledger.pending_rows())
         self.scheduler = self._make_scheduler(self.limits)
         self.cluster.restart_all()
 

@@ -4,6 +4,8 @@ Holds one byte an image, and only for shards that are not finished. An image's n
 shard * 2**32 + row, as in `Scheduler.pending_images`.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,12 +54,11 @@ class SimulatedLedger:
             self._uncommitted.add(shard)
         self.num_pending -= len(images)
 
-    def pending_rows(self) -> dict[int, Rows]:
-        """Pending rows of each shard that has any."""
-        rows_of = {
-            shard: np.flatnonzero(states == _PENDING) for shard, states in self._shards.items()
-        }
-        return {shard: rows for shard, rows in sorted(rows_of.items()) if len(rows)}
+    def pending_rows(self) -> Iterator[tuple[int, Rows]]:
+        """Each shard that has pending rows, and these."""
+        for shard, states in self._shards.items():
+            if len(rows := np.flatnonzero(states == _PENDING)):
+                yield shard, rows
 
     def commit(self) -> None:
         """Makes all results durable, and forgets finished shards."""

@@ -95,5 +95,5 @@ def test_only_uncommitted_results_are_pending_again_after_a_restart() -> None:
     ledger.commit()
     ledger.complete(np.array([2]))
     assert ledger.lose_uncommitted() == 1
-    assert {shard: rows.tolist() for shard, rows in ledger.pending_rows().items()} == {0: [0, 2, 3]}
+    assert {shard: rows.tolist() for shard, rows in ledger.pending_rows()} == {0: [0, 2, 3]}
     assert ledger.num_pending == 3

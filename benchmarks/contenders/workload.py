@@ -1,4 +1,4 @@
-"""What all ways work on: one array of pixels on disk, a cascade, and a static model beside it.
+"""What all contenders run: an array of pixels on disk, a cascade, and a static model.
 
 Shapes: n images, S pixels a side.
 """
@@ -19,21 +19,21 @@ from jobs.datasets import load_labelled
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import DecodeSettings
 
-__all__ = ["Answered", "Workload", "make_workload", "open_executor"]
+__all__ = ["Measured", "Workload", "make_workload", "open_executor"]
 
 _SEED = 31
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """An archive and how it is to be run; small enough to send to every actor.
+    """An archive and how to run it; small enough to send to every actor.
 
     Attributes:
         pixels: file with [n, S, S, 3] uint8.
-        num_images: of them that are used, n.
+        num_images: how many of them to use, n.
         cascade: checkpoint folder, with thresholds.
         static: checkpoint folder of one stage with the cascade's last grid.
-        thresholds: one for each exit, the last taking everything.
+        thresholds: one for each exit; the last takes everything.
         batch_size: images per forward pass.
         num_threads: of an actor that computes alone.
         dtype: "float32" or "bfloat16".
@@ -49,23 +49,23 @@ class Workload:
     dtype: str
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Pixels of some images, read from the page cache."""
+        """Pixels of the images start..stop-1, from the page cache."""
         pixels: NDArray[np.uint8] = np.load(self.pixels, mmap_mode="r")
         return pixels[start : min(stop, self.num_images)].copy()
 
     @property
     def full_depth(self) -> tuple[float, ...]:
-        """Thresholds that let nobody leave early."""
+        """Thresholds at which no image exits early."""
         return (*[FULL_DEPTH] * (len(self.thresholds) - 1), TAKES_ALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a way did.
+class Measured:
+    """Result of a contender.
 
     Attributes:
-        seconds: from the first image taken in to the last answer.
-        label_ids: of every image, in their order, [n].
+        seconds: from the first image to the last prediction.
+        label_ids: of the images in their order, [n].
         exit_stages: from 1, [n].
     """
 
@@ -82,15 +82,15 @@ def make_workload(
     num_threads: int,
     dtype: str,
 ) -> Workload:
-    """Draws the pictures and prepares both models in `build/`, or takes what is there.
+    """Draws the images and prepares both models in `build/`; reuses images that are there.
 
     Args:
         model: shipped name, or a preset, which gets random weights.
-        exit_mix: share of the images at each exit; thresholds are set to it. None for the model's
-            own thresholds.
-        num_images: whole batches of them.
+        exit_mix: share of the images at each exit, from which thresholds are computed. None for
+            the model's own thresholds.
+        num_images: a multiple of `batch_size`.
         batch_size: images per forward pass.
-        num_threads: of the actor that computes.
+        num_threads: of an actor that computes alone.
         dtype: of the computation.
     """
     if num_images % batch_size:
@@ -110,8 +110,8 @@ def make_workload(
         executor = make_executor(cascade, torch.device("cpu"), getattr(torch, dtype))
         thresholds = _thresholds_for(executor, np.load(path), exit_mix, batch_size)
         cascade.calibration = Calibration(thresholds=thresholds)
-    for name, part in (("cascade", cascade), ("static", static)):
-        dvt.save_model(part, folder / name)
+    for name, made in (("cascade", cascade), ("static", static)):
+        dvt.save_model(made, folder / name)
     return Workload(
         pixels=path.resolve(),
         num_images=num_images,
@@ -125,7 +125,7 @@ def make_workload(
 
 
 def _models(name: str) -> tuple[Cascade, Cascade]:
-    """The cascade, and the static model of its last grid, with as many classes."""
+    """The cascade, and a static model with its last grid and as many classes."""
     torch.manual_seed(_SEED)
     cascade = dvt.load_model(name) if name in shipped_models() else dvt.create_model(name)
     config = cascade.config.with_changes(
@@ -143,29 +143,29 @@ def _thresholds_for(
     exit_mix: tuple[float, ...],
     batch_size: int,
 ) -> tuple[float, ...]:
-    """Quantiles of the confidences of those that are left, exit by exit."""
+    """At each exit, a quantile of the confidences of the images that are left."""
     num_exits = executor.config.num_stages
-    # Everything leaves at the last exit but one: the last needs no threshold.
+    # All images leave at the last exit but one, because the last exit has no threshold.
     runner = CascadeRunner(
         executor, (*[FULL_DEPTH] * (num_exits - 2), TAKES_ALL, TAKES_ALL), batch_size, top_k=1
     )
     runner.add(np.arange(len(pixels_nSS3)), pixels_nSS3)
-    answers, failures = runner.flush()
+    predictions, failures = runner.flush()
     assert not failures
-    confidences_nE = np.concatenate([answer.exit_confidences for answer in answers])
+    confidences_nE = np.concatenate([each.exit_confidences for each in predictions])
     thresholds: list[float] = []
     staying = np.ones(len(confidences_nE), dtype=bool)
     for exit_index in range(num_exits - 1):
         ranked = np.sort(confidences_nE[staying, exit_index])[::-1]
         leaving = round(exit_mix[exit_index] * len(confidences_nE))
-        # Between two images, so that the last bit decides about none.
+        # Between two images, so that no exit depends on the last bit.
         thresholds.append(float(ranked[leaving - 1 : leaving + 1].mean()))
         staying &= confidences_nE[:, exit_index] < thresholds[-1]
     return tuple(thresholds)
 
 
 def open_executor(model: Path, dtype: str, num_threads: int, batch_size: int) -> StageExecutor:
-    """A model that has computed every stage once."""
+    """An executor that has run every stage once."""
     torch.set_num_threads(num_threads)
     executor = make_executor(dvt.load_model(model), torch.device("cpu"), getattr(torch, dtype))
     size = executor.config.image_size

@@ -1,10 +1,9 @@
-"""The same work as Ray Data jobs: the cascade as three chained pools, full depth, a static model.
+"""Ray Data jobs: the cascade as three chained pools, at full depth, and a static model.
 
-Each is given its best case: blocks of one batch lie in the object store before the clock starts,
-states travel in 16 bits without being pickled, answered rows leave the pipeline at once (Ray Data
-has no such way out; they go to an actor beside it), and only hard rows travel on. The clock runs
-from the first batch that a pool takes in to the last answer; that actors start and stop with every
-job is not counted.
+Each gets its best case. Blocks of one batch are in the object store before the clock starts. States
+travel in 16 bits without pickling. Rows that exit leave the pipeline at once, to an actor beside it
+because Ray Data has no such exit, and only hard rows continue. The clock runs from the first batch
+of a pool to the last prediction, so the start of the actors does not count.
 """
 
 import time
@@ -18,8 +17,8 @@ import ray.data
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.ways.in_process import answered
-from benchmarks.ways.workload import Answered, Workload, open_executor
+from benchmarks.contenders.in_process import measured
+from benchmarks.contenders.workload import Measured, Workload, open_executor
 from dvt.exits import TAKES_ALL, scores
 from dvt.inference import EncodedState, decode_state, encode_state
 from dvt.reuse import StageState
@@ -31,7 +30,7 @@ Batch = dict[str, NDArray[Any]]
 
 
 class _Collector:
-    """Takes answers, and the times at which a batch began and ended."""
+    """Collects predictions, and the start and end of each batch."""
 
     def __init__(self) -> None:
         self._parts: list[tuple[NDArray[np.int64], ...]] = []
@@ -48,16 +47,16 @@ class _Collector:
         self._parts.append((images, label_ids, exit_stages))
         self._times += [started, ended]
 
-    def result(self) -> Answered:
+    def result(self) -> Measured:
         images, label_ids, exit_stages = (
             np.concatenate(part) for part in zip(*self._parts, strict=True)
         )
         seconds = max(self._times) - min(self._times)
-        return answered(seconds, images, label_ids, exit_stages)
+        return measured(seconds, images, label_ids, exit_stages)
 
 
 class _Stage:
-    """One stage of the chain (from 0): hands on the rows that are not sure, with their state."""
+    """One stage of the chain, from 0: passes on hard rows with their state."""
 
     def __init__(self, work: Workload, stage: int, num_threads: int, collector: Any) -> None:
         self._work, self._stage, self._collector = work, stage, collector
@@ -69,8 +68,8 @@ class _Stage:
         pixels = executor.upload(batch["image"])()
         upstream = None if self._stage == 0 else _state(executor.device, executor.dtype, batch)
         output = executor.run(self._stage, pixels, upstream, self._work.batch_size)
-        sure, label_id = (part.cpu().numpy() for part in scores(output.logits).max(dim=-1))
-        leaves = sure >= self._work.thresholds[self._stage]
+        confidence, label_id = (each.cpu().numpy() for each in scores(output.logits).max(dim=-1))
+        leaves = confidence >= self._work.thresholds[self._stage]
         self._collector.add.remote(
             batch["id"][leaves],
             label_id[leaves],
@@ -85,7 +84,7 @@ class _Stage:
         hard: Batch = {"id": batch["id"][staying], "image": batch["image"][staying]}
         if encoded.features is not None:
             hard["features"] = encoded.features
-        if encoded.relations is not None:  # rows come first in a column
+        if encoded.relations is not None:  # rows first, as in every column
             hard["relations"] = np.ascontiguousarray(encoded.relations.swapaxes(0, 1))
         return hard
 
@@ -98,7 +97,7 @@ def _state(device: Any, dtype: Any, batch: Batch) -> StageState:
 
 
 class _EveryStage:
-    """All stages of a model on every image."""
+    """Runs all stages of a model on every image."""
 
     def __init__(self, work: Workload, is_static: bool, collector: Any) -> None:
         model = work.static if is_static else work.cascade
@@ -120,7 +119,7 @@ class _EveryStage:
 
 
 class _Predictor:
-    """`CascadePredictor` with a clock; it computes once before its first batch."""
+    """`CascadePredictor` with a clock; computes once before its first batch."""
 
     def __init__(self, work: Workload, collector: Any) -> None:
         self._collector = collector
@@ -130,23 +129,23 @@ class _Predictor:
 
     def __call__(self, batch: Batch) -> pa.Table:
         started = time.time()
-        answers = self._predictor(batch)
+        predictions = self._predictor(batch)
         self._collector.add.remote(
             batch["id"],
-            answers["label_id"].to_numpy(),
-            answers["exit_stage"].to_numpy(),
+            predictions["label_id"].to_numpy(),
+            predictions["exit_stage"].to_numpy(),
             started,
             time.time(),
         )
-        return answers
+        return predictions
 
 
-def run_chained(work: Workload, num_threads: int) -> Answered:
-    """A pool of one actor a stage, strict batches between them.
+def run_chained(work: Workload, num_threads: int) -> Measured:
+    """One pool per stage with one actor each, and strict batches between them.
 
     Args:
         work: the archive and the model.
-        num_threads: of each of the actors.
+        num_threads: of each actor.
     """
 
     def chain(data: ray.data.Dataset, collector: Any) -> ray.data.Dataset:
@@ -161,8 +160,8 @@ def run_chained(work: Workload, num_threads: int) -> Answered:
     return _run(work, chain)
 
 
-def run_every_stage(work: Workload, is_static: bool) -> Answered:
-    """One pool of one actor that runs the cascade to full depth, or the static model."""
+def run_every_stage(work: Workload, is_static: bool) -> Measured:
+    """One actor that runs the cascade to full depth, or the static model."""
     return _run(
         work,
         lambda data, collector: _mapped(
@@ -171,7 +170,7 @@ def run_every_stage(work: Workload, is_static: bool) -> Answered:
     )
 
 
-def run_predictor(work: Workload, rows_per_call: int) -> Answered:
+def run_predictor(work: Workload, rows_per_call: int) -> Measured:
     """One actor of `CascadePredictor`."""
     return _run(
         work,
@@ -191,7 +190,7 @@ def _mapped(
     )
 
 
-def _run(work: Workload, job: Callable[[ray.data.Dataset, Any], ray.data.Dataset]) -> Answered:
+def _run(work: Workload, job: Callable[[ray.data.Dataset, Any], ray.data.Dataset]) -> Measured:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     collector: Any = ray.remote(_Collector).options(num_cpus=0).remote()
@@ -203,5 +202,5 @@ def _run(work: Workload, job: Callable[[ray.data.Dataset, Any], ray.data.Dataset
         blocks.append(ray.put(pa.table({"id": numbers, "image": image})))
     for _ in job(ray.data.from_arrow_refs(blocks), collector).iter_batches(batch_size=None):
         pass
-    result: Answered = ray.get(collector.result.remote())
+    result: Measured = ray.get(collector.result.remote())
     return result
