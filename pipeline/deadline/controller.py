@@ -86,8 +86,8 @@ class DeadlineController:
         """Since the run started."""
         return self._clock() - self._started_s
 
-    def thresholds(self, call: int) -> tuple[float, ...]:
-        """Thresholds for a call that is made now, one for each exit."""
+    def start_call(self, call: int) -> tuple[float, ...]:
+        """Registers a call that is made now; returns its thresholds, one for each exit."""
         changes = self._log.of_this_run
         thresholds = self._settings.threshold_sets[self._current].thresholds
         if not changes:
@@ -97,7 +97,7 @@ class DeadlineController:
         self._calls[call] = (self._current, self._clock())
         return (*thresholds, TAKES_ALL)
 
-    def note(
+    def finish_call(
         self,
         call: int,
         actor: int,

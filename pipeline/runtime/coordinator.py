@@ -210,7 +210,7 @@ class Coordinator:
 
     def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
         """The last argument of a call; none where the job's thresholds apply."""
-        return () if self._deadline is None else (self._deadline.thresholds(call),)
+        return () if self._deadline is None else (self._deadline.start_call(call),)
 
     def _handle(self, event: ActorEvent | CallReturned | InputLost) -> None:
         if self._writer.is_concerned(event):
@@ -245,7 +245,7 @@ class Coordinator:
         pool = self._pools.pool_of(call.action.actor)
         self._pools.record_work(pool, result)
         if self._deadline is not None:
-            self._deadline.note(number, call.action.actor, pool, result.work, result.waiting)
+            self._deadline.finish_call(number, call.action.actor, pool, result.work, result.waiting)
         finished = {block: rows for block, (rows, _) in result.predicted.items()}
         if finished:
             origins = [self._scheduler.origins(block, rows) for block, rows in finished.items()]

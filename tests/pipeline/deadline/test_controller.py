@@ -65,11 +65,11 @@ def test_calls_get_the_thresholds_in_use_and_a_last_exit_that_takes_all(
 ) -> None:
     deadline = controller(tmp_path, clock, seconds=100.0)
     deadline.plan(1000, 0, one(load()))
-    assert deadline.thresholds(call=0) == (2.0, 2.0, -INF)
+    assert deadline.start_call(call=0) == (2.0, 2.0, -INF)
     clock.now_s += 8
-    deadline.note(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
+    deadline.finish_call(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
     deadline.plan(10_000, 100, one(load()))  # 800 s at full depth, 90 s of time
-    assert deadline.thresholds(call=1) == (*SETS[LAST].thresholds, -INF)
+    assert deadline.start_call(call=1) == (*SETS[LAST].thresholds, -INF)
     outcome = deadline.outcome()
     assert (outcome.moves, outcome.safest, outcome.ended_s) == (1, (2.0, 2.0), 8.0)
     assert outcome.loosest == outcome.loosest_allowed == SETS[LAST].thresholds
@@ -83,10 +83,10 @@ def test_an_archive_that_is_nearly_done_is_completed_at_full_depth(
     totals = RunCounts(Counts.zero(3), Counts.zero(3), num_results=950_000)
     for call in range(100):
         totals.add_shard(10_000, num_skipped=9500, num_replaced=0)
-        assert deadline.thresholds(call) == (2.0, 2.0, -INF)
+        assert deadline.start_call(call) == (2.0, 2.0, -INF)
         clock.now_s += 2
         work = batches(0.0005, 500)
-        deadline.note(call, actor=5, pool=0, work=work, waiting=(0, 0, 0))
+        deadline.finish_call(call, actor=5, pool=0, work=work, waiting=(0, 0, 0))
         deadline.plan(totals.num_to_do(1_000_000), 500 * (call + 1), one(load()))
     assert not caplog.records
 
@@ -97,7 +97,7 @@ def test_an_archive_that_is_not_counted_gets_the_cheapest_thresholds_and_a_warni
     deadline = controller(tmp_path, clock, seconds=7200.0)
     with caplog.at_level(logging.WARNING):
         deadline.plan(None, 0, one(load()))
-        assert deadline.thresholds(call=0) == (*SETS[LAST].thresholds, -INF)
+        assert deadline.start_call(call=0) == (*SETS[LAST].thresholds, -INF)
         assert not caplog.records
         for _ in range(5):
             clock.now_s += 20
@@ -105,9 +105,9 @@ def test_an_archive_that_is_not_counted_gets_the_cheapest_thresholds_and_a_warni
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "not counted yet" in caplog.text
     clock.now_s += 20
-    deadline.note(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
+    deadline.finish_call(0, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
     deadline.plan(1000, 100, one(load()))
-    assert deadline.thresholds(call=1) == (2.0, 2.0, -INF)
+    assert deadline.start_call(call=1) == (2.0, 2.0, -INF)
 
 
 def test_a_deadline_that_cannot_be_met_is_warned_of_once(
@@ -116,9 +116,9 @@ def test_a_deadline_that_cannot_be_met_is_warned_of_once(
     deadline = controller(tmp_path, clock, seconds=60.0)
     with caplog.at_level(logging.WARNING):
         for call in range(3):
-            deadline.thresholds(call)
+            deadline.start_call(call)
             clock.now_s += 8
-            deadline.note(call, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
+            deadline.finish_call(call, actor=5, pool=0, work=batches(0.01), waiting=(0, 0, 0))
             deadline.plan(10**6, 100 * call + 100, one(load()))
     assert len(caplog.records) == 1
     assert "cannot be met, even with the cheapest thresholds allowed" in caplog.text
@@ -130,8 +130,8 @@ def test_images_inside_count_for_the_stage_they_wait_for_and_lost_ones_start_aga
     """Two pools, "1 | 2-3"."""
     deadline = controller(tmp_path, clock, 100.0, pools=((1, 1), (2, 3)))
     for call, (actor, pool, waiting) in enumerate([(1, 0, (7, 3)), (2, 1, (4, 5))]):
-        deadline.thresholds(call)
-        deadline.note(call, actor, pool, (StageWork(), StageWork())[: pool + 1], waiting)
+        deadline.start_call(call)
+        deadline.finish_call(call, actor, pool, (StageWork(), StageWork())[: pool + 1], waiting)
     loads = [load(2, held=10), load(3, waiting=20, held=15)]
     # Of the second pool's 15 images, 9 are inside; 6 and 20 are on their way to it.
     backlog = deadline._backlog(100, loads)
