@@ -7,8 +7,7 @@ resizes its short side to 256, bicubic, and crops 224 × 224 pixels. All contend
 process on one core. Times are processor times, so that other load on the machine matters little.
 `isolated` is what the decode actor does: it fetches, and a child process decodes; both count.
 
-Also reports how far the pixels are from those of the plain way, and with `--labels` how many labels
-of a T2T-ViT-12 with random weights change. Such a model is sensitive to every small difference.
+Also reports how far the pixels are from those of the plain way.
 """
 
 import argparse
@@ -20,13 +19,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, features
 
-import dvt
 from benchmarks.reporting import argument_parser, in_turns, report
-from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
 from pipeline.storage import read_file
 
@@ -39,7 +35,6 @@ def arguments() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     parser.add_argument("folder", type=Path, help="images that can all be read")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--labels", action="store_true", help="compare labels too")
     return parser.parse_args()
 
 
@@ -73,11 +68,6 @@ def main() -> None:
         },
         "libjpeg_turbo": features.version("libjpeg_turbo"),
     }
-    if given.labels:
-        expected = random_labels(reference)
-        results["labels_changed_of_random_t2t_vit_12"] = {
-            mode: int((random_labels(got) != expected).sum()) for mode, got in pixels.items()
-        }
     report(results, given)
 
 
@@ -147,18 +137,6 @@ def pixel_difference(got: NDArray[np.uint8], reference: NDArray[np.uint8]) -> di
         "share_above_0": float((off > 0).mean()),
         "share_above_1": float((off > 1).mean()),
     }
-
-
-def random_labels(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    torch.manual_seed(0)
-    model = dvt.create_model("dvt_t2t_vit_12").eval()
-    labels = []
-    with torch.inference_mode():
-        for batch in np.array_split(pixels, max(1, len(pixels) // 20)):
-            images = pixels_to_unit(torch.from_numpy(batch))
-            logits = model(normalise(images, model.config.preprocess))
-            labels.append(logits[-1].argmax(1).numpy())
-    return np.concatenate(labels)
 
 
 if __name__ == "__main__":

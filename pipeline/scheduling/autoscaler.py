@@ -12,7 +12,9 @@ it or inside it, and for the share of the images further up that recently came s
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
 
 __all__ = ["HORIZON_S", "ActorRange", "Autoscaler", "PoolMetrics"]
 
@@ -57,35 +59,6 @@ class PoolMetrics:
     num_forwarded: int
 
 
-@dataclass(slots=True)
-class _History:
-    """Decayed sums of a pool's metrics; `ready_s` is the time its actors were up."""
-
-    busy_s: float = 0.0
-    ready_s: float = 0.0
-    num_done: float = 0.0
-    num_forwarded: float = 0.0
-
-    def add(self, metrics: PoolMetrics, elapsed_s: float) -> None:
-        self.busy_s = _DECAY * self.busy_s + metrics.busy_s
-        self.ready_s = _DECAY * self.ready_s + metrics.num_ready * elapsed_s
-        self.num_done = _DECAY * self.num_done + metrics.num_done
-        self.num_forwarded = _DECAY * self.num_forwarded + metrics.num_forwarded
-
-    @property
-    def seconds_per_image(self) -> float:
-        return self.busy_s / self.num_done if self.num_done else 0.0
-
-    @property
-    def share_busy(self) -> float:
-        return self.busy_s / self.ready_s if self.ready_s else 0.0
-
-    @property
-    def share_forwarded(self) -> float:
-        return self.num_forwarded / self.num_done if self.num_done else 0.0
-
-
-@dataclass(slots=True)
 class Autoscaler:
     """Target sizes of all pools.
 
@@ -93,12 +66,10 @@ class Autoscaler:
         ranges: limits of each pool.
     """
 
-    ranges: tuple[ActorRange, ...]
-    _history: list[_History] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Starts without measurements."""
-        self._history = [_History() for _ in self.ranges]
+    def __init__(self, ranges: tuple[ActorRange, ...]) -> None:
+        self._ranges = ranges
+        # Of each pool, decayed: busy seconds, seconds that actors were up, images done, forwarded.
+        self._sums = np.zeros((len(ranges), 4))
 
     def targets(self, metrics: list[PoolMetrics], elapsed_s: float) -> list[int]:
         """Actors that each pool should have.
@@ -107,15 +78,25 @@ class Autoscaler:
             metrics: of each pool, since the last call.
             elapsed_s: since the last call.
         """
+        self._sums *= _DECAY
+        self._sums += [
+            (pool.busy_s, pool.num_ready * elapsed_s, pool.num_done, pool.num_forwarded)
+            for pool in metrics
+        ]
         targets = []
         num_coming = 0.0
-        for limits, history, pool in zip(self.ranges, self._history, metrics, strict=True):
-            history.add(pool, elapsed_s)
+        for limits, sums, pool in zip(self._ranges, self._sums.tolist(), metrics, strict=True):
+            busy_s, ready_s, num_done, num_forwarded = sums
             num_images = pool.num_images + num_coming
-            num_coming = num_images * history.share_forwarded
-            target = _target(pool, num_images * history.seconds_per_image, history.share_busy)
+            num_coming = num_images * _ratio(num_forwarded, num_done)
+            backlog_s = num_images * _ratio(busy_s, num_done)
+            target = _target(pool, backlog_s, _ratio(busy_s, ready_s))
             targets.append(min(limits.most, max(limits.fewest, target)))
         return targets
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
 
 
 def _target(pool: PoolMetrics, backlog_s: float, share_busy: float) -> int:
