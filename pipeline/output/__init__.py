@@ -1,1 +1,1 @@
-"""The output: its tables, who may write them, what is done, and the files beside them."""
+"""The output: its tables, the lease on them, what is done, and the files beside them."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts, RunCounts
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.parquet_files import WrittenFile
+from pipeline.output.parquet_files import FileWriter, WrittenFile
 from pipeline.output.resume import EarlierResults, ShardResume
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, dead_letter_table
 from pipeline.sources.sharding import Shard
@@ -94,7 +94,7 @@ class Ledger:
         return self._earlier.num_to_retry
 
     @property
-    def tag_writer(self) -> Any:
+    def tag_writer(self) -> FileWriter:
         """Writes files of the `tags` table; travels to the write actor."""
         return self._tags.writer
 

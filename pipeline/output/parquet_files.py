@@ -1,8 +1,8 @@
 """The Parquet files of the output's tables: written by any process, invisible until committed.
 
 A `WrittenFile` travels from the actor that wrote it to the coordinator, which adds it to the log.
-Its name has the epoch of its run, which tells leftovers of a killed run from files that a running
-one is about to commit.
+Its name has the epoch of its run. So leftovers of a killed run can be distinguished from files that
+a running one is about to commit.
 """
 
 import json

@@ -111,7 +111,8 @@ def test_after_kills_at_any_moment_the_tables_are_those_of_an_undisturbed_run(
 def test_a_paused_run_stops_when_it_resumes_after_another_took_over(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = start(location, pause_s=0.1, lease_s=1.5)
+    # Slow enough that it cannot finish before it is stopped, on a loaded machine too.
+    first = start(location, pause_s=0.5, lease_s=1.5)
     wait_for_rows(location, first)
     first.send_signal(signal.SIGSTOP)
     before = num_tagged(location)
