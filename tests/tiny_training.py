@@ -1,4 +1,4 @@
-"""A recipe that trains a tiny cascade in seconds, and the pictures for it."""
+"""A recipe that trains a tiny cascade in seconds, and its images."""
 
 import io
 import json
@@ -22,14 +22,14 @@ NAMES = ("dark", "light")
 
 @dataclass(frozen=True)
 class Setting:
-    """A recipe for a tiny model, and a Parquet file of 60 dark and light pictures."""
+    """A recipe for a tiny model, and a Parquet file of 60 dark and light images."""
 
     folder: Path
     config: CascadeConfig
 
     @property
     def data(self) -> Path:
-        return self.folder / "pictures.parquet"
+        return self.folder / "images.parquet"
 
     def recipe(self, **changes: Any) -> Path:
         training = {"epochs": 5, "batch_size": 8, "optimizer": "muon", "ema_decay": 0.9}
@@ -66,7 +66,7 @@ def setting(tmp_path: Path, tiny_config: Callable[..., CascadeConfig]) -> Settin
 
 
 def curve(out: Path) -> list[dict[str, Any]]:
-    """Without the time that it took."""
+    """The learning curve without durations."""
     path = out / "training" / "curve.jsonl"
     if not path.exists():
         return []

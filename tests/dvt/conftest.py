@@ -26,7 +26,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @pytest.fixture(scope="session")
 def golden_fill() -> ModuleType:
-    """`golden/fill.py`, which is no package's member and so has to be loaded by its path."""
+    """`golden/fill.py`, loaded by path because it belongs to no package."""
     spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
     assert spec is not None
     assert spec.loader is not None
@@ -99,7 +99,7 @@ def published_layout(
 ) -> Callable[..., dict[str, Tensor]]:
     """A model's state dict under published names; weights without values become zeros.
 
-    The way back from own names is read off the golden keys, so that no table is repeated here.
+    The reverse mapping is derived from the golden keys, so no table is repeated here.
     Zeros take one stored value per weight, whatever its shape: a file of 400 KB, not of 90 MB.
     """
 
@@ -125,13 +125,13 @@ _STEM = (StemConv(channels=8, kernel=4, stride=2), StemConv(channels=8, residual
 
 
 def _conv_grid(image_size: int, size: int) -> TokenGrid:
-    """Touching windows over the map of `_STEM`, which has half the side."""
+    """Adjacent windows over the output of `_STEM`, which has half the side."""
     return patch_grid(image_size // 2, size)
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """For tiny models: beside other work, threads wait for each other longer than they run."""
+    """One thread: with tiny models on a busy machine, more threads mostly wait."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -140,7 +140,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., CascadeConfig]:
-    """A whole configuration from what a test cares about; `sides` are its token grids."""
+    """A complete tiny configuration with changes; `sides` are its token grids."""
 
     def config(
         tokenizer: str = "patch",
@@ -174,7 +174,7 @@ def tiny_config() -> Callable[..., CascadeConfig]:
 
 @pytest.fixture(scope="session")
 def tiny_cascade(tiny_config: Callable[..., CascadeConfig]) -> Callable[..., dvt.Cascade]:
-    """A cascade of a tiny configuration whose every parameter is random, biases included."""
+    """A tiny cascade with random parameters, biases included."""
 
     def cascade(seed: int = 0, **config: Any) -> dvt.Cascade:
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""The cascade once more, plainly: the oracle for results, and the yardstick for speed.
+"""A plain implementation of the cascade: the reference for results and speed.
 
 Written from the paper (DVT, arXiv 2105.15075; T2T-ViT, arXiv 2101.11986) for whoever wants to
 read what the model computes. Float32, functions over a state dict, every formula where it is
@@ -29,7 +29,7 @@ Weights = Mapping[str, Tensor]
 class PlainOutput:
     """Logits [B, classes], features [B, N, D], and relations [B, L*H, N, N] of one stage.
 
-    The relations of the last stage, which nobody reads, are None.
+    The relations of the last stage are None; no stage reads them.
     """
 
     logits: Tensor

@@ -1,4 +1,4 @@
-"""A model cast to bfloat16 runs, and decides about exits in float32."""
+"""A model cast to bfloat16 computes its confidences in float32."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def test_confidences_are_float32_and_near_those_of_float32(
     tiny_cascade: Callable[..., dvt.Cascade],
     random_images: Callable[..., Tensor],
 ) -> None:
-    """8 bits of mantissa: logits of order 1 move by some hundredths."""
+    """8 bits of mantissa change logits of order 1 by some hundredths."""
     model = tiny_cascade(tokenizer=tokenizer, feature_reuse=reuse, relation_reuse=reuse)
     images = random_images(8, model.config.image_size)
     halved = copy.deepcopy(model).to(torch.bfloat16)
@@ -37,7 +37,7 @@ def test_confidences_are_float32_and_near_those_of_float32(
 def test_logits_and_state_stay_in_16_bits(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
-    """Half the bytes travel from stage to stage."""
+    """The state has half the bytes."""
     model = tiny_cascade(tokenizer="t2t")
     images = random_images(2, model.config.image_size)
     halved = copy.deepcopy(model).to(torch.bfloat16)

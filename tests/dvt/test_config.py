@@ -1,4 +1,4 @@
-"""Configurations describe any number of stages, and refuse what is no cascade by field."""
+"""Configurations allow any number of stages, and name the invalid field otherwise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -129,7 +129,7 @@ def test_any_number_of_stages_on_odd_grids_builds_and_runs(
         ({"mlp_ratio": 0.0}, "mlp_ratio: Input should be greater than 0 (got 0.0)"),
     ],
 )
-def test_a_field_that_makes_no_cascade_is_named(
+def test_an_invalid_field_is_named(
     changes: dict[str, Any], problem: str, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
     with pytest.raises(ValidationError) as caught:

@@ -1,4 +1,4 @@
-"""Stems of convolutions: what a configuration may say, and what older files do not see of it."""
+"""Stems of convolutions: validation, cost, and configurations without them."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,9 @@ from dvt.presets import PRESETS, preset, static_relative
 from dvt.validation import first_problem
 
 
-def test_a_stem_is_counted_by_hand(tiny_config: Callable[..., CascadeConfig]) -> None:
+def test_the_cost_of_a_stem_is_counted_by_hand(
+    tiny_config: Callable[..., CascadeConfig],
+) -> None:
     """24 px: 12*12 * 3*4*4*8, then 12*12 * 8*9*8, then 4*4 windows of 3*3*8 to 16 channels."""
     config = tiny_config("conv", sides=(4,))
     assert stage_cost(config, 0).tokenizer == 144 * 384 + 144 * 576 + 16 * 72 * 16
@@ -44,7 +46,7 @@ def test_a_stem_is_counted_by_hand(tiny_config: Callable[..., CascadeConfig]) ->
         ({"stems": (({"channels": 0},),) * 3}, "stems.0.0.channels: Input should be greater"),
     ],
 )
-def test_a_stem_that_fits_nothing_is_refused(
+def test_an_invalid_stem_is_refused(
     changes: dict[str, Any], problem: str, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -55,26 +57,26 @@ def test_a_stem_that_fits_nothing_is_refused(
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_only_models_with_stems_write_any(name: str) -> None:
-    """Files and digests of the others are those of versions that knew no stems."""
+def test_only_configurations_with_stems_write_stems(name: str) -> None:
+    """The digests of shipped models cover the configuration as text."""
     config = preset(name)
     fields = json.loads(config.model_dump_json())
     assert ("stems" in fields) == (config.tokenizer == "conv")
     assert CascadeConfig.model_validate(fields) == config
 
 
-def test_the_digest_of_the_shipped_model_is_what_it_was_before_stems() -> None:
+def test_the_digest_of_the_shipped_model_is_unchanged() -> None:
     assert model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
 
 
-def test_the_stages_of_the_conv_preset_cost_clearly_more_each() -> None:
+def test_each_stage_of_the_conv_preset_costs_much_more_than_the_previous_one() -> None:
     first, second, third = dvt.gmacs_per_exit(preset("dvt_conv_32"))
     assert second > 3 * first
     assert third > 2 * second
 
 
 @pytest.mark.parametrize("name", ["dvt_conv_32", "dvt_t2t_vit_12"])
-def test_a_static_relative_is_one_stage_without_what_reuse_costs(name: str) -> None:
+def test_a_static_relative_costs_one_stage_without_reuse(name: str) -> None:
     cascade = preset(name)
     for stage in (1, 2, 3):
         static = static_relative(cascade, stage)

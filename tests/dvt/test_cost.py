@@ -1,4 +1,4 @@
-"""The cost counted from a configuration: the paper's ablations, and what a profiler sees."""
+"""The cost derived from a configuration equals the paper's and a profiler's."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ from dvt.presets import preset
         ({"feature_reuse": False, "relation_reuse": True}, (0.47, 1.41, 3.34)),
     ],
 )
-def test_the_ablations_cost_what_the_paper_says_within_2_percent(
+def test_costs_of_the_ablations_equal_the_papers_within_2_percent(
     changes: dict[str, bool], gmacs: tuple[float, ...]
 ) -> None:
     """Table of ablations on T2T-ViT-12."""
@@ -42,9 +42,9 @@ def test_the_count_equals_what_a_profiler_measures(
 ) -> None:
     """To the last MAC, in every stage, as executed; the profiler counts two FLOPs a MAC.
 
-    It knows convolutions and matrix products, but not the fused attention kernel for CPUs, which
-    would hide 2 * N^2 * D * L MACs of a stage that emits no logits. The `MATH` backend runs the
-    same attention as two batched products. Nothing else is left out on either side.
+    The profiler does not count the fused attention kernel for CPUs, which would hide
+    2 * N^2 * D * L MACs of a stage that emits no logits. The `MATH` backend runs the same attention
+    as two batched products.
     """
     model = tiny_cascade(
         tokenizer=tokenizer, feature_reuse=feature_reuse, relation_reuse=relation_reuse
@@ -60,7 +60,9 @@ def test_the_count_equals_what_a_profiler_measures(
         assert (cost.feature_reuse > 0) == (feature_reuse and index > 0)
         assert (cost.relation_reuse > 0) == (relation_reuse and index > 0)
         hands_on = (feature_reuse or relation_reuse) and index < 2
-        assert (cost.unread == 0) == hands_on, "who hands nothing on, computes less than the paper"
+        assert (cost.unread == 0) == hands_on, (
+            "a stage without a successor computes less than in the paper"
+        )
         assert (cost.resizing > 0) == ((feature_reuse or relation_reuse) and index > 0)
 
 

@@ -1,4 +1,4 @@
-"""The exit rule: confidence in float32, thresholds that are checked, the last exit takes all."""
+"""The exit rule: confidence in float32, validated thresholds, a last exit for the rest."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_a_value_for_the_last_exit_is_ignored(values: tuple[float, ...]) -> None
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
-def test_another_number_of_thresholds_is_refused_in_one_line(count: int) -> None:
+def test_a_wrong_number_of_thresholds_is_refused_in_one_line(count: int) -> None:
     with pytest.raises(dvt.ModelError) as caught:
         exit_thresholds([0.5] * count, 3)
     assert str(caught.value) == (
@@ -47,13 +47,13 @@ def test_another_number_of_thresholds_is_refused_in_one_line(count: int) -> None
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-def test_a_threshold_that_is_no_finite_number_is_refused_in_one_line(value: str) -> None:
+def test_a_threshold_that_is_not_finite_is_refused_in_one_line(value: str) -> None:
     with pytest.raises(dvt.ModelError, match=rf"^thresholds: must be finite .* \(got {value}\)$"):
         exit_thresholds([0.5, float(value)], 3)
 
 
-def test_a_confidence_that_is_no_number_is_refused() -> None:
-    """No threshold compares with it, not even the last one: the image would never leave."""
+def test_a_confidence_that_is_nan_is_refused() -> None:
+    """NaN reaches no threshold, not even the last: the image would never exit."""
     with pytest.raises(dvt.ModelError, match=r"^confidence: is not a number"):
         exit_mask(torch.tensor([0.5, float("nan")]), TAKES_ALL)
 
@@ -62,7 +62,7 @@ def test_one_stage_needs_no_thresholds() -> None:
     assert exit_thresholds([], 1) == ()
 
 
-def test_an_image_leaves_when_it_reaches_the_threshold_exactly() -> None:
+def test_an_image_exits_when_its_confidence_equals_the_threshold() -> None:
     confidences = torch.tensor([0.3, 0.30000001, 0.29999998, 1.0])
     assert exit_mask(confidences, 0.3).tolist() == [True, True, False, True]
     assert exit_mask(confidences, FULL_DEPTH).tolist() == [False] * 4

@@ -1,4 +1,4 @@
-"""`__all__` and the namespaces agree, so that what is public is public on purpose."""
+"""`__all__` lists exactly the public names of each package."""
 
 import importlib
 import inspect
@@ -48,7 +48,7 @@ def test_every_name_a_module_lists_exists_and_is_documented(name: str) -> None:
             assert value.__module__.startswith("dvt."), f"{name}.{public} is foreign"
 
 
-def test_every_error_is_a_value_error_and_of_one_tree() -> None:
+def test_all_errors_form_one_tree_below_value_error() -> None:
     for error in (dvt.ModelError, dvt.ConfigError, dvt.CheckpointError):
         assert issubclass(error, dvt.ModelError)
         assert issubclass(error, ValueError)

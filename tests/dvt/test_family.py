@@ -1,4 +1,4 @@
-"""Every preset has as many parameters and costs as many MACs as was published of it."""
+"""Every preset has the published number of parameters and MACs."""
 
 import pytest
 import torch
@@ -48,12 +48,12 @@ def millions(config: dvt.CascadeConfig) -> float:
     return sum(counts) / 1e6
 
 
-def test_every_preset_is_held_to_a_published_figure() -> None:
+def test_every_preset_has_published_figures_to_compare_with() -> None:
     assert PUBLISHED.keys() | SUMS.keys() | OWN == PRESETS.keys()
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_called_what_its_configuration_says(name: str) -> None:
+def test_a_preset_has_the_name_in_its_configuration(name: str) -> None:
     assert preset(name).name == name
 
 
@@ -65,7 +65,7 @@ def test_parameters_and_macs_are_as_published_within_2_percent(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", SUMS)
-def test_two_stages_without_reuse_are_the_sum_of_two_published_models(name: str) -> None:
+def test_two_stages_without_reuse_cost_as_much_as_two_published_models(name: str) -> None:
     parameters, gmacs = SUMS[name]
     plain = preset(name).with_changes(feature_reuse=False, relation_reuse=False)
     assert millions(plain) == pytest.approx(parameters, rel=0.02)

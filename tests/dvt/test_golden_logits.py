@@ -34,7 +34,7 @@ def test_published_keys_and_shapes_map_one_to_one_onto_the_model(
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_configuration_is_read_off_the_published_keys(
+def test_the_configuration_follows_from_the_published_keys(
     backbone: str, golden_shapes: dict[str, Shapes]
 ) -> None:
     assert config_from_state_dict(without_values(golden_shapes[backbone])) == preset(backbone)

@@ -1,4 +1,4 @@
-"""The package's cascade against the plain one, which itself is held to the published code."""
+"""The cascade equals the plain implementation, which equals the published code."""
 
 from collections.abc import Callable
 
@@ -62,10 +62,10 @@ def test_logits_and_state_equal_the_oracles_within_1e_4_relative(
 
 
 @pytest.mark.parametrize("value", [0.0, 2.64, -2.1])
-def test_pictures_of_one_colour_equal_the_oracle(
+def test_images_of_one_colour_equal_the_oracle(
     value: float, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
-    """White, once normalised, is 2.6 with deviation 0: a LayerNorm of windows divides by 0.003."""
+    """Normalised white is 2.6 with deviation 0: a LayerNorm over windows divides by 0.003."""
     model = tiny_cascade(tokenizer="t2t")
     images = torch.full((2, 3, 48, 48), value)
     images[1, :, 20:30, 20:30] = 0.5
@@ -75,10 +75,10 @@ def test_pictures_of_one_colour_equal_the_oracle(
             assert_close(logits, output.logits)
 
 
-def test_tokens_that_hardly_differ_give_finite_numbers(
+def test_nearly_equal_tokens_give_finite_numbers(
     tiny_cascade: Callable[..., dvt.Cascade],
 ) -> None:
-    """Box filters subtract the square of a mean of 30 from what is nearly the same."""
+    """Box filters subtract two nearly equal numbers around 900."""
     tokenizer = tiny_cascade(tokenizer="t2t").stages[0].tokenizer
     assert isinstance(tokenizer, T2TTokenizer)
     noise = torch.randn(2, 6, 6, 8, generator=torch.Generator().manual_seed(0))
@@ -88,6 +88,6 @@ def test_tokens_that_hardly_differ_give_finite_numbers(
 
 
 def assert_close(value: Tensor, expected: Tensor) -> None:
-    """Relative to the largest: single values near 0 have no meaning of their own."""
+    """Compares relative to the largest value."""
     assert value.shape == expected.shape
     assert ((value - expected).abs().max() / expected.abs().max()).item() <= 1e-4

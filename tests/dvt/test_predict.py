@@ -1,4 +1,4 @@
-"""`predict` follows the exit rule, computes nothing for images that left, and needs no company."""
+"""`predict` follows the exit rule and computes only images that have not exited."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def full_depth(model: dvt.Cascade, images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mixed_thresholds(model: dvt.Cascade, images: Tensor) -> tuple[float, float]:
-    """Thresholds halfway between two images' confidences, so that every exit takes some."""
+    """Thresholds halfway between two confidences, so that some images take each exit."""
     confidences, _ = full_depth(model, images)
     first = confidences[0].sort().values
     limit = float(first[8:10].mean())
@@ -38,7 +38,7 @@ def mixed_thresholds(model: dvt.Cascade, images: Tensor) -> tuple[float, float]:
 
 
 def watch(model: dvt.Cascade) -> list[list[int]]:
-    """Fills with the number of images in every forward pass of each stage."""
+    """Returns lists that collect the number of images in every forward pass of each stage."""
     sizes: list[list[int]] = [[] for _ in model.stages]
 
     def hook(stage: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
@@ -55,27 +55,27 @@ def test_predict_equals_the_rule_applied_by_hand_at_full_depth(
 ) -> None:
     thresholds = mixed_thresholds(model, images)
     confidences, labels = full_depth(model, images)
-    answer = model.predict(images, thresholds, batch_size=batch_size)
-    assert set(answer.exit_stages.tolist()) == {1, 2, 3}
+    prediction = model.predict(images, thresholds, batch_size=batch_size)
+    assert set(prediction.exit_stages.tolist()) == {1, 2, 3}
     for row in range(13):
         stage = next(
             stage
             for stage, limit in enumerate((*thresholds, -math.inf))
             if confidences[stage, row] >= limit
         )
-        assert answer.exit_stages[row] == stage + 1
-        assert answer.labels[row] == labels[stage, row]
-        assert answer.confidences[row].item() == pytest.approx(
+        assert prediction.exit_stages[row] == stage + 1
+        assert prediction.labels[row] == labels[stage, row]
+        assert prediction.confidences[row].item() == pytest.approx(
             confidences[stage, row].item(), abs=1e-6
         )
 
 
-def test_images_that_left_are_not_computed(model: dvt.Cascade, images: Tensor) -> None:
-    """13 images in fours: 4 passes; 4 leave, 9 stay: 3 passes; 5 leave, 4 stay: 1 pass."""
+def test_images_that_exited_are_not_computed(model: dvt.Cascade, images: Tensor) -> None:
+    """13 images in batches of 4: 4 passes; 4 exit, 9 left: 3 passes; 5 exit, 4 left: 1 pass."""
     thresholds = mixed_thresholds(model, images)
     sizes = watch(model)
-    answer = model.predict(images, thresholds, batch_size=4)
-    assert answer.exit_stages.bincount().tolist() == [0, 4, 5, 4]
+    prediction = model.predict(images, thresholds, batch_size=4)
+    assert prediction.exit_stages.bincount().tolist() == [0, 4, 5, 4]
     assert sizes == [[4] * 4, [4] * 3, [4]], "shorter passes are padded"
 
 
@@ -83,7 +83,7 @@ def test_images_that_left_are_not_computed(model: dvt.Cascade, images: Tensor) -
     ("thresholds", "exit_stage", "passes"),
     [((0.0, 0.0), 1, [4, 0, 0]), ((2.0, 0.0), 2, [4, 4, 0]), ((2.0, 2.0), 3, [4, 4, 4])],
 )
-def test_thresholds_no_one_or_everyone_reaches(
+def test_thresholds_that_no_image_or_every_image_reaches(
     thresholds: tuple[float, float],
     exit_stage: int,
     passes: list[int],
@@ -91,17 +91,17 @@ def test_thresholds_no_one_or_everyone_reaches(
     images: Tensor,
 ) -> None:
     sizes = watch(model)
-    answer = model.predict(images, thresholds, batch_size=4)
-    assert answer.exit_stages.tolist() == [exit_stage] * 13
+    prediction = model.predict(images, thresholds, batch_size=4)
+    assert prediction.exit_stages.tolist() == [exit_stage] * 13
     assert [len(stage) for stage in sizes] == passes
     _, labels = full_depth(model, images)
-    assert torch.equal(answer.labels, labels[exit_stage - 1])
+    assert torch.equal(prediction.labels, labels[exit_stage - 1])
 
 
-def test_an_answer_does_not_depend_on_the_company(
+def test_a_prediction_does_not_depend_on_the_other_images(
     model: dvt.Cascade, images: Tensor, random_images: Callable[..., Tensor]
 ) -> None:
-    """Alone, among others, in another order, and next to images that leave elsewhere."""
+    """Alone, among others, in another order, and beside images that exit elsewhere."""
     thresholds = mixed_thresholds(model, images)
     together = model.predict(images, thresholds, batch_size=5)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(4))
@@ -119,10 +119,10 @@ def test_an_answer_does_not_depend_on_the_company(
             assert torch.equal(other.exit_stages[index], together.exit_stages[row])
 
 
-def test_the_row_of_an_image_in_its_batch_moves_its_confidence_by_rounding_only(
+def test_the_row_in_the_batch_changes_a_confidence_by_rounding_only(
     random_images: Callable[..., Tensor],
 ) -> None:
-    """Attention matrices of odd sides start at other alignments in other rows of a batch."""
+    """Attention matrices of odd sides have another alignment in each row of a batch."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = dvt.create_model("dvt_tiny_48")
@@ -130,16 +130,16 @@ def test_the_row_of_an_image_in_its_batch_moves_its_confidence_by_rounding_only(
     confidences = set()
     for row in range(16):
         company = torch.cat([strangers[:row], image, strangers[row:]])
-        answer = model.predict(company, (2.0, 2.0), batch_size=16)
-        confidences.add(answer.confidences[row].item())
+        prediction = model.predict(company, (2.0, 2.0), batch_size=16)
+        confidences.add(prediction.confidences[row].item())
     assert max(confidences) - min(confidences) < 1e-6
 
 
-def test_no_images_give_no_answers(model: dvt.Cascade, images: Tensor) -> None:
-    answer = model.predict(images[:0], (0.5, 0.5))
-    assert [len(part) for part in (answer.labels, answer.confidences, answer.exit_stages)] == [
-        0
-    ] * 3
+def test_no_images_give_no_predictions(model: dvt.Cascade, images: Tensor) -> None:
+    prediction = model.predict(images[:0], (0.5, 0.5))
+    assert [
+        len(part) for part in (prediction.labels, prediction.confidences, prediction.exit_stages)
+    ] == [0] * 3
 
 
 @pytest.mark.parametrize("shape", [(3, 24, 24), (2, 1, 24, 24), (2, 3, 24, 25), (2, 24, 24, 3)])
@@ -160,17 +160,17 @@ def test_a_batch_size_below_one_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_an_image_that_is_not_finite_is_refused_instead_of_left_out(
+def test_an_image_that_is_not_finite_is_refused(
     poison: float, tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
-    """Its confidence is no number, which no threshold compares with, not even the last one."""
+    """Its confidence is NaN, which reaches no threshold, not even the last."""
     images = random_images(4)
     images[2, 0, 3, 3] = poison
     with pytest.raises(dvt.ModelError, match=r"^confidence: is not a number.*$"):
         tiny_cascade().predict(images, (2.0, 2.0), batch_size=2)
 
 
-def test_the_calibrated_thresholds_are_the_default(
+def test_the_default_thresholds_are_the_calibrated_ones(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
     model, images = tiny_cascade(), random_images(4)

@@ -1,4 +1,4 @@
-"""What a stage inherits, against the published resizing and plain loops over tokens."""
+"""Reuse equals the published resizing and plain loops over tokens."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SIDES = [(7, 10), (10, 14), (7, 14), (3, 4)]
 
 
 def published_resize(maps: Tensor, side: int) -> Tensor:
-    """Maps [..., g, g] doubled by nearest neighbour, then pooled, as in the published code."""
+    """Doubles maps [..., g, g] by nearest neighbour, then pools, as in the published code."""
     doubled = F.interpolate(maps, scale_factor=2, mode="nearest")
     return F.adaptive_avg_pool2d(doubled, side)
 
@@ -49,16 +49,16 @@ def test_rows_of_the_resize_matrix_are_averages(upstream: int, side: int) -> Non
     torch.testing.assert_close(matrix.sum(dim=1), torch.ones(side**2))
 
 
-def test_from_7_to_14_every_token_is_copied_to_four() -> None:
+def test_resizing_from_7_to_14_copies_every_token_to_four() -> None:
     matrix = resize_matrix(7, 14)
     assert set(matrix.unique().tolist()) == {0.0, 1.0}
     assert matrix.sum(dim=0).unique().tolist() == [4.0]
 
 
-def test_feature_reuse_maps_each_token_and_gives_the_class_token_nothing(
+def test_feature_reuse_maps_each_token_and_leaves_the_class_token_zero(
     tiny_config: Callable[..., CascadeConfig],
 ) -> None:
-    """Two networks at once, against each of them on each token."""
+    """Two networks at once equal each of them on each token."""
     networks = [FeatureReuse(tiny_config()) for _ in range(2)]
     for seed, network in enumerate(networks):
         randomise(network, seed)
@@ -76,10 +76,10 @@ def test_feature_reuse_maps_each_token_and_gives_the_class_token_nothing(
             torch.testing.assert_close(reused[layer, image, 1:], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_relation_reuse_resizes_keys_and_queries_one_after_the_other(
+def test_relation_reuse_resizes_keys_and_queries_separately(
     tiny_config: Callable[..., CascadeConfig],
 ) -> None:
-    """Loops over rows and columns; the class token's own are neither averaged nor mixed in."""
+    """Loops over rows and columns; those of the class token are not averaged."""
     config = tiny_config(depth=2, num_heads=2)
     reuse = RelationReuse(config, stage=1)
     randomise(reuse)
@@ -103,16 +103,18 @@ def test_relation_reuse_resizes_keys_and_queries_one_after_the_other(
 
 
 def resize_row(row: Tensor) -> Tensor:
-    """One row [1 + 2*2] of an attention map to [1 + 3*3], its class token as it was."""
+    """One row [1 + 2*2] of an attention map to [1 + 3*3], class token unchanged."""
     resized = published_resize(row[1:].reshape(1, 1, 2, 2), 3)
     return torch.cat([row[:1], resized.flatten()])
 
 
-def test_the_resizing_is_no_part_of_a_checkpoint(tiny_cascade: Callable[..., dvt.Cascade]) -> None:
+def test_checkpoints_do_not_contain_resize_matrices(
+    tiny_cascade: Callable[..., dvt.Cascade],
+) -> None:
     assert not [key for key in tiny_cascade().state_dict() if "resize" in key]
 
 
-def test_states_are_cut_padded_and_joined_row_by_row() -> None:
+def test_states_are_sliced_padded_and_joined_by_row() -> None:
     features, relations = torch.arange(12.0).reshape(3, 2, 2), torch.arange(3.0).reshape(1, 3, 1, 1)
     state = StageState(features, relations)
     assert state.num_bytes == 4 * (12 + 3)
@@ -139,7 +141,7 @@ def test_states_are_cut_padded_and_joined_row_by_row() -> None:
         ("dvt_t2t_vit_14", [(38, 420), (78, 1714)]),
     ],
 )
-def test_states_at_224_have_the_sizes_of_the_specification(
+def test_states_at_224_px_have_the_papers_sizes(
     backbone: str, kilobytes: list[tuple[int, int]]
 ) -> None:
     """KB are 1,000 bytes, at 2 bytes a value: 50 tokens of 256 channels are 25.6 KB.

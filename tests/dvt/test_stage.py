@@ -1,4 +1,4 @@
-"""A stage run alone says what the cascade says, and hands on what the next one needs."""
+"""A stage run alone equals the stage in the cascade, and emits the next one's state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ SETTINGS = [(True, True), (True, False), (False, True), (False, False)]
 
 
 def stages_of(model: dvt.Cascade) -> list[Any]:
-    """Stages with their parts, which `nn.Module` types as tensors or modules."""
+    """The stages, typed; `nn.Module` types them as tensors or modules."""
     return list(model.stages)
 
 
@@ -41,7 +41,7 @@ def test_a_stage_alone_with_upstream_state_gives_the_logits_of_the_cascade(
             assert torch.equal(stage.head(output.class_token), output.logits)
             state = output.state
             if index == 2 or not (feature_reuse or relation_reuse):
-                assert state is None, "nobody needs it"
+                assert state is None, "no stage needs it"
             else:
                 assert state is not None
                 assert (state.features is not None) == feature_reuse
@@ -71,7 +71,7 @@ def test_reuse_reaches_the_logits(
         (StageState(None, torch.zeros(4, 1, 5, 5)), "stage 2: upstream state has no features"),
     ],
 )
-def test_missing_state_is_refused_by_the_name_of_the_stage(
+def test_missing_state_is_refused_with_the_stage_named(
     upstream: StageState | None,
     problem: str,
     tiny_cascade: Callable[..., dvt.Cascade],
@@ -81,7 +81,7 @@ def test_missing_state_is_refused_by_the_name_of_the_stage(
         tiny_cascade().stages[1](random_images(1), upstream)
 
 
-def test_emitted_relations_include_what_was_received(
+def test_emitted_relations_include_the_received_ones(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
     """One layer, so that its logits can be computed from the tokens by hand."""
@@ -106,7 +106,7 @@ def test_emitted_relations_include_what_was_received(
 def test_features_are_the_image_tokens_before_the_final_layer_norm(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
-    """The block's output is caught on its way; its first row is the class token."""
+    """A hook catches the block's output; its first row is the class token."""
     stage = stages_of(tiny_cascade(relation_reuse=False))[0]
     caught: list[Tensor] = []
     stage.blocks[-1].register_forward_hook(lambda _block, _inputs, output: caught.append(output))
@@ -117,10 +117,10 @@ def test_features_are_the_image_tokens_before_the_final_layer_norm(
         torch.testing.assert_close(stage.norm(tokens[:, 0]), output.class_token)
 
 
-def test_the_fused_and_the_open_attention_agree(
+def test_fused_and_emitting_attention_agree(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
-    """The first stage emits its logits here, but as an only stage it uses the fused kernel."""
+    """The first stage of a cascade emits its logits; a single stage uses the fused kernel."""
     several, alone = tiny_cascade(sides=(3, 4)), tiny_cascade(sides=(3,))
     alone.load_state_dict(
         {key: value for key, value in several.state_dict().items() if key.startswith("stages.0.")}
@@ -130,7 +130,7 @@ def test_the_fused_and_the_open_attention_agree(
         torch.testing.assert_close(several(images)[0], alone(images)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_sinusoid_positions_follow_their_formula() -> None:
+def test_sinusoid_positions_follow_the_formula() -> None:
     """Channel 2i holds sin(n / 10000^(2i/D)), channel 2i + 1 the cosine; n = 3, D = 4."""
     positions = sinusoid_positions(5, 4)
     assert positions.shape == (1, 5, 4)

@@ -1,4 +1,4 @@
-"""Stages as actors run them: from uint8 pixels, padded, on whatever device there is."""
+"""Stages run from uint8 pixels, padded to the batch size, on CPU and GPU."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def test_the_executor_gives_the_logits_of_the_model(
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_the_executor_runs_in_the_precision_it_was_made_for(
+def test_the_executor_runs_in_its_precision(
     tiny_cascade: Callable[..., dvt.Cascade], pixels: NDArray[np.uint8]
 ) -> None:
     executor = make_executor(tiny_cascade(tokenizer="t2t"), CPU, torch.bfloat16)
@@ -64,8 +64,8 @@ def test_the_executor_runs_in_the_precision_it_was_made_for(
     assert output.state.features.dtype == torch.bfloat16
 
 
-def test_memory_that_is_freed_stays_in_the_process() -> None:
-    """3 GB freed and still resident, in a process of its own so that it does not stay in this."""
+def test_freed_memory_stays_in_the_process() -> None:
+    """3 GB stay resident after they are freed; in a separate process, which then ends."""
     script = """
 import torch
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_cuda_graphs_give_the_logits_of_the_model_batch_after_batch(
 
 
 @needs_cuda
-def test_pixels_arrive_whole_though_the_buffers_are_used_again(
+def test_reused_buffers_do_not_corrupt_pixels(
     tiny_cascade: Callable[..., dvt.Cascade],
 ) -> None:
     executor = make_executor(tiny_cascade(), torch.device("cuda"), torch.float32)

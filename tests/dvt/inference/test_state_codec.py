@@ -1,4 +1,4 @@
-"""State on the wire: how small, how exact, and without copies."""
+"""Encoded states: size, precision, and no copies."""
 
 from collections.abc import Callable
 
@@ -30,19 +30,19 @@ def parts(state: StageState) -> tuple[Tensor, Tensor]:
     return state.features, state.relations
 
 
-def test_32_bits_lose_nothing(state: StageState) -> None:
+def test_float32_is_lossless(state: StageState) -> None:
     decoded = decode_state(encode_state(state, "float32"), CPU, torch.float32)
     for before, after in zip(parts(state), parts(decoded), strict=True):
         assert torch.equal(before, after)
 
 
-def test_16_bits_are_those_of_bfloat16(state: StageState) -> None:
+def test_bfloat16_rounds_like_torch(state: StageState) -> None:
     decoded = decode_state(encode_state(state, "bfloat16"), CPU, torch.float32)
     for before, after in zip(parts(state), parts(decoded), strict=True):
         assert torch.equal(before.bfloat16().float(), after)
 
 
-def test_8_bits_err_by_at_most_half_a_step_of_the_row(state: StageState) -> None:
+def test_int8_errs_by_at_most_half_a_step_of_the_row(state: StageState) -> None:
     """A step is the row's largest value / 127, itself rounded to 8 bits of mantissa (0.4 %)."""
     decoded = decode_state(encode_state(state, "int8"), CPU, torch.float32)
     before, after = parts(state)[1], parts(decoded)[1]
@@ -52,7 +52,7 @@ def test_8_bits_err_by_at_most_half_a_step_of_the_row(state: StageState) -> None
     assert torch.equal(parts(decoded)[0], parts(state)[0].bfloat16().float())
 
 
-def test_a_row_of_zeros_stays_one() -> None:
+def test_a_row_of_zeros_stays_zero() -> None:
     state = StageState(None, torch.zeros(2, 1, 3, 3))
     decoded = decode_state(encode_state(state, "int8"), CPU, torch.float32)
     assert decoded.relations is not None
@@ -61,7 +61,7 @@ def test_a_row_of_zeros_stays_one() -> None:
 
 @pytest.mark.parametrize("state_format", STATE_FORMATS)
 @pytest.mark.parametrize("missing", ["features", "relations"])
-def test_what_is_not_reused_does_not_travel(
+def test_parts_that_are_not_reused_are_not_encoded(
     state: StageState, state_format: StateFormat, missing: str
 ) -> None:
     features, relations = parts(state)
@@ -72,8 +72,8 @@ def test_what_is_not_reused_does_not_travel(
     assert all(getattr(decoded, name) is not None for name in kept)
 
 
-def test_bfloat16_travels_both_ways_without_a_copy(state: StageState) -> None:
-    """Read-only arrays too, as the object store hands them out; and nothing warns of them."""
+def test_bfloat16_is_encoded_and_decoded_without_a_copy(state: StageState) -> None:
+    """Also for read-only arrays, as from the object store, and without warnings."""
     halved = state.to(CPU, torch.bfloat16)
     encoded = encode_state(halved, "bfloat16")
     for tensor, array in zip(parts(halved), (encoded.features, encoded.relations), strict=True):
@@ -87,9 +87,7 @@ def test_bfloat16_travels_both_ways_without_a_copy(state: StageState) -> None:
 
 
 @pytest.mark.parametrize(("state_format", "limit_bytes"), [("bfloat16", 270e3), ("int8", 150e3)])
-def test_a_hard_image_of_t2t_vit_12_takes_few_bytes(
-    state_format: StateFormat, limit_bytes: float
-) -> None:
+def test_encoded_sizes_of_t2t_vit_12(state_format: StateFormat, limit_bytes: float) -> None:
     """49 * 256 features and 48 * 50 * 50 logits; with int8 also 48 * 50 scales."""
     state = StageState(torch.zeros(1, 49, 256), torch.zeros(48, 1, 50, 50))
     assert 0.9 * limit_bytes < encode_state(state, state_format).num_bytes <= limit_bytes

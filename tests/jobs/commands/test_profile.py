@@ -1,4 +1,4 @@
-"""`dvt profile` on the shipped model: the table for a person, the JSON for a planner."""
+"""`dvt profile` on the shipped model: the table and the JSON."""
 
 import math
 
@@ -24,8 +24,8 @@ def test_the_json_has_every_stage_at_every_batch_size_and_its_figures_agree() ->
         share = row["gmacs_per_second"] / content["matmul_limit_gmacs_s"]
         assert row["share_of_limit"] == pytest.approx(share)
         assert row["gmacs_per_second"] == pytest.approx(expected)
-        assert 0 < row["share_of_limit"] < 1.5, "a noisy machine, but the right order"
-        # What runs a stage again is never faster than the stage alone.
+        assert 0 < row["share_of_limit"] < 1.5, "noisy, but of the right order"
+        # Recomputing includes the stage itself.
         assert row["recompute_ms"] >= 1000 / row["images_per_second"] * 0.999
         assert (row["state_bytes"] == 0) == (row["stage"] == 3)
     # 5 tokens, 3 layers of 3 heads, 16 features of 96 channels on grids of 2 and 4, 2 bytes each.
@@ -55,7 +55,7 @@ def test_the_table_names_the_machine_and_fits_a_terminal() -> None:
         (["--network-gbit", "0"], "greater than 0"),
     ],
 )
-def test_wrong_input_is_one_line(arguments: list[str], message: str) -> None:
+def test_wrong_input_is_refused_in_one_line(arguments: list[str], message: str) -> None:
     done = dvt("profile", *arguments)
     assert done.code == 2
     assert len(done.err.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""`dvt train` goes on after kills, fine-tunes, holds pictures out, and names what it cannot use."""
+"""`dvt train` resumes after kills, fine-tunes, holds images out, and refuses bad recipes."""
 
 import json
 import signal
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def points(out: Path) -> list[tuple[str, int, float]]:
-    """All that stands in TensorBoard's event files, as TensorBoard itself reads them."""
+    """All points in the event files, as TensorBoard reads them."""
     return sorted(
         (value.tag, event.step, value.simple_value)
         for path in (out / "training" / "tensorboard").iterdir()
@@ -40,7 +40,7 @@ def points(out: Path) -> list[tuple[str, int, float]]:
     )
 
 
-def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
+def test_killed_and_interrupted_runs_end_with_the_curve_of_an_uninterrupted_one(
     setting: Setting,
 ) -> None:
     whole = setting.train("whole")
@@ -54,20 +54,20 @@ def test_killed_and_interrupted_runs_end_with_the_curve_of_one_that_was_not(
             while len(curve(out)) <= number and time.monotonic() < deadline:
                 time.sleep(0.002)
             process.send_signal(sent)
-            _, told = process.communicate(timeout=120)
-        assert process.returncode == code, told
-        assert not (out / "config.json").exists(), "half a training is no model"
-    assert "the same command continues" in told
+            _, errors = process.communicate(timeout=120)
+        assert process.returncode == code, errors
+        assert not (out / "config.json").exists(), "an unfinished training is not a model"
+    assert "the same command continues" in errors
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "resuming after step" in done.stderr
     assert curve(out) == curve(whole)
-    assert len(points(out)) == 5 * 6, "no point is there twice, though all three runs wrote some"
+    assert len(points(out)) == 5 * 6, "no point twice, though all three runs wrote some"
     weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
-def test_a_trained_model_tells_dark_from_light_and_is_there_to_stay(setting: Setting) -> None:
+def test_a_trained_model_is_accurate_and_a_second_call_does_not_change_it(setting: Setting) -> None:
     out = setting.train("out")
     model = dvt.load_model(out)
     assert model.labels == NAMES
@@ -93,10 +93,10 @@ def test_tensorboard_has_the_curve(setting: Setting) -> None:
         for number, accuracy in enumerate(line["accuracy_per_exit"], start=1)
     ]
     assert [point[:2] for point in points(out)] == sorted(point[:2] for point in expected)
-    for (*_, value), (*_, told) in zip(points(out), sorted(expected), strict=True):
-        assert value == pytest.approx(told, rel=1e-6)
+    for (*_, value), (*_, wanted) in zip(points(out), sorted(expected), strict=True):
+        assert value == pytest.approx(wanted, rel=1e-6)
     setting.train("out", epochs=2)
-    assert len(points(out)) == len(expected), "what was finished is written anew"
+    assert len(points(out)) == len(expected), "finished epochs are written once"
 
 
 def test_without_tensorboardx_there_are_no_events(
@@ -108,13 +108,13 @@ def test_without_tensorboardx_there_are_no_events(
     assert not (out / "training" / "tensorboard").exists()
 
 
-def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Setting) -> None:
+def test_a_trained_model_has_recorded_exits_for_any_budget(setting: Setting) -> None:
     out = setting.train("out", {"weights": "float16"})
     held_out = RecordedExits.load(out / HELD_OUT)
     accuracies = dvt.load_model(out).calibration.accuracy_per_exit
     assert held_out.num_images == 12
     assert held_out.correct is not None
-    # The weights were rounded to be stored: a picture may tip over.
+    # Stored weights are rounded, which may change a prediction.
     assert held_out.correct.mean(axis=1) == pytest.approx(accuracies, abs=0.1)
     full_depth = f"{1000 * dvt.gmacs_per_exit(setting.config)[-1]:.6f}M"
     asked: dict[str, Any] = {"model": str(out), "out": out / "t.json"}
@@ -122,10 +122,10 @@ def test_thresholds_for_any_budget_come_at_once_with_a_trained_model(setting: Se
         found = run_calibrate(CalibrateJob(**asked | target)).data
         assert (found["of"], found["num_images"]) == ("accuracy", 12)
     setting.train("out", static=1, epochs=1, overwrite=True)
-    assert not (out / HELD_OUT).exists(), "one exit leaves nothing to choose"
+    assert not (out / HELD_OUT).exists(), "a single exit has no thresholds"
 
 
-def test_held_out_pictures_are_written_as_they_are_and_were_not_trained_on(
+def test_held_out_images_are_written_losslessly_and_not_trained_on(
     setting: Setting,
 ) -> None:
     out = setting.train("out", epochs=1)
@@ -140,7 +140,7 @@ def test_held_out_pictures_are_written_as_they_are_and_were_not_trained_on(
     assert sorted(kept.keys + held_out.keys) == sorted(whole.keys)
 
 
-def test_which_pictures_are_held_out_does_not_depend_on_their_order(setting: Setting) -> None:
+def test_the_held_out_images_do_not_depend_on_their_order(setting: Setting) -> None:
     table = pq.read_table(setting.data)
     pq.write_table(table.take(list(range(59, -1, -1))), setting.folder / "reversed.parquet")
     keys = [
@@ -181,7 +181,7 @@ def test_static_relatives_and_ablations_train_by_the_same_recipe(
     assert config.grids[-1].size == (3 if size == 1 else 4)
 
 
-def test_another_training_in_the_folder_is_kept_unless_told_otherwise(setting: Setting) -> None:
+def test_another_training_in_the_folder_is_refused_without_overwrite(setting: Setting) -> None:
     out = setting.train("out", epochs=1)
     with pytest.raises(UsageError, match="holds another training"):
         setting.train("out", epochs=2)
@@ -207,7 +207,7 @@ def test_another_training_in_the_folder_is_kept_unless_told_otherwise(setting: S
         ({"training": {"epoch": 3}}, {}, r"training.epoch: Extra inputs are not permitted"),
     ],
 )
-def test_what_cannot_be_trained_is_named(
+def test_an_unusable_recipe_is_refused_with_the_reason(
     recipe: dict[str, Any], fields: dict[str, Any], problem: str, setting: Setting
 ) -> None:
     with pytest.raises(UsageError, match=problem):

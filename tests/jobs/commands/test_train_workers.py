@@ -1,4 +1,4 @@
-"""`dvt train --workers`: the same training in several processes, also where one of them dies."""
+"""`dvt train --workers`: the same training in several processes, even if one dies."""
 
 import json
 import os
@@ -19,7 +19,7 @@ __all__ = ["setting"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# Muon would make much of the last bits, in which sums over two processes differ.
+# Muon would amplify the rounding differences of sums over two processes.
 GENTLE = {
     "epochs": 6,
     "batch_size": 9,  # shares of 4 and 5
@@ -52,27 +52,27 @@ def train_workers_of(driver: int) -> list[int]:
 
 
 @pytest.mark.timeout(580)
-def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
+def test_two_workers_one_of_them_killed_end_with_the_curve_of_one_process(
     setting: Setting,
 ) -> None:
     expected = curve(setting.train("whole", {"training": GENTLE}))
-    out, told = setting.folder / "shared", setting.folder / "told.txt"
+    out, log = setting.folder / "shared", setting.folder / "log.txt"
     recipe = setting.recipe(training=GENTLE)
     command = [str(DVT), "train", "--recipe", str(recipe), "--out", str(out), "--workers", "2"]
     command += ["--threads", "1", "--save-every-s", "0.001", "--json"]
     with (
-        told.open("w") as errors,
+        log.open("w") as errors,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
     ):
         deadline = time.monotonic() + 300
         while not curve(out) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         workers = train_workers_of(process.pid)
-        assert len(workers) == 2, told.read_text()
+        assert len(workers) == 2, log.read_text()
         os.kill(workers[-1], signal.SIGKILL)
         answer, _ = process.communicate(timeout=250)
-    assert process.returncode == 0, told.read_text()
-    assert "workers resume after step" in told.read_text()
+    assert process.returncode == 0, log.read_text()
+    assert "workers resume after step" in log.read_text()
     trained: dict[str, Any] = json.loads(answer.splitlines()[-1])
     assert trained["out"] == str(out)
     found = curve(out)
@@ -80,17 +80,17 @@ def test_two_workers_of_which_one_is_killed_end_with_the_curve_of_one_process(
     for one, other in zip(found, expected, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
         assert one["learning_rate"] == other["learning_rate"]
-        # Of twelve pictures, one at the edge of a decision may tip over.
+        # Rounding may change the prediction of one of the twelve images.
         assert one["accuracy_per_exit"] == pytest.approx(other["accuracy_per_exit"], abs=0.1)
     assert not (out / "training" / "ray").exists()
 
 
-def test_more_workers_than_pictures_in_a_batch_are_refused(setting: Setting) -> None:
+def test_more_workers_than_images_in_a_batch_are_refused(setting: Setting) -> None:
     with pytest.raises(UsageError, match=r"at most the 9 images of a batch \(got 10\)"):
         setting.train("out", {"training": GENTLE}, workers=10)
 
 
-def test_without_ray_train_it_is_told_what_to_install(
+def test_without_ray_train_the_error_names_the_extra_to_install(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)

@@ -1,4 +1,4 @@
-"""Archives on disk: the same files however written, and a truth table that matches them."""
+"""Archives do not depend on how they are written, and their truth table is correct."""
 
 import hashlib
 from collections import Counter
@@ -45,7 +45,7 @@ def test_truth_matches_the_files(archive: WrittenArchive) -> None:
         assert CLASSES[row["label_id"]] == row["label"] == sample.label
 
 
-def test_damaged_files_are_of_all_kinds_and_spread_among_the_good(archive: WrittenArchive) -> None:
+def test_damaged_files_are_of_all_kinds_and_spread_evenly(archive: WrittenArchive) -> None:
     rows = pq.read_table(archive.truth).to_pylist()
     kinds = Counter(row["damage"] for row in rows)
     assert kinds.pop(None) == 46
@@ -57,7 +57,7 @@ def test_damaged_files_are_of_all_kinds_and_spread_among_the_good(archive: Writt
     assert all(reasons[damage.name] == damage.expected_reason for damage in DAMAGES)
 
 
-def test_good_files_are_of_all_formats_and_both_orientations(archive: WrittenArchive) -> None:
+def test_intact_files_have_all_formats_and_both_orientations(archive: WrittenArchive) -> None:
     rows = [row for row in pq.read_table(archive.truth).to_pylist() if not row["damage"]]
     extensions = Counter(row["key"].rsplit(".")[-1] for row in rows)
     assert set(extensions) == {"jpg", "png", "webp"}

@@ -1,4 +1,4 @@
-"""Damaged files fail in Pillow the way their kind says."""
+"""Damaged files fail in Pillow as their kind predicts."""
 
 import io
 
@@ -23,13 +23,13 @@ def test_a_truncated_file_opens_and_then_lacks_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["empty", "text"])
-def test_a_file_without_a_picture_is_not_identified(name: str) -> None:
+def test_a_file_without_an_image_is_not_identified(name: str) -> None:
     with pytest.raises(UnidentifiedImageError):
         Image.open(io.BytesIO(damaged(name).content))
 
 
 @pytest.mark.parametrize(("turn", "extension", "format_"), [(0, "jpg", "PNG"), (1, "png", "JPEG")])
-def test_a_wrong_extension_hides_a_good_picture(turn: int, extension: str, format_: str) -> None:
+def test_a_wrong_extension_hides_an_intact_image(turn: int, extension: str, format_: str) -> None:
     file = damaged("wrong_extension", turn)
     assert file.extension == extension
     image = Image.open(io.BytesIO(file.content))

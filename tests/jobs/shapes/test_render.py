@@ -19,7 +19,7 @@ PINNED = "280cb87c39e5204ad0840a59ea367f4976f59aa2b45f41f846817525ad4bd55c"
 
 
 def central_square_64px(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """What preprocessing shows a model, float64 [64, 64, 3] in 0..255."""
+    """The central square at 64 px, float64 [64, 64, 3] in 0..255."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     square = image.resize(

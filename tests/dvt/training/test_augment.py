@@ -1,4 +1,4 @@
-"""Augmentation moves and brightens pictures, and leaves them pictures."""
+"""Each augmentation changes images as documented and keeps them in range."""
 
 import pytest
 import torch
@@ -24,11 +24,11 @@ def drawn(images: Tensor, seed: int = 1) -> BatchRng:
     return BatchRng(seeded(seed), len(images))
 
 
-def test_switched_off_it_changes_nothing(images: Tensor) -> None:
+def test_augmentation_that_is_off_changes_nothing(images: Tensor) -> None:
     torch.testing.assert_close(augment(images, OFF, drawn(images)), images, rtol=0, atol=1e-5)
 
 
-def test_shape_type_and_range_stay() -> None:
+def test_shape_type_and_range_are_preserved() -> None:
     recipe = TrainingRecipe(scale_jitter=0.5, brightness_jitter=0.9)
     images = (torch.rand(64, 3, 25, 25, generator=seeded(0)) > 0.5).float()
     moved = augment(images, recipe, drawn(images))
@@ -59,8 +59,8 @@ def test_brightness_is_one_gain_for_all_pixels_of_an_image(images: Tensor) -> No
     torch.testing.assert_close(moved, dimmed * gains.view(-1, 1, 1, 1), rtol=1e-3, atol=1e-3)
 
 
-def test_zoom_shows_a_part_of_the_picture_and_no_border() -> None:
-    """On a ramp from 0.2 to 0.8, a part is a ramp within those ends."""
+def test_zoom_shows_a_part_of_the_image_and_no_border() -> None:
+    """A part of a ramp from 0.2 to 0.8 is a ramp within those ends."""
     ramp = torch.linspace(0.2, 0.8, 24).expand(32, 3, 24, 24)
     moved = augment(ramp, OFF.model_copy(update={"scale_jitter": 0.5}), drawn(ramp))
     assert moved.min() >= 0.2 - 1e-5
@@ -71,7 +71,7 @@ def test_zoom_shows_a_part_of_the_picture_and_no_border() -> None:
     assert width.min() < 0.4
 
 
-def test_the_same_generator_gives_the_same_pictures(images: Tensor) -> None:
+def test_the_same_seed_gives_the_same_images(images: Tensor) -> None:
     recipe = TrainingRecipe()
     first, again = augment(images, recipe, drawn(images)), augment(images, recipe, drawn(images))
     assert torch.equal(first, again)

@@ -1,4 +1,4 @@
-"""The loop learns, repeats itself, and trains what it should."""
+"""The training loop learns, is reproducible, and trains the right weights."""
 
 import copy
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def train(
 
 @pytest.fixture(scope="module")
 def data() -> Data:
-    """64 pictures of noise, half of them of class 1; nothing but memory tells them apart."""
+    """64 images of noise, half of them of class 1; only memorising separates them."""
     random = np.random.default_rng(0)
     return random.integers(0, 256, (64, 24, 24, 3), dtype=np.uint8), np.arange(64) % 2
 
@@ -56,7 +56,7 @@ def fresh(config: CascadeConfig) -> dvt.Cascade:
         return dvt.Cascade(config)
 
 
-def test_a_tiny_cascade_memorises_64_pictures(model: dvt.Cascade, data: Data) -> None:
+def test_a_tiny_cascade_memorises_64_images(model: dvt.Cascade, data: Data) -> None:
     results: list[EpochResult] = []
     trained = train(model, data, PLAIN.model_copy(update={"epochs": 20}), results)
     assert results[-1].loss < 0.5 * results[0].loss
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights(model: dvt.Cascade, data: Data) ->
 
 
 @pytest.mark.parametrize("kind", ["learned", "sinusoid"])
-def test_sinusoid_positions_stay_and_everything_else_is_trained(
+def test_everything_but_sinusoid_positions_is_trained(
     kind: str, data: Data, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
     model = fresh(tiny_config(num_classes=2, position_embedding=kind))
@@ -85,7 +85,7 @@ def test_sinusoid_positions_stay_and_everything_else_is_trained(
     assert untrained(model, data) == fixed
 
 
-def test_random_features_of_the_t2t_tokenizer_stay(
+def test_random_features_of_the_t2t_tokenizer_are_not_trained(
     data: Data, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
     model = fresh(tiny_config("t2t", sides=(2, 3), num_classes=2, qkv_bias=False))
@@ -101,7 +101,7 @@ def untrained(model: dvt.Cascade, data: Data) -> set[str]:
     """Keys that two epochs do not change.
 
     Features reused in a stage's last block reach its image tokens, but no more its class token.
-    In the last stage nobody reads those, so that network has no gradient, by DVT's design; in
+    In the last stage these are not read, so that network has no gradient, by DVT's design; in
     the others the gradient is of the size of Adam's epsilon at first.
     """
     before = copy.deepcopy(model.state_dict())
@@ -159,12 +159,12 @@ def test_a_recipe_out_of_range_is_refused(field: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("tokenizer", ["patch", "t2t", "conv"])
-def test_gradients_in_mixed_precision_are_those_of_float32_but_for_rounding(
+def test_gradients_in_mixed_precision_equal_float32_up_to_rounding(
     tokenizer: str,
     tiny_cascade: Callable[..., dvt.Cascade],
     random_images: Callable[..., torch.Tensor],
 ) -> None:
-    """Every weight that is read gets one; the last block's feature reuse is read by nobody."""
+    """Every weight gets a gradient, except the last block's feature reuse, which is not read."""
     model = tiny_cascade(tokenizer=tokenizer).train()
     images = random_images(4, model.config.image_size)
     gradients = []
@@ -184,10 +184,10 @@ def test_gradients_in_mixed_precision_are_those_of_float32_but_for_rounding(
 @pytest.mark.parametrize(
     ("optimizer", "learning_rate"), [("adamw", 3e-3), ("sgd", 0.03), ("muon", 1e-2)]
 )
-def test_every_optimizer_learns_to_tell_dark_from_light_with_stems(
+def test_every_optimizer_learns_dark_from_light_with_stems(
     optimizer: str, learning_rate: float, data: Data, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
-    """What is kept is the plain model, its batch normalisation folded away."""
+    """The trained model is plain, with batch normalisation folded."""
     pixels = (data[0] // 2 + 100 * data[1].astype(np.uint8)[:, None, None, None]).astype(np.uint8)
     changes = {"optimizer": optimizer, "learning_rate": learning_rate, "ema_decay": 0.8}
     config = tiny_config("conv", num_classes=2)

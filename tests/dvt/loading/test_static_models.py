@@ -1,4 +1,4 @@
-"""Static models load from the files of T2T-ViT, DeiT and timm, and are cascades of one stage."""
+"""Static models load from T2T-ViT's, DeiT's and timm's files, as cascades of one stage."""
 
 import json
 from argparse import Namespace
@@ -15,12 +15,12 @@ from dvt.config import Preprocess
 from dvt.loading.imagenet import class_names
 from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
 from dvt.presets import PRESETS, VIT_PREPROCESS, preset
-from tests.dvt.static_layout import on_meta, published, write_zeros
+from tests.dvt.loading.static_layout import on_meta, published, write_zeros
 
 STATICS = [name for name, make in PRESETS.items() if make().num_stages == 1]
 
 
-# The rest differs from these in sizes only, and each of them would take seconds to load.
+# The others differ only in size, and each would take seconds to load.
 LOADED = [
     name for name in STATICS if name not in ("t2t_vit_19", "t2t_vit_24", "deit_base", "vit_base_16")
 ]
@@ -36,7 +36,7 @@ def with_values(name: str) -> dvt.Cascade:
 
 
 def write(state_dict: dict[str, Tensor], name: str, folder: Path) -> Path:
-    """A file as its authors publish it: T2T-ViT as timm's trainer saves, DeiT, timm's Hub."""
+    """A file in its authors' format: T2T-ViT from timm's trainer, DeiT, timm's Hub."""
     if name.startswith("t2t"):
         path = folder / "81.5_T2T_ViT.pth.tar"
         other = {"head.weight": torch.zeros(3, 3)}  # the average is what was evaluated
@@ -52,7 +52,7 @@ def write(state_dict: dict[str, Tensor], name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", STATICS)
-def test_published_keys_are_all_keys_and_tell_the_configuration(name: str) -> None:
+def test_published_keys_cover_the_model_and_determine_its_configuration(name: str) -> None:
     model = on_meta(name)
     weights = published(model)
     assert to_own_names(weights).keys() == model.state_dict().keys()
@@ -61,7 +61,7 @@ def test_published_keys_are_all_keys_and_tell_the_configuration(name: str) -> No
 
 
 @pytest.mark.parametrize("name", LOADED)
-def test_a_published_file_loads_with_imagenets_names_and_needs_no_thresholds(
+def test_a_published_static_model_has_imagenets_names_and_empty_thresholds(
     name: str, tmp_path: Path
 ) -> None:
     model = dvt.load_model(write(published(on_meta(name)), name, tmp_path))
@@ -73,7 +73,7 @@ def test_a_published_file_loads_with_imagenets_names_and_needs_no_thresholds(
 
 
 @pytest.mark.parametrize("name", ["t2t_vit_7", "deit_tiny"])
-def test_logits_equal_those_of_the_model_that_was_written(
+def test_logits_equal_those_of_the_written_model(
     name: str, tmp_path: Path, golden_images: Tensor
 ) -> None:
     model = with_values(name)
@@ -81,14 +81,14 @@ def test_logits_equal_those_of_the_model_that_was_written(
     with torch.inference_mode():
         (mine,), (theirs,) = model(golden_images), loaded(golden_images)
     assert torch.equal(mine, theirs)
-    assert mine.std() > 0.01, "the images make a difference, or this shows nothing"
-    answer = loaded.predict(golden_images, batch_size=2)
-    assert answer.exit_stages.tolist() == [1, 1]
-    assert answer.labels.tolist() == mine.argmax(dim=-1).tolist()
+    assert mine.std() > 0.01, "logits must depend on the images"
+    prediction = loaded.predict(golden_images, batch_size=2)
+    assert prediction.exit_stages.tolist() == [1, 1]
+    assert prediction.labels.tolist() == mine.argmax(dim=-1).tolist()
 
 
 @pytest.mark.parametrize("container", ["state_dict", "state_dict_ema", "model"])
-def test_other_classes_have_no_names_whatever_the_container(container: str, tmp_path: Path) -> None:
+def test_a_model_of_other_classes_has_no_labels(container: str, tmp_path: Path) -> None:
     path = tmp_path / "cifar10.pth"
     weights = published(on_meta("t2t_vit_7", num_classes=10))
     torch.save({container: {f"module.{key}": value for key, value in weights.items()}}, path)
@@ -112,9 +112,7 @@ TIMM = {
 
 
 @pytest.mark.parametrize("given", ["folder", "file"])
-def test_a_folder_of_timms_hub_loads_with_the_preprocessing_it_names(
-    given: str, tmp_path: Path
-) -> None:
+def test_a_folder_of_timms_hub_loads_with_its_preprocessing(given: str, tmp_path: Path) -> None:
     write_zeros(published(on_meta("deit_tiny")), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(TIMM), encoding="utf-8")
     model = dvt.load_model(tmp_path if given == "folder" else tmp_path / "model.safetensors")
@@ -128,10 +126,10 @@ def test_a_folder_of_timms_hub_loads_with_the_preprocessing_it_names(
     ("name", "preprocess"),
     [("deit_tiny_patch16_224", Preprocess()), ("vit_tiny_patch16_224", VIT_PREPROCESS)],
 )
-def test_a_file_that_stands_alone_is_prepared_as_its_name_says(
+def test_the_name_of_a_single_file_determines_its_preprocessing(
     name: str, preprocess: Preprocess, tmp_path: Path
 ) -> None:
-    """Their weights have the same shapes; with the wrong preprocessing the answers get worse."""
+    """Their weights have the same shapes; only the preprocessing differs."""
     path = tmp_path / f"{name}.safetensors"
     save_file(published(with_values("deit_tiny")), path)
     model = dvt.load_model(path)
@@ -139,7 +137,7 @@ def test_a_file_that_stands_alone_is_prepared_as_its_name_says(
     assert model.get_parameter("stages.0.head.weight").any()
 
 
-def test_the_configuration_of_a_folder_says_nothing_of_other_files_in_it(tmp_path: Path) -> None:
+def test_the_configuration_of_a_folder_does_not_apply_to_other_files_in_it(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps(TIMM | {"architecture": "vit_base_patch16_224"}), encoding="utf-8"
     )
@@ -148,7 +146,9 @@ def test_the_configuration_of_a_folder_says_nothing_of_other_files_in_it(tmp_pat
     assert dvt.load_model(path).config == preset("deit_tiny")
 
 
-def test_a_vit_of_timms_trainer_is_refused_as_its_normalisation_is_unknown(tmp_path: Path) -> None:
+def test_a_vit_of_timms_trainer_has_unknown_preprocessing_and_is_refused(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "model_best.pth.tar"
     torch.save({"arch": "vit_tiny_patch16_224", "state_dict": {"a": torch.zeros(1)}}, path)
     with pytest.raises(dvt.CheckpointError, match="arch 'vit_tiny_patch16_224' is unknown"):
@@ -165,7 +165,7 @@ def test_two_keys_for_one_weight_are_refused(twin: str, tmp_path: Path) -> None:
         dvt.load_model(path)
 
 
-def test_own_checkpoint_folders_of_static_models_keep_their_empty_thresholds(
+def test_checkpoint_folders_of_static_models_keep_empty_thresholds(
     tmp_path: Path, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     model = tiny_cascade(sides=(3,))

@@ -1,4 +1,4 @@
-"""A published `.pth.tar` loads with its figures, and tells what model it holds."""
+"""A published `.pth.tar` loads with its figures, and determines its configuration."""
 
 import zipfile
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ LAYOUTS: dict[str, Callable[[Sequence[Any]], Any]] = {
 
 
 def figures(layout: Callable[[Sequence[Any]], Any]) -> dict[str, Any]:
-    """What stands beside the weights of a published file."""
+    """The entries beside the weights of a published file."""
     return {
         "flops": layout(GMACS),
         "anytime_classification": layout(ACCURACIES),
@@ -69,7 +69,7 @@ def test_a_published_file_loads_with_its_calibration_figures(
     check_figures(model.calibration)
 
 
-def test_figures_written_under_numpy_1_load_as_well(
+def test_figures_written_by_numpy_1_load(
     tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]]
 ) -> None:
     """numpy 2 renamed `numpy.core` to `numpy._core`; the published files are of 2021."""
@@ -83,7 +83,7 @@ def test_figures_written_under_numpy_1_load_as_well(
     check_figures(dvt.load_model(path).calibration)
 
 
-def test_weights_arrive_as_they_were_written_also_from_16_bits_and_data_parallel(
+def test_weights_load_unchanged_from_16_bits_and_from_data_parallel(
     tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]]
 ) -> None:
     weights = published_layout(on_meta())
@@ -105,7 +105,7 @@ def test_weights_arrive_as_they_were_written_also_from_16_bits_and_data_parallel
 @pytest.mark.parametrize("backbone", ["dvt_t2t_vit_12", "dvt_t2t_vit_14", "dvt_deit_small"])
 @pytest.mark.parametrize("feature_reuse", [True, False])
 @pytest.mark.parametrize("relation_reuse", [True, False])
-def test_reuse_settings_and_classes_are_read_off_the_keys(
+def test_reuse_settings_and_classes_follow_from_the_keys(
     backbone: str,
     feature_reuse: bool,
     relation_reuse: bool,
@@ -129,15 +129,15 @@ def test_a_file_without_reuse_loads_and_runs(
     model = on_meta(num_classes=10, feature_reuse=False, relation_reuse=False)
     path = tmp_path / "plain.pth.tar"
     torch.save({"model_state_dict": published_layout(model)}, path)
-    answer = dvt.load_model(path).predict(golden_images[:1], (0.0, 0.0), batch_size=1)
-    assert answer.exit_stages.tolist() == [1]
-    assert answer.confidences.tolist() == pytest.approx([0.1]), "ten classes, all weights zero"
+    prediction = dvt.load_model(path).predict(golden_images[:1], (0.0, 0.0), batch_size=1)
+    assert prediction.exit_stages.tolist() == [1]
+    assert prediction.confidences.tolist() == pytest.approx([0.1]), "ten classes, all weights zero"
 
 
 def test_a_two_stage_file_becomes_a_two_stage_cascade(
     tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]], golden_images: Tensor
 ) -> None:
-    """7x7 and 14x14 alone, as in the MindSpore release; the second stage reuses the first."""
+    """7x7 and 14x14, as in the MindSpore release; the second stage reuses the first."""
     three = on_meta(num_classes=10).config
     with torch.device("meta"):
         two = dvt.Cascade(three.model_copy(update={"grids": (three.grids[0], three.grids[2])}))
@@ -147,8 +147,8 @@ def test_a_two_stage_file_becomes_a_two_stage_cascade(
     model = dvt.load_model(path)
     assert [grid.size for grid in model.config.grids] == [7, 14]
     assert model.config == two.config
-    answer = model.predict(golden_images[:1], (2.0,), batch_size=1)
-    assert answer.exit_stages.tolist() == [2]
+    prediction = model.predict(golden_images[:1], (2.0,), batch_size=1)
+    assert prediction.exit_stages.tolist() == [2]
 
 
 @pytest.mark.parametrize("name", ["dvt_deit_small_2", "dvt_vit_base"])
@@ -156,14 +156,14 @@ def test_a_two_stage_file_becomes_a_two_stage_cascade(
 def test_two_stages_on_patches_are_recognised_by_their_shapes(
     name: str, first: str, published_layout: Callable[..., dict[str, Tensor]]
 ) -> None:
-    """The MindSpore code calls its 7x7 stage `less_token`, which is the 10x10 one in PyTorch's."""
+    """MindSpore calls its 7x7 stage `less_token`, the name of PyTorch's 10x10 stage."""
     model = on_meta(name)
     weights = published_layout(model, (first, "normal_token"))
     assert config_from_state_dict(weights) == model.config
     assert to_own_names(weights).keys() == model.state_dict().keys()
 
 
-def test_a_published_cascade_of_imagenet_knows_its_names(
+def test_a_published_cascade_has_imagenets_class_names(
     tmp_path: Path, published_layout: Callable[..., dict[str, Tensor]]
 ) -> None:
     path = tmp_path / "t2t.pth.tar"

@@ -1,4 +1,4 @@
-"""Muon, the weight average, drop path, batch normalisation and the schedule, each on its own."""
+"""Muon, weight average, drop path, batch normalisation and schedule, each alone."""
 
 import copy
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from dvt.training.muon import Muon, orthogonalise
 from dvt.training.schedule import learning_rate_factor
 
 
-def test_folding_batch_norm_leaves_the_answers_as_they_were(
+def test_folding_batch_norm_does_not_change_the_logits(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
     model = tiny_cascade(tokenizer="conv")
@@ -40,7 +40,7 @@ def test_folding_batch_norm_leaves_the_answers_as_they_were(
 
 
 @pytest.mark.parametrize("tokenizer", ["patch", "t2t"])
-def test_folding_leaves_models_without_stems_alone(
+def test_folding_does_not_change_models_without_stems(
     tokenizer: str, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     model = tiny_cascade(tokenizer=tokenizer)
@@ -52,7 +52,7 @@ def test_folding_leaves_models_without_stems_alone(
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (12, 12)])
-def test_orthogonalised_keeps_directions_and_evens_out_their_lengths(
+def test_orthogonalise_keeps_singular_vectors_and_equalises_singular_values(
     shape: tuple[int, int],
 ) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -64,7 +64,7 @@ def test_orthogonalised_keeps_directions_and_evens_out_their_lengths(
     torch.testing.assert_close(aligned, torch.diag(aligned.diag()), rtol=0, atol=1e-3)
 
 
-def test_muon_moves_every_matrix_by_the_same_amount_whatever_its_gradient() -> None:
+def test_the_size_of_muons_update_does_not_depend_on_the_gradients_scale() -> None:
     """0.2 * sqrt(max side) times about-orthogonal: 0.2 a value (root mean square), as AdamW."""
     for scale in (1e-4, 1.0, 1e4):
         weight = nn.Parameter(torch.zeros(16, 4, 2, 2))
@@ -73,7 +73,7 @@ def test_muon_moves_every_matrix_by_the_same_amount_whatever_its_gradient() -> N
         assert weight.square().mean().sqrt().item() == pytest.approx(0.2, rel=0.2)
 
 
-def test_the_average_follows_a_jump_by_its_decay() -> None:
+def test_the_average_follows_a_jump_at_its_decay() -> None:
     """Decay 0.5, after ten updates on 0 (past its own warmup): 1 becomes 0.5, then 0.75."""
     layer = nn.Linear(1, 1)
     nn.init.zeros_(layer.weight)
@@ -86,7 +86,7 @@ def test_the_average_follows_a_jump_by_its_decay() -> None:
         assert average.weights()["weight"].item() == pytest.approx(expected)
 
 
-def test_the_average_forgets_random_beginnings_at_once() -> None:
+def test_the_average_forgets_initial_weights_quickly() -> None:
     """Decay 0.999, but 2/11 at the first step."""
     layer = nn.Linear(1, 1)
     nn.init.zeros_(layer.weight)
@@ -96,7 +96,7 @@ def test_the_average_forgets_random_beginnings_at_once() -> None:
     assert average.weights()["weight"].item() == pytest.approx(9 / 11)
 
 
-def test_drop_path_leaves_out_branches_of_images_in_training_only(
+def test_drop_path_drops_branches_of_images_in_training_only(
     tiny_cascade: Callable[..., dvt.Cascade], random_images: Callable[..., Tensor]
 ) -> None:
     model = tiny_cascade()

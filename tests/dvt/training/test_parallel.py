@@ -1,4 +1,4 @@
-"""Processes that share a batch make of their pictures what one process would make of them."""
+"""Processes that share a batch treat their images as one process would."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def images() -> Tensor:
     return torch.rand(11, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_shares_are_the_whole_batch_and_differ_by_one_picture_at_most() -> None:
+def test_local_slices_cover_the_batch_and_differ_by_at_most_one_image() -> None:
     shares = [DataParallel(rank, 4).local_slice(11) for rank in range(4)]
     assert [row for own in shares for row in range(11)[own]] == list(range(11))
     assert {len(range(11)[own]) for own in shares} == {2, 3}
@@ -29,7 +29,7 @@ def test_shares_are_the_whole_batch_and_differ_by_one_picture_at_most() -> None:
         DataParallel(0, 4).local_slice(3)
 
 
-def test_a_share_is_augmented_as_it_is_in_the_whole_batch(images: Tensor) -> None:
+def test_a_process_augments_its_images_as_one_process_would(images: Tensor) -> None:
     generator = seeded()
     whole = augment(images, EVERYTHING, BatchRng(generator, 11))
     after = torch.rand(3, generator=generator)
@@ -37,11 +37,11 @@ def test_a_share_is_augmented_as_it_is_in_the_whole_batch(images: Tensor) -> Non
         own, generator = DataParallel(rank, 3).local_slice(11), seeded()
         part = augment(images[own], EVERYTHING, BatchRng(generator, 11, own))
         torch.testing.assert_close(part, whole[own], rtol=0, atol=1e-6)
-        assert torch.equal(torch.rand(3, generator=generator), after), "it moves on alike"
+        assert torch.equal(torch.rand(3, generator=generator), after), "in the same state"
 
 
 @pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 1.0}])
-def test_a_share_mixes_its_own_pictures_by_the_batch_s_share(
+def test_a_process_mixes_its_own_images_with_the_batchs_share(
     alphas: dict[str, float], images: Tensor
 ) -> None:
     recipe = TrainingRecipe.model_validate(alphas)

@@ -1,4 +1,4 @@
-"""Models that share names with ours but compute something else are refused in one line."""
+"""Models with the same names that compute something else are refused in one line."""
 
 import json
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from torch import Tensor
 
 import dvt
 from dvt.presets import preset
-from tests.dvt.static_layout import on_meta, published
+from tests.dvt.loading.static_layout import on_meta, published
 
 Weights = dict[str, Tensor]
 
 
 def refusal(path: Path) -> str:
-    """What is said about the file, without its name."""
+    """The message about the file, without its name."""
     with pytest.raises(dvt.CheckpointError) as caught:
         dvt.load_model(path)
     message = str(caught.value)
@@ -116,7 +116,7 @@ CASES: list[tuple[str, Callable[[Weights], None], str]] = [
 
 
 @pytest.mark.parametrize(("name", "change", "said"), CASES)
-def test_what_is_no_model_of_ours_is_named(
+def test_an_unsupported_model_is_refused_with_the_reason(
     name: str, change: Callable[[Weights], None], said: str, tmp_path: Path
 ) -> None:
     weights = published(on_meta(name))
@@ -175,7 +175,7 @@ def test_a_safetensors_file_of_unknown_preprocessing_is_refused(tmp_path: Path) 
         ({"pretrained_cfg": None}, "pretrained_cfg: "),
     ],
 )
-def test_a_config_of_timm_that_does_not_fit_is_named_by_field(
+def test_an_unsupported_field_of_timms_config_is_named(
     fields: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     pretrained = {

@@ -1,4 +1,4 @@
-"""The class names that published checkpoints answer with."""
+"""The class names of published checkpoints."""
 
 from dvt.loading.imagenet import NUM_CLASSES, class_names, wordnet_ids
 
@@ -10,6 +10,6 @@ def test_classes_are_in_the_order_of_their_wordnet_ids() -> None:
     assert (wordnet_ids()[999], class_names()[999]) == ("n15075141", "toilet tissue")
 
 
-def test_two_names_belong_to_two_classes_each() -> None:
+def test_two_names_occur_twice() -> None:
     names = class_names()
     assert sorted(name for name in set(names) if names.count(name) > 1) == ["crane", "maillot"]

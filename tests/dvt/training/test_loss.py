@@ -1,4 +1,4 @@
-"""The loss of a cascade, against sums written out by hand."""
+"""The loss of a cascade equals sums written out by hand."""
 
 import math
 
@@ -50,13 +50,13 @@ def test_label_smoothing_spreads_its_mass_over_all_classes() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
-def test_an_earlier_exit_shares_its_loss_with_the_last_exits_answer(weight: float) -> None:
+def test_an_earlier_exit_learns_from_labels_and_the_last_exit(weight: float) -> None:
     loss = cascade_loss(tensors(), torch.tensor(LABELS), distillation_weight=weight)
     expected = cross_entropy(1) + (1 - weight) * cross_entropy(0) + weight * divergence_from_last()
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_teacher_learns_nothing_from_its_pupils() -> None:
+def test_the_teacher_gets_no_gradient() -> None:
     gradients = []
     for weight in (0.0, 0.5):
         first, last = tensors(requires_grad=True)

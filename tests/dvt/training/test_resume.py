@@ -1,4 +1,4 @@
-"""A training that stops after any step goes on as if it had not, bit for bit."""
+"""A training interrupted after any step ends with the same bits."""
 
 import copy
 import io
@@ -34,7 +34,7 @@ class Stopped(Exception):
 
 
 def stopped_after(trainer: Trainer, num_steps: int) -> dict[str, Any]:
-    """The state after that many steps, through a file."""
+    """The state after that many steps, saved and loaded."""
 
     def stop() -> None:
         if trainer.step == num_steps:
@@ -58,10 +58,10 @@ def curve(trainer: Trainer) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("tokenizer", ["patch", "conv"])
-def test_stops_in_and_between_epochs_change_neither_curve_nor_weights(
+def test_interruptions_change_neither_curve_nor_weights(
     tokenizer: str, tiny_config: Callable[..., CascadeConfig]
 ) -> None:
-    """Five steps an epoch: stopped within the first, at the end of the second, in the third."""
+    """Five steps an epoch: stopped in the first, at the end of the second, in the third."""
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (43, 24, 24, 3), dtype=np.uint8)
     labels = np.arange(43) % 5
@@ -86,7 +86,7 @@ def test_stops_in_and_between_epochs_change_neither_curve_nor_weights(
         assert torch.equal(trainer.trained().state_dict()[key], value), key
 
 
-def test_a_finished_training_has_nothing_left_to_do(
+def test_a_finished_training_does_nothing(
     tiny_config: Callable[..., CascadeConfig],
 ) -> None:
     pixels, labels = np.zeros((8, 24, 24, 3), np.uint8), np.zeros(8, np.int64)

@@ -1,4 +1,4 @@
-"""What was saved comes back: weights bit for bit, labels, calibration, and the same digest."""
+"""A saved model loads with the same weights, labels, calibration and digest."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ CALIBRATION = dvt.Calibration(
     accuracy_per_exit=(0.5, 0.75, 0.8),
     curve=((0.1, 0.5), (0.3, 0.8)),
     threshold_sweep=((0.2, 0.3), (0.9, 0.8)),
-    data="900 held-out pictures",
+    data="900 held-out images",
 )
 
 
@@ -56,7 +56,7 @@ def test_a_model_saved_in_float16_is_half_as_large_and_runs_in_float32(
         assert torch.equal(loaded[key], value.half().float()), key
 
 
-def test_the_weights_file_stands_for_its_folder(
+def test_the_weights_file_loads_its_folder(
     tmp_path: Path, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     model = tiny_cascade()
@@ -70,7 +70,7 @@ def test_the_weights_file_stands_for_its_folder(
         assert model_digest(dvt.load_model(source)) == model_digest(model)
 
 
-def test_saving_over_a_checkpoint_leaves_nothing_of_the_old_one(
+def test_saving_over_a_checkpoint_replaces_all_of_it(
     tmp_path: Path, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     old, new = tiny_cascade(seed=1), tiny_cascade(seed=2)
@@ -97,7 +97,7 @@ def test_the_digest_is_stable_and_changes_with_weights_and_configuration(
     assert model_digest(tiny_cascade(name="other")) != digest
 
 
-def test_create_model_changes_only_what_it_is_told() -> None:
+def test_create_model_changes_only_the_given_fields() -> None:
     preset = dvt.create_model("dvt_tiny_48").config
     changed = dvt.create_model("dvt_tiny_48", num_classes=7, relation_reuse=False).config
     expected = preset.model_copy(update={"num_classes": 7, "relation_reuse": False})

@@ -1,4 +1,4 @@
-"""Static models under the names their authors publish them with, for tests to write to files."""
+"""Static models under their published names, for tests to write to files."""
 
 import json
 from math import prod

@@ -1,4 +1,4 @@
-"""float16 on GPUs without bfloat16: losses are scaled, and a step that overflows is left out."""
+"""float16 training: the loss is scaled, and an overflowing step is skipped."""
 
 import copy
 from collections.abc import Callable
@@ -21,7 +21,7 @@ RECIPE = TrainingRecipe(epochs=4, batch_size=8, learning_rate=5e-3, optimizer="m
 def make_trainer(
     tiny_config: Callable[..., CascadeConfig], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[], Trainer]:
-    """Trainers on the processor, in the precision of an older GPU."""
+    """Trainers on the CPU, in the precision of an older GPU."""
     monkeypatch.setattr("dvt.training.trainer.autocast_dtype", lambda device: torch.float16)
     labels = np.arange(32) % 2
     pixels = np.random.default_rng(0).integers(0, 156, (32, 24, 24, 3), dtype=np.uint8)
@@ -31,12 +31,12 @@ def make_trainer(
     return lambda: Trainer(copy.deepcopy(model), pixels, labels, RECIPE)
 
 
-def test_it_is_used_where_a_gpu_lacks_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_bfloat16_uses_float16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert autocast_dtype(torch.device("cuda")) == torch.float16
 
 
-def test_it_learns_and_keeps_its_scale_over_a_stop(make_trainer: Callable[[], Trainer]) -> None:
+def test_training_learns_and_restores_the_loss_scale(make_trainer: Callable[[], Trainer]) -> None:
     whole = make_trainer()
     whole.run()
     assert whole.results[-1].loss < whole.results[0].loss
@@ -52,7 +52,7 @@ def test_it_learns_and_keeps_its_scale_over_a_stop(make_trainer: Callable[[], Tr
     assert resumed.state_dict()["scaler"] == whole.state_dict()["scaler"]
 
 
-def test_a_step_that_overflows_changes_no_weight_and_lowers_the_scale(
+def test_an_overflowing_step_changes_no_weight_and_lowers_the_scale(
     make_trainer: Callable[[], Trainer],
 ) -> None:
     trainer = make_trainer()

@@ -1,4 +1,4 @@
-"""A damaged or hostile `.pth.tar` ends in one line that names it, and in nothing else."""
+"""A damaged or hostile `.pth.tar` is refused in one line, and runs no code."""
 
 import pickle
 import re
@@ -27,7 +27,7 @@ def weights(published_layout: Callable[..., dict[str, Tensor]]) -> dict[str, Ten
 
 
 def refusal(path: Path) -> str:
-    """What is said about the file, without its name."""
+    """The message about the file, without its name."""
     with pytest.raises(dvt.CheckpointError) as caught:
         dvt.load_model(path)
     message = str(caught.value)
@@ -38,7 +38,7 @@ def refusal(path: Path) -> str:
 
 
 class Code:
-    """Unpickled carelessly, this makes a file."""
+    """Creates a file if it is unpickled without care."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -47,7 +47,7 @@ class Code:
         return open, (str(self.marker), "w")
 
 
-# torch's remark on pickles that no PyTorch wrote; the refusal says it in one line.
+# torch's warning about pickles that PyTorch did not write; the message covers it.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
 
 WRITERS: dict[str, Callable[[object, Path], None]] = {
@@ -95,8 +95,8 @@ def test_the_first_byte_alone_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "404: Not Found", "<!DOCTYPE html>\n<html>", "a\nb\n"])
-def test_a_text_or_an_empty_file_is_said_to_be_no_checkpoint(content: str, path: Path) -> None:
-    """A failed download is no attack: the message must not speak of code."""
+def test_a_text_or_empty_file_is_reported_as_not_a_checkpoint(content: str, path: Path) -> None:
+    """A failed download is not an attack: the message must not mention code."""
     path.write_text(content, encoding="utf-8")
     message = refusal(path)
     assert "not a PyTorch checkpoint" in message
@@ -108,7 +108,7 @@ FIGURES = {"lists": [0.5, 1.5], "numpy": np.array([0.5, 1.5])}
 
 @pytest.mark.parametrize("figures", FIGURES)
 def test_bytes_changed_at_random_never_raise_anything_else(figures: str, path: Path) -> None:
-    """Some changes do no harm, and the file is then refused for lacking nearly every key."""
+    """Harmless changes leave a file that lacks nearly every key."""
     random = np.random.default_rng(0)
     content = {"model_state_dict": {"normal_token.head.weight": torch.zeros(10, 256)}}
     WRITERS["legacy"](content | {"flops": FIGURES[figures]}, path)
@@ -176,7 +176,7 @@ BIAS = "less_token.head.bias"
         (lambda weights: weights.clear(), r"keys: neither those of a cascade \(less_less_token"),
     ],
 )
-def test_keys_and_values_that_do_not_fit_are_named(
+def test_wrong_keys_and_values_are_named(
     change: Callable[[dict[str, Any]], object],
     said: str,
     path: Path,
@@ -205,7 +205,7 @@ def test_tensors_of_an_exotic_kind_are_refused(
     assert "'stages.1.head.weight'" in refusal(path)
 
 
-def test_figures_that_make_no_sense_are_left_out(path: Path, weights: dict[str, Tensor]) -> None:
+def test_malformed_figures_are_ignored(path: Path, weights: dict[str, Tensor]) -> None:
     figures = {"anytime_classification": "seventy", "dynamic_threshold": 3}
     torch.save({"model_state_dict": weights, **figures}, path)
     assert dvt.load_model(path).calibration == dvt.Calibration()

@@ -84,7 +84,7 @@ def test_weights_that_are_text_are_named(folder: Path) -> None:
         ),
     ],
 )
-def test_a_key_that_does_not_fit_is_named(
+def test_a_wrong_key_is_named(
     folder: Path, change: Callable[[dict[str, Tensor]], object], said: str
 ) -> None:
     path = folder / "model.safetensors"
@@ -119,9 +119,7 @@ def test_a_wrong_field_of_the_configuration_is_named(
 
 @pytest.mark.parametrize("content", [b'{\n"name": ', b"", b"\xff\xfe\n" * 3000, b"[1, 2]"])
 @pytest.mark.parametrize("file", ["config.json", "labels.json", "calibration.json"])
-def test_a_file_that_is_no_json_of_its_kind_is_named(
-    folder: Path, file: str, content: bytes
-) -> None:
+def test_a_file_of_invalid_json_is_named(folder: Path, file: str, content: bytes) -> None:
     (folder / file).write_bytes(content)
     assert refusal(folder).startswith(f"{folder / file}: ")
 
