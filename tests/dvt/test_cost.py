@@ -59,8 +59,8 @@ def test_the_count_equals_what_a_profiler_measures(
         assert counter.get_total_flops() == 2 * cost.executed
         assert (cost.feature_reuse > 0) == (feature_reuse and index > 0)
         assert (cost.relation_reuse > 0) == (relation_reuse and index > 0)
-        hands_on = (feature_reuse or relation_reuse) and index < 2
-        assert (cost.unread == 0) == hands_on, (
+        emits = (feature_reuse or relation_reuse) and index < 2
+        assert (cost.unread == 0) == emits, (
             "a stage without a successor computes less than in the paper"
         )
         assert (cost.resizing > 0) == ((feature_reuse or relation_reuse) and index > 0)

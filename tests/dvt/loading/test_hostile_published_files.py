@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import dvt
+from tests.dvt.loading.refusals import refusal
 
 
 @pytest.fixture
@@ -24,17 +25,6 @@ def weights(published_layout: Callable[..., dict[str, Tensor]]) -> dict[str, Ten
     with torch.device("meta"):
         model = dvt.create_model("dvt_t2t_vit_12")
     return published_layout(model)
-
-
-def refusal(path: Path) -> str:
-    """The message about the file, without its name."""
-    with pytest.raises(dvt.CheckpointError) as caught:
-        dvt.load_model(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    assert len(message) < 400
-    return message.removeprefix(f"{path}: ")
 
 
 class Code:

@@ -12,20 +12,10 @@ from torch import Tensor
 
 import dvt
 from dvt.presets import preset
+from tests.dvt.loading.refusals import refusal
 from tests.dvt.loading.static_layout import on_meta, published
 
 Weights = dict[str, Tensor]
-
-
-def refusal(path: Path) -> str:
-    """The message about the file, without its name."""
-    with pytest.raises(dvt.CheckpointError) as caught:
-        dvt.load_model(path)
-    message = str(caught.value)
-    assert message.startswith(f"{path}: ")
-    assert "\n" not in message
-    assert len(message) < 400
-    return message.removeprefix(f"{path}: ")
 
 
 def zeros(*shape: int) -> Tensor:
