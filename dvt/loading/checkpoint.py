@@ -9,7 +9,7 @@ import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -51,24 +51,17 @@ def shipped_models() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CONFIG).is_file()}
 
 
-def create_model(
-    name: str,
-    num_classes: int | None = None,
-    feature_reuse: bool | None = None,
-    relation_reuse: bool | None = None,
-) -> Cascade:
-    """An untrained cascade of a preset; None keeps the preset's value.
+def create_model(name: str, **changes: Any) -> Cascade:
+    """An untrained model of a preset.
+
+    Args:
+        name: of the preset.
+        changes: fields of `CascadeConfig` to replace, such as `num_classes`.
 
     Raises:
-        ConfigError: unknown preset, or a field out of range.
+        ConfigError: unknown preset or field, or a value out of range.
     """
-    changes = {
-        "num_classes": num_classes,
-        "feature_reuse": feature_reuse,
-        "relation_reuse": relation_reuse,
-    }
-    given = {field: value for field, value in changes.items() if value is not None}
-    return Cascade(preset(name).with_changes(**given)).eval()
+    return Cascade(preset(name).with_changes(**changes)).eval()
 
 
 def load_model(source: str | Path) -> Cascade:

@@ -8,7 +8,7 @@ Each process trains on one device, with the data in memory as uint8 pixels. Seve
 share every batch (`dvt.training.parallel`): each runs a `Trainer` with the same model, data and
 recipe. Reads and writes no files.
 
-Shapes: N images, B images of a batch, S pixels a side.
+Shapes: N images, B images of a batch, n of them in this process, S pixels a side.
 """
 
 import time
@@ -191,24 +191,30 @@ class Trainer:
         self._seed(0, epoch)
         return torch.randperm(len(self._labels), generator=self._generator)
 
-    def _one_step(self, order: Tensor) -> None:
-        started = time.perf_counter()
+    def _batch(self, rows_n: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised images and their targets: labels, or mixed probabilities."""
         recipe, config = self._recipe, self._model.config
-        self._model.train()
-        self._seed(1, self.step)
-        rows_B = self._rng.local_part(order[: recipe.batch_size])
-        images = pixels_to_unit(self._pixels[rows_B].to(self._device))
+        images = pixels_to_unit(self._pixels[rows_n].to(self._device))
         images = normalise(augment(images, recipe, self._rng), config.preprocess)
-        targets = self._labels[rows_B].to(self._device)
+        targets = self._labels[rows_n].to(self._device)
         if self.step < recipe.mix_until * self.num_steps:
             images, targets = mix(images, targets, config.num_classes, recipe, self._rng)
-        dtype = self._autocast
+        return images, targets
+
+    def _one_step(self, order_N: Tensor) -> None:
+        """Trains on the first batch of `order_N`."""
+        started = time.perf_counter()
+        recipe, dtype = self._recipe, self._autocast
+        self._model.train()
+        self._seed(1, self.step)
+        rows_n = self._rng.local_part(order_N[: recipe.batch_size])
+        images, targets = self._batch(rows_n)
         with torch.autocast(self._device.type, dtype=dtype, enabled=dtype is not None):
             logits = self._forward(images)
         loss = cascade_loss(logits, targets, recipe.distillation_weight, recipe.label_smoothing)
         if self._parallel:
             # DDP averages over processes with unequal shares; weigh to get the mean over images.
-            loss = loss * (len(rows_B) * self._parallel.num_workers / self._rng.num_images)
+            loss = loss * (len(rows_n) * self._parallel.num_workers / self._rng.num_images)
         self._scaler.scale(loss).backward()
         self._optimizers.unscale(self._scaler)
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), recipe.gradient_clip)

@@ -42,10 +42,10 @@ def published(model: dvt.Cascade) -> dict[str, Tensor]:
     return named
 
 
-def on_meta(name: str, num_classes: int | None = None) -> dvt.Cascade:
+def on_meta(name: str, **changes: int) -> dvt.Cascade:
     """A preset's model without values."""
     with torch.device("meta"):
-        return dvt.create_model(name, num_classes)
+        return dvt.create_model(name, **changes)
 
 
 def write_zeros(state_dict: dict[str, Tensor], path: Path) -> None:
