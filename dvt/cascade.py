@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dvt.config import CascadeConfig
 from dvt.errors import ModelError
-from dvt.exits import TAKES_ALL, confidence, exit_mask, exit_thresholds
+from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds
 from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage
 from dvt.tokenizers import ConvTokenizer
@@ -181,7 +181,7 @@ class Cascade(nn.Module):
                 f"thresholds: {self.config.name} has no default thresholds; "
                 f"give {self.config.num_stages - 1} values"
             )
-        return (*exit_thresholds(chosen, self.config.num_stages), TAKES_ALL)
+        return (*exit_thresholds(chosen, self.config.num_stages), ALWAYS_EXIT)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from dvt.errors import ModelError
 
-__all__ = ["FULL_DEPTH", "TAKES_ALL", "confidence", "exit_mask", "exit_thresholds", "scores"]
+__all__ = ["ALWAYS_EXIT", "FULL_DEPTH", "confidence", "exit_mask", "exit_thresholds", "scores"]
 
 # No probability reaches this threshold: every image continues to the next stage.
 FULL_DEPTH = 2.0
 
 # The threshold of the last exit: every remaining image takes it.
-TAKES_ALL = float("-inf")
+ALWAYS_EXIT = float("-inf")
 
 
 def scores(logits_BC: Tensor) -> Tensor:

@@ -61,12 +61,6 @@ class StageState:
             None if self.relations is None else self.relations.to(device, dtype),
         )
 
-    @property
-    def num_bytes(self) -> int:
-        """Size in memory."""
-        parts = (self.features, self.relations)
-        return sum(part.nbytes for part in parts if part is not None)
-
     @classmethod
     def join(cls, states: list[Self]) -> Self:
         """The concatenated states of several batches."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks.contenders.in_process import measured
 from benchmarks.contenders.workload import Measured, Workload, open_executor
-from dvt.exits import TAKES_ALL, scores
+from dvt.exits import ALWAYS_EXIT, scores
 from dvt.inference import EncodedState, decode_state, encode_state
 from dvt.reuse import StageState
 from pipeline import CascadePredictor
@@ -156,7 +156,7 @@ def run_chained(work: Workload, num_threads: int) -> Measured:
             data = _mapped(data, _Stage, arguments, work.batch_size)
         return data
 
-    assert work.thresholds[-1] == TAKES_ALL
+    assert work.thresholds[-1] == ALWAYS_EXIT
     return _run(work, chain)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import dvt
 from dvt import Calibration, Cascade
-from dvt.exits import FULL_DEPTH, TAKES_ALL
+from dvt.exits import ALWAYS_EXIT, FULL_DEPTH
 from dvt.inference import StageExecutor, make_executor
 from dvt.loading import shipped_models
 from jobs.datasets import load_labelled
@@ -56,7 +56,7 @@ class Workload:
     @property
     def full_depth(self) -> tuple[float, ...]:
         """Thresholds at which no image exits early."""
-        return (*[FULL_DEPTH] * (len(self.thresholds) - 1), TAKES_ALL)
+        return (*[FULL_DEPTH] * (len(self.thresholds) - 1), ALWAYS_EXIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _thresholds_for(
     num_exits = executor.config.num_stages
     # All images leave at the last exit but one, because the last exit has no threshold.
     runner = CascadeRunner(
-        executor, (*[FULL_DEPTH] * (num_exits - 2), TAKES_ALL, TAKES_ALL), batch_size, top_k=1
+        executor, (*[FULL_DEPTH] * (num_exits - 2), ALWAYS_EXIT, ALWAYS_EXIT), batch_size, top_k=1
     )
     runner.add(np.arange(len(pixels_nSS3)), pixels_nSS3)
     predictions, failures = runner.flush()

@@ -24,7 +24,7 @@ from benchmarks.evidence.recording import RecordedModel, record_model
 from benchmarks.evidence.results import publish, read_results
 from dvt.calibration import Thresholds, mean_gmacs
 from dvt.device import best_device, inference_dtype
-from dvt.exits import TAKES_ALL
+from dvt.exits import ALWAYS_EXIT
 from dvt.inference import make_executor
 from dvt.inference.profiling import time_in_turns
 from pipeline.cascade.runner import CascadeRunner
@@ -101,7 +101,7 @@ def _work(
     """One round of a model on all images."""
     model = dvt.load_model(given.models / one.name)  # the executor casts its weights
     executor = make_executor(model, best_device(), dtype)
-    runner = CascadeRunner(executor, (*thresholds, TAKES_ALL), batch_size, top_k=5)
+    runner = CascadeRunner(executor, (*thresholds, ALWAYS_EXIT), batch_size, top_k=5)
     return partial(_run, runner, pixels)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dvt.exits import TAKES_ALL
+from dvt.exits import ALWAYS_EXIT
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import (
@@ -95,7 +95,7 @@ class DeadlineController:
         if not changes or changes[-1].threshold_set != self._current:
             self._log.add(self.elapsed_s, self._num_done, self._current, thresholds)
         self._calls[call] = (self._current, self._clock())
-        return (*thresholds, TAKES_ALL)
+        return (*thresholds, ALWAYS_EXIT)
 
     def finish_call(
         self,

@@ -5,8 +5,8 @@ import torch
 
 import dvt
 from dvt.exits import (
+    ALWAYS_EXIT,
     FULL_DEPTH,
-    TAKES_ALL,
     confidence,
     exit_mask,
     exit_thresholds,
@@ -55,7 +55,7 @@ def test_a_threshold_that_is_not_finite_is_refused_in_one_line(value: str) -> No
 def test_a_confidence_that_is_nan_is_refused() -> None:
     """NaN reaches no threshold, not even the last: the image would never exit."""
     with pytest.raises(dvt.ModelError, match=r"^confidence: is not a number"):
-        exit_mask(torch.tensor([0.5, float("nan")]), TAKES_ALL)
+        exit_mask(torch.tensor([0.5, float("nan")]), ALWAYS_EXIT)
 
 
 def test_one_stage_needs_no_thresholds() -> None:
@@ -66,4 +66,4 @@ def test_an_image_exits_when_its_confidence_equals_the_threshold() -> None:
     confidences = torch.tensor([0.3, 0.30000001, 0.29999998, 1.0])
     assert exit_mask(confidences, 0.3).tolist() == [True, True, False, True]
     assert exit_mask(confidences, FULL_DEPTH).tolist() == [False] * 4
-    assert exit_mask(confidences, TAKES_ALL).tolist() == [True] * 4
+    assert exit_mask(confidences, ALWAYS_EXIT).tolist() == [True] * 4

@@ -256,7 +256,7 @@ def test_adopted_thresholds_are_the_default_and_keep_their_promise(
     )
     assert provenance["p_value"] == found["certificate"]["p_value"]
     model = dvt_package.load_model(own_model)
-    assert model.thresholds() == (*found["thresholds"], dvt_package.exits.TAKES_ALL)
+    assert model.thresholds() == (*found["thresholds"], dvt_package.exits.ALWAYS_EXIT)
     judged = run_eval(EvalJob(model=str(own_model), data="shapes:50:5")).data["default"]
     assert list(judged["thresholds"]) == found["thresholds"]
     choice = choose_thresholds(ThresholdOptions(), str(own_model), model)
