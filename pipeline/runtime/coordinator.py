@@ -74,7 +74,7 @@ class _CascadeCall:
 
 
 class Coordinator:
-    """Runs the work of one archive to its end.
+    """Starts the actors and runs the work of one archive to its end.
 
     Args:
         scheduler: decides what to do next.
@@ -209,7 +209,7 @@ class Coordinator:
         )
 
     def _thresholds(self, call: int) -> tuple[tuple[float, ...], ...]:
-        """The last argument of a call; none where the job's thresholds apply."""
+        """The last argument of a call; empty if the job's thresholds apply."""
         return () if self._deadline is None else (self._deadline.start_call(call),)
 
     def _handle(self, event: ActorEvent | CallReturned | InputLost) -> None:
@@ -248,16 +248,12 @@ class Coordinator:
             self._deadline.finish_call(number, call.action.actor, pool, result.work, result.waiting)
         finished = {block: rows for block, (rows, _) in result.predicted.items()}
         if finished:
-            origins = [self._scheduler.origins(block, rows) for block, rows in finished.items()]
-            joined = Origins(
-                np.concatenate([part.shards for part in origins]),
-                np.concatenate([part.rows for part in origins]),
-            )
+            origins = Origins.join([self._scheduler.origins(*rows) for rows in finished.items()])
             exit_stages = np.concatenate([stages for _, stages in result.predicted.values()])
-            self._results.add_predictions(call.tags, joined, exit_stages)
+            self._results.add_predictions(call.tags, origins, exit_stages)
             if self._fanout is not None:
                 packed = (prediction for block in finished for prediction in result.packed[block])
-                self._fanout.predicted(joined, packed)
+                self._fanout.predicted(origins, packed)
         for block, row, detail in result.failed:
             self._fail(self._scheduler.origins(block, np.array([row])), detail, attempts=1)
             finished[block] = np.append(finished.get(block, _NO_ROWS), row)

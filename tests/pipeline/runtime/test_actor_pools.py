@@ -1,4 +1,4 @@
-"""What the scheduler is told about actors, and which actors start and end; without Ray."""
+"""Actors as the scheduler sees them, and which ones start and end; without Ray."""
 
 import logging
 from typing import Any, cast
