@@ -96,7 +96,7 @@ def _warm_up(decoder: Any, cascades: list[Any], work: Workload) -> None:
         data = flushed if ray.get(result).forwarded else forwarded
         if ray.get(data) is None:  # no image goes on, so the next pools have nothing to do
             return
-        rows = np.arange(len(ray.get(data).pixels))
+        rows = np.arange(len(ray.get(data).batch))
 
 
 def _records(work: Workload) -> Iterator[ImageRecord]:

@@ -4,7 +4,7 @@ Shapes: n images, S pixels a side, k best labels.
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,10 @@ from dvt.reuse import StageState
 from pipeline.audit.held_predictions import HeldPredictions
 
 __all__ = ["Failure", "ForwardedBatch", "Predictions", "QueuedBatch"]
+
+
+Pixels = TypeVar("Pixels", NDArray[np.uint8], Tensor)
+State = TypeVar("State", EncodedState, StageState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,8 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardedBatch:
-    """Images on their way from one actor to the next, in host memory.
+class ImageBatch(Generic[Pixels, State]):
+    """Images with all that they carry from stage to stage.
 
     Attributes:
         row_ids: the caller's numbers for the images, [n] int64.
@@ -124,64 +128,16 @@ class ForwardedBatch:
     """
 
     row_ids: NDArray[np.int64]
-    pixels: NDArray[np.uint8]
-    state: EncodedState | None
+    pixels: Pixels
+    state: State | None
     confidences: NDArray[np.float32]
     held: HeldPredictions | None = None
 
     def __len__(self) -> int:
         return len(self.row_ids)
 
-    def __getitem__(self, rows: slice | NDArray[np.int64]) -> "ForwardedBatch":
-        """Selects images; without a copy for a slice."""
-        return ForwardedBatch(
-            self.row_ids[rows],
-            self.pixels[rows],
-            None if self.state is None else self.state[rows],
-            self.confidences[rows],
-            None if self.held is None else self.held[rows],
-        )
-
-    @classmethod
-    def join(cls, batches: "list[Self]") -> Self:
-        """Concatenates batches; a single one is returned as it is."""
-        if len(batches) == 1:
-            return batches[0]
-        states = [batch.state for batch in batches if batch.state is not None]
-        held = [batch.held for batch in batches if batch.held is not None]
-        return cls(
-            np.concatenate([batch.row_ids for batch in batches]),
-            np.concatenate([batch.pixels for batch in batches]),
-            EncodedState.join(states) if states else None,
-            np.concatenate([batch.confidences for batch in batches]),
-            HeldPredictions.join(held) if held else None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedBatch:
-    """Images in the staged queue of one actor, on its device; see `staged_queue.Rows`.
-
-    Attributes:
-        row_ids: [n] int64.
-        pixels: [n, S, S, 3] uint8.
-        state: of the previous stage; None before the first.
-        confidences: of the stages that ran, [n, stages] float32.
-        held: predictions of audited images; None if nothing is audited.
-    """
-
-    row_ids: NDArray[np.int64]
-    pixels: Tensor
-    state: StageState | None
-    confidences: NDArray[np.float32]
-    held: HeldPredictions | None = None
-
-    def __len__(self) -> int:
-        return len(self.row_ids)
-
-    def cut(self, start: int, stop: int) -> Self:
-        """The images start..stop-1, without a copy."""
-        rows = slice(start, stop)
+    def __getitem__(self, rows: Any) -> Self:
+        """Selects images by a slice, without a copy, or in host memory by row numbers."""
         return type(self)(
             self.row_ids[rows],
             self.pixels[rows],
@@ -190,15 +146,33 @@ class QueuedBatch:
             None if self.held is None else self.held[rows],
         )
 
+    def cut(self, start: int, stop: int) -> Self:
+        """The images start..stop-1, without a copy."""
+        return self[start:stop]
+
     @classmethod
-    def join(cls, parts: "list[Self]") -> Self:
+    def join(cls, batches: list[Self]) -> Self:
         """Concatenates batches."""
-        states = [part.state for part in parts if part.state is not None]
-        held = [part.held for part in parts if part.held is not None]
+        pixels: list[Any] = [batch.pixels for batch in batches]
+        joined: Any = torch.cat(pixels) if isinstance(pixels[0], Tensor) else np.concatenate(pixels)
+        states = [batch.state for batch in batches if batch.state is not None]
+        held = [batch.held for batch in batches if batch.held is not None]
         return cls(
-            np.concatenate([part.row_ids for part in parts]),
-            torch.cat([part.pixels for part in parts]),
-            StageState.join(states) if states else None,
-            np.concatenate([part.confidences for part in parts]),
+            np.concatenate([batch.row_ids for batch in batches]),
+            joined,
+            type(states[0]).join(states) if states else None,
+            np.concatenate([batch.confidences for batch in batches]),
             HeldPredictions.join(held) if held else None,
         )
+
+
+class ForwardedBatch(ImageBatch[NDArray[np.uint8], EncodedState]):
+    """Images on their way from one actor to the next, in host memory."""
+
+    __slots__ = ()
+
+
+class QueuedBatch(ImageBatch[Tensor, StageState]):
+    """Images in the staged queue of one actor, on its device."""
+
+    __slots__ = ()

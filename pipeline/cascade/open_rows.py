@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+
+from pipeline.scheduling import Rows
 
 __all__ = ["OpenRows", "RowsOfBlock"]
 
-Rows = NDArray[np.int64]
 RowsOfBlock = tuple[int, Rows]
 
 

@@ -6,6 +6,7 @@ Shapes: n images, S pixels a side, C classes, k best labels.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from dvt.exits import exit_mask, scores
 from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions, QueuedBatch
 from pipeline.cascade.device_errors import is_device_failure, is_out_of_memory
-from pipeline.cascade.stage_metrics import StageMeter, StageWork
+from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
 
 __all__ = ["CascadeRunner"]
@@ -57,7 +58,7 @@ class CascadeRunner:
         self._num_here = last - first + 1
         forwards = last < executor.config.num_stages
         self._queue: StagedQueue[QueuedBatch] = StagedQueue(self._num_here + forwards, batch_size)
-        self._meter = StageMeter(self._num_here, lambda: self._queue.waiting)
+        self._work = [StageWork()] * self._num_here
         self._state_format = state_format
         self._forwarded: list[ForwardedBatch] = []
         self._host: deque[ForwardedBatch] = deque()
@@ -93,7 +94,8 @@ class CascadeRunner:
 
     def take_work(self) -> tuple[StageWork, ...]:
         """Work of each stage here since the previous call."""
-        return self._meter.take()
+        work, self._work = self._work, [StageWork()] * self._num_here
+        return tuple(work)
 
     def run_full(
         self, thresholds: tuple[float, ...] | None = None
@@ -165,9 +167,7 @@ class CascadeRunner:
             if position == self._num_here:
                 self._forward(position, images)
             else:
-                num_audited = 0 if images.held is None else int(images.held.is_audited.sum())
-                with self._meter.batch(position, len(images), num_audited):
-                    self._run_or_split(position, images, predictions, failures)
+                self._run_or_split(position, images, predictions, failures)
 
     def _forward(self, position: int, images: QueuedBatch) -> None:
         """Brings images into the form in which they travel; out of memory, they wait again."""
@@ -237,7 +237,7 @@ class CascadeRunner:
     @torch.inference_mode()
     def _run_batch(self, position: int, batch: QueuedBatch) -> list[Predictions]:
         """One forward pass: queues the images that continue, returns the others' predictions."""
-        stage = self._first + position
+        stage, started_s = self._first + position, time.perf_counter()
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
         # The device still computes now; the next images are uploaded meanwhile.
         self._uploading = self._uploading or self._start_upload()
@@ -268,6 +268,9 @@ class CascadeRunner:
                 None if held is None else held[staying],
             )
             self._queue.push(position + 1, survivors)
+        num_audited = 0 if batch.held is None else int(batch.held.is_audited.sum())
+        seconds = time.perf_counter() - started_s
+        self._work[position] += StageWork(len(batch), len(staying), seconds, num_audited)
         if not exits_n.any():
             return []
         exited = Predictions(

@@ -11,20 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 
 from pipeline.cascade.tag_rows import image_size, tag_rows, unpack_predictions
 from pipeline.dedupe.index import DuplicateIndex, Image
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
-from pipeline.output.results import Results
+from pipeline.output.results import Results, ShardRows
 from pipeline.records import info_table
-from pipeline.scheduling import Origins
+from pipeline.scheduling import Origins, Rows
 
 __all__ = ["PredictionFanout"]
-
-Rows = NDArray[np.int64]
-ShardRows = list[tuple[int, Rows]]
 
 
 class PredictionFanout:

@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.records import DeadLetter
-from pipeline.scheduling import Origins
+from pipeline.scheduling import Origins, Rows
 
-__all__ = ["Results"]
+__all__ = ["Results", "ShardRows"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,8 @@ _SHARE_OF_ELAPSED = 0.05
 # Collected results are held in memory, and one file is written at a time.
 _MAX_IMAGES = 100_000
 
-Rows = NDArray[np.int64]
+ShardRows = list[tuple[int, Rows]]
+"""Images of several shards: numbers of open shards, and rows in these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Results:
         self._ledger.commit(file, batch.dead_letters, batch.counts_of_shard)
         self._in_progress = None
 
-    def drop_lost(self, references: Collection[Any]) -> list[tuple[int, Rows]]:
+    def drop_lost(self, references: Collection[Any]) -> ShardRows:
         """Takes lost tables out of the commit in progress.
 
         Args:
@@ -195,7 +195,7 @@ class Results:
         assert batch is not None, "no commit is in progress"
         lost = [table for table in batch.tables if table.reference in references]
         batch.tables = [table for table in batch.tables if table.reference not in references]
-        restarted: list[tuple[int, Rows]] = []
+        restarted: ShardRows = []
         for table in lost:
             for shard, rows in table.rows_of_shard.items():
                 counts = table.counts_of_shard[shard]

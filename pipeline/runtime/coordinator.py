@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.deadline.controller import DeadlineController
 from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.errors import OutputFailedError, PipelineError, Reason, StaleEpochError
-from pipeline.output.results import Results
+from pipeline.output.results import Results, ShardRows
 from pipeline.progress import Progress, ProgressListener
 from pipeline.runtime.actor_pools import ActorPools, ActorPoolSpecs
 from pipeline.runtime.actors.cascade import CallResult
@@ -25,10 +24,10 @@ from pipeline.runtime.result_writer import ResultWriter
 from pipeline.runtime.signals import deferred_interrupt
 from pipeline.runtime.supervised_actor import (
     ActorDown,
-    ActorEvent,
     ActorGone,
     ActorUp,
     CallReturned,
+    Event,
     InputLost,
 )
 from pipeline.runtime.supervisor import ActorSupervisor
@@ -47,6 +46,7 @@ from pipeline.scheduling import (
     Origins,
     Release,
     Retire,
+    Rows,
     Run,
     Scheduler,
     ShardArrived,
@@ -60,8 +60,6 @@ logger = logging.getLogger(__name__)
 _LISTING_S = 0.05  # upper bound per turn: a listing may pass many shards that are finished
 _EXTRA_S_PER_IMAGE = 5.0  # for a storage that throttles, or files that take long to decode
 _NO_ROWS = np.empty(0, dtype=np.int64)
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +210,8 @@ class Coordinator:
         """The last argument of a call; empty if the job's thresholds apply."""
         return () if self._deadline is None else (self._deadline.start_call(call),)
 
-    def _handle(self, event: ActorEvent | CallReturned | InputLost) -> None:
-        if self._writer.is_concerned(event):
+    def _handle(self, event: Event) -> None:
+        if self._writer.concerns(event):
             self._restart(self._writer.handle(event))
             return
         match event:
@@ -277,7 +275,7 @@ class Coordinator:
         if self._fanout is not None:
             self._fanout.failed(origins, detail, attempts)
 
-    def _restart(self, images: list[tuple[int, Rows]]) -> None:
+    def _restart(self, images: ShardRows) -> None:
         for shard, rows in images:
             self._scheduler.handle(ShardArrived(shard, rows))
 

@@ -4,18 +4,15 @@ import logging
 import time
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import PipelineError
-from pipeline.output.results import Results
+from pipeline.output.results import Results, ShardRows
 from pipeline.runtime.ray_errors import lost_objects
 from pipeline.runtime.supervised_actor import (
     ActorDown,
-    ActorEvent,
     ActorKind,
     ActorUp,
     CallReturned,
+    Event,
     InputLost,
 )
 from pipeline.runtime.supervisor import ActorSupervisor
@@ -45,17 +42,12 @@ class ResultWriter:
         """Starts the next commit if it is due; `at_once`: whatever has been collected is due."""
         self._write(self._results.start_commit(at_once))
 
-    def is_concerned(self, event: ActorEvent | CallReturned | InputLost) -> bool:
-        """Whether an event is about the writer."""
-        match event:
-            case CallReturned(call) | InputLost(call):
-                return call is self
-            case _:
-                return event.actor is self._actor
+    def concerns(self, event: Event) -> bool:
+        """Whether an event is about the writer actor or its call."""
+        subject = event.call if isinstance(event, CallReturned | InputLost) else event.actor
+        return subject is self or subject is self._actor
 
-    def handle(
-        self, event: ActorEvent | CallReturned | InputLost
-    ) -> list[tuple[int, NDArray[np.int64]]]:
+    def handle(self, event: Event) -> ShardRows:
         """Handles an event about the writer.
 
         Returns:
@@ -65,7 +57,7 @@ class ResultWriter:
             StaleEpochError: a later run has taken the output over.
             OutputFailedError: the storage does not accept the results.
         """
-        restarted: list[tuple[int, NDArray[np.int64]]] = []
+        restarted: ShardRows = []
         match event:
             case CallReturned(_, file):
                 self._results.commit(file)

@@ -12,6 +12,7 @@ __all__ = [
     "ActorKind",
     "ActorUp",
     "CallReturned",
+    "Event",
     "InputLost",
     "SupervisedActor",
 ]
@@ -40,7 +41,6 @@ class SupervisedActor:
         kind: how it is started.
         handle: Ray's handle.
         node: name of the node on which it came up last.
-        is_up: it may get calls.
         is_leaving: it will be removed, and does not count as a replacement for others.
         calls: references of its outstanding calls.
         heard_s: time of its last reply, or of the first call since it was idle.
@@ -55,7 +55,6 @@ class SupervisedActor:
     kind: ActorKind
     handle: Any
     node: str | None = None
-    is_up: bool = False
     is_leaving: bool = False
     calls: set[Any] = field(default_factory=set)
     heard_s: float = 0.0
@@ -64,6 +63,11 @@ class SupervisedActor:
     retry_at_s: float | None = None
     is_late: bool = False
     is_dead: bool = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it may get calls."""
+        return self.down_s is None
 
     @property
     def is_starting(self) -> bool:
@@ -83,10 +87,10 @@ class ActorUp:
 
 @dataclass(frozen=True, slots=True)
 class ActorDown:
-    """An actor failed and lost all it held.
+    """An actor failed, lost all it held, and restarts.
 
     Attributes:
-        actor: it will be restarted.
+        actor: that failed.
         reason: one line for the log.
         is_attempt: what the actor held may be the cause.
     """
@@ -105,12 +109,7 @@ class ActorGone:
 
 @dataclass(frozen=True, slots=True)
 class CallReturned:
-    """A call is over.
-
-    Attributes:
-        call: as passed to `ActorSupervisor.expect`.
-        result: its return value.
-    """
+    """A call, as passed to `ActorSupervisor.expect`, returned a result."""
 
     call: Any
     result: Any
@@ -118,13 +117,10 @@ class CallReturned:
 
 @dataclass(frozen=True, slots=True)
 class InputLost:
-    """A call is over because an object that it needed is gone; its actor is unaffected.
-
-    Attributes:
-        call: as passed to `ActorSupervisor.expect`.
-    """
+    """A call is over because an object that it needed is gone; its actor is unaffected."""
 
     call: Any
 
 
 ActorEvent = ActorUp | ActorDown | ActorGone
+Event = ActorEvent | CallReturned | InputLost

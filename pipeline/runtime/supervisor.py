@@ -22,6 +22,7 @@ from pipeline.runtime.supervised_actor import (
     ActorKind,
     ActorUp,
     CallReturned,
+    Event,
     InputLost,
     SupervisedActor,
 )
@@ -108,7 +109,7 @@ class ActorSupervisor:
         actor.calls.add(reference)
         self._calls[reference] = _Call(actor, call, description, has_input, extra_s)
 
-    def wait(self) -> Iterator[ActorEvent | CallReturned | InputLost]:
+    def wait(self) -> Iterator[Event]:
         """Yields everything that has happened, or the first event within a fraction of a second.
 
         Handle each event before taking the next. Calls whose events were not taken stay
@@ -139,7 +140,7 @@ class ActorSupervisor:
             )
         return list(ready)
 
-    def _take(self, reference: Any) -> Iterator[ActorEvent | CallReturned | InputLost]:
+    def _take(self, reference: Any) -> Iterator[Event]:
         call = self._calls.pop(reference, None)
         if call is None:
             return  # dropped because its actor failed a moment ago
@@ -156,8 +157,7 @@ class ActorSupervisor:
                 yield from self._fail(actor, loss, first_line(error))
             return
         if call.call is _RESET:
-            actor.down_s, actor.is_late = None, False
-            actor.node, actor.is_up = result, True
+            actor.node, actor.down_s, actor.is_late = result, None, False
             yield ActorUp(actor)
         else:
             actor.num_failures = 0  # a successful start does not reset the count
@@ -196,7 +196,6 @@ class ActorSupervisor:
     def _fail(self, actor: SupervisedActor, loss: Loss, reason: str) -> Iterator[ActorEvent]:
         """The state of an actor is gone or unknown: restart it."""
         was_up = actor.is_up
-        actor.is_up = False
         if actor.down_s is None:
             actor.down_s = time.monotonic()
         # A restarting actor is unavailable for as long as it loads, which is one failure.

@@ -9,10 +9,9 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-from numpy.typing import NDArray
 
 import dvt
-from dvt.inference import EncodedState, StageExecutor, deterministic_matmul, make_executor
+from dvt.inference import StageExecutor, deterministic_matmul, make_executor
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
@@ -24,11 +23,10 @@ from pipeline.errors import ActorRestartedError
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.actors.decode import DecodedBlock
 from pipeline.runtime.resource_plan import PoolPlan
+from pipeline.scheduling import Rows
 from pipeline.settings import TagSettings
 
 __all__ = ["CallResult", "CascadeActor", "ForwardedBlock"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +34,21 @@ class ForwardedBlock:
     """Images that continue in the next pool; stays in the object store.
 
     Attributes:
-        pixels: [n, S, S, 3] uint8.
+        batch: of n images; its row ids have no meaning in the next pool.
         info: what else tags need, n rows (`records.info_table`).
-        state: of the last stage that ran; None where the cascade reuses nothing.
-        confidences: of the stages that ran, [n, stages] float32.
-        held: predictions of audited images; None if nothing is audited.
     """
 
-    pixels: NDArray[np.uint8]
+    batch: ForwardedBatch
     info: pa.Table
-    state: EncodedState | None
-    confidences: NDArray[np.float32]
-    held: HeldPredictions | None = None
 
     @property
     def num_bytes(self) -> int:
         """Size in the object store."""
-        state = 0 if self.state is None else self.state.num_bytes
-        held = 0 if self.held is None else self.held.num_bytes
-        return self.pixels.nbytes + int(self.info.nbytes) + state + self.confidences.nbytes + held
+        batch = self.batch
+        state = 0 if batch.state is None else batch.state.num_bytes
+        held = 0 if batch.held is None else batch.held.num_bytes
+        arrays = batch.row_ids.nbytes + batch.pixels.nbytes + batch.confidences.nbytes
+        return arrays + state + held + int(self.info.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +180,17 @@ class CascadeActor:
         self, data: DecodedBlock | ForwardedBlock, rows: Rows, row_ids: Rows
     ) -> ForwardedBatch:
         """Rows of a block; all of them, as in nearly every call, without a copy."""
-        state, confidences = None, np.empty((len(data.pixels), 0), dtype=np.float32)
-        held = None
         if isinstance(data, ForwardedBlock):
-            state, confidences, held = data.state, data.confidences, data.held
-        elif self._settings.audit is not None:
-            is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
-            held = HeldPredictions.none_yet(is_audited, self._num_named)
-        all_rows = np.arange(len(data.pixels))
-        batch = ForwardedBatch(all_rows, data.pixels, state, confidences, held)
+            batch = data.batch
+        else:
+            held = None
+            if self._settings.audit is not None:
+                is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
+                held = HeldPredictions.none_yet(is_audited, self._num_named)
+            num_images = len(data.pixels)
+            no_confidences = np.empty((num_images, 0), dtype=np.float32)
+            all_rows = np.arange(num_images)
+            batch = ForwardedBatch(all_rows, data.pixels, None, no_confidences, held)
         return replace(batch if len(rows) == len(batch) else batch[rows], row_ids=row_ids)
 
     def _results(
@@ -241,10 +237,9 @@ class CascadeActor:
         """Joins the images that continue into one object."""
         if not batches:
             return None, ()
-        batch = ForwardedBatch.join(batches)
+        batch = batches[0] if len(batches) == 1 else ForwardedBatch.join(batches)
         info, rows_of_blocks = self._open.take(batch.row_ids)
-        block = ForwardedBlock(batch.pixels, info, batch.state, batch.confidences, batch.held)
-        return block, tuple(rows_of_blocks)
+        return ForwardedBlock(batch, info), tuple(rows_of_blocks)
 
 
 def _concatenated(parts: list[tuple[Rows, int]]) -> tuple[Rows, Rows]:

@@ -59,7 +59,7 @@ class World:
         self.cascade, self.decoder = self.supervisor.actors
 
     def bring_up(self, actor: SupervisedActor, node: str = "node a") -> None:
-        actor.is_up, actor.node = True, node
+        actor.down_s, actor.node = None, node
         self.pools.handle(ActorUp(actor))
 
     def decode(self) -> list[Any]:
