@@ -35,8 +35,8 @@ def test_the_coverage_summed_over_all_outcomes_is_at_least_what_was_asked(truth:
 def test_audits_hold_the_truth_in_at_least_95_of_100() -> None:
     """4,000 audits of an archive 98.7 % of whose early answers agree.
 
-    A hundred would not tell: even intervals with exactly 95 % hold it in fewer than 95 of 100 in
-    two runs of five.
+    A hundred would not suffice: even intervals with exactly 95 % hold it in fewer than 95 of 100
+    audits in two runs of five.
     """
     random, num_audits = np.random.default_rng(7), 4000
     archive_size, num_agreeing = 100_000, 98_700
