@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 stopped by `--ma
 
 import contextlib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from importlib.metadata import version
 
 import click
 
+from pipeline.logs import visible
 from pipeline.runtime.signals import interrupt_on_term
 
 __all__ = ["main", "run"]
@@ -63,15 +65,30 @@ def dvt() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    _open_missing_streams()
     interrupt_on_term()
     code = run(sys.argv[1:])
     logging.shutdown()
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
     # Everything is committed and closed. Interpreter shutdown under the native threads of Ray and
     # Arrow can abort a finished job (SIGABRT), so it is skipped.
     os._exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Opens closed standard streams on /dev/null.
+
+    Otherwise the next files to be opened would get their numbers, and whatever a library prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w"), "utf-8")
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w"), "utf-8")
 
 
 def run(arguments: list[str]) -> int:
@@ -110,6 +127,7 @@ def _report(error: Exception, verbose: bool) -> int:
 
 
 def _print(text: str, code: int) -> int:
-    line = " ".join(text.split())
-    print(f"dvt: {line}", file=sys.stderr)
+    line = visible(" ".join(text.split()))
+    with contextlib.suppress(OSError):
+        print(f"dvt: {line}", file=sys.stderr, flush=True)
     return code

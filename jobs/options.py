@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from dvt.validation import first_problem
+from pipeline.errors import PipelineError
+from pipeline.logs import configure_logging
 from pipeline.options import Options
 
 __all__ = ["Job", "JobResult", "job_command"]
@@ -98,22 +100,24 @@ def job_command(
     def call(config: Path | None, as_json: bool, verbose: bool, **given: Any) -> None:
         fields = {} if config is None else _from_yaml(config)
         as_json, verbose = _switch(fields, "json") or as_json, _switch(fields, "verbose") or verbose
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=logging.DEBUG if verbose else logging.INFO,
-            format="%(asctime)s %(levelname)s %(message)s",
-            datefmt="%H:%M:%S",
-            force=True,
-        )
-        # It logs where it found credentials, at every start.
-        logging.getLogger("botocore").setLevel(logging.WARNING)
+        configure_logging(logging.DEBUG if verbose else logging.INFO)
         result = run(_filled(job, fields, given))
-        print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout)
-        if as_json:
-            print(json.dumps(result.data))
+        _print(result, as_json)
 
     doc = (job.__doc__ or "").strip()
     return _JobCommand(job, name, params=params, callback=call, help=doc, no_args_is_help=False)
+
+
+def _print(result: JobResult, as_json: bool) -> None:
+    try:
+        print("\n".join(result.lines), file=sys.stderr if as_json else sys.stdout, flush=True)
+        if as_json:
+            print(json.dumps(result.data), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        text = f"standard output: {error.strerror}; the job itself is finished"
+        raise PipelineError(text) from error
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:

@@ -1,23 +1,8 @@
 """Numbers and names as text of the page."""
 
-import unicodedata
-
-__all__ = ["confidence", "count", "duration", "gmacs", "percent", "rate", "visible"]
+__all__ = ["confidence", "count", "duration", "gmacs", "percent", "rate"]
 
 _NO_BREAK = "\u00a0"
-# Joiners that scripts and emoji need; they neither reorder nor hide text.
-_HARMLESS_FORMAT_CHARACTERS = "\u200c\u200d"
-
-
-def visible(text: str) -> str:
-    """Spells out control, line-breaking and direction-changing characters by code point."""
-    return "".join(
-        f"\\u{{{ord(character):04x}}}"
-        if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-        and character not in _HARMLESS_FORMAT_CHARACTERS
-        else character
-        for character in text
-    )
 
 
 def percent(share: float, digits: int = 1) -> str:

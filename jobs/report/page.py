@@ -15,6 +15,7 @@ from jobs.report.sections.confidence import confidence_chart
 from jobs.report.sections.exits import flow_chart
 from jobs.report.sections.throughput import throughput_chart
 from jobs.report.svg import exit_color, stacked_bar
+from pipeline.logs import visible
 from pipeline.output.metadata import RunFile
 from pipeline.storage import open_output_store
 
@@ -54,6 +55,7 @@ def render_html(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(formatting, name) for name in formatting.__all__})
+    environment.filters["visible"] = visible
     environment.globals.update(
         confidence_chart=confidence_chart,
         exit_color=exit_color,

@@ -20,8 +20,10 @@ from pipeline.runtime.signals import interrupt_on_term
 
 __all__ = ["running_ray"]
 
-# Ray's longest path below its folder: session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store.
-_SOCKET_CHARS = len("/dvt-01234567/ray/session_2026-01-01_00-00-00_000000_0123456/sockets/plasma_store")
+# Ray's longest path below the folder for temporary files.
+_LONGEST_SOCKET = (
+    "/dvt-01234567/ray/session_2026-01-01_00-00-00_000000_0123456/sockets/plasma_store"
+)
 _MAX_SOCKET_CHARS = 107
 
 
@@ -98,7 +100,7 @@ def _private_folder() -> Iterator[Path]:
     base = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     with contextlib.ExitStack() as stack:
         folder = _new_folder(stack, base)
-        if len(str(folder.parent)) + _SOCKET_CHARS > _MAX_SOCKET_CHARS:
+        if len(str(folder.parent)) + len(_LONGEST_SOCKET) > _MAX_SOCKET_CHARS:
             target = folder / "ray"
             target.mkdir()
             folder = _new_folder(stack, "/tmp")

@@ -20,6 +20,7 @@ from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.tag_rows import label_names, pack_predictions, tag_rows
 from pipeline.errors import ActorRestartedError
+from pipeline.logs import configure_worker_logging
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.actors.decode import DecodedBlock
 from pipeline.runtime.resource_plan import PoolPlan
@@ -95,6 +96,7 @@ class CascadeActor:
         *,
         executor: Callable[[dvt.Cascade, torch.device, torch.dtype], StageExecutor] = make_executor,
     ) -> None:
+        configure_worker_logging()
         deterministic_matmul()
         torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)

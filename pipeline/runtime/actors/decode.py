@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
+from pipeline.logs import configure_worker_logging
 from pipeline.records import DeadLetter, ImageRecord, info_table
 from pipeline.sources.base import NOTHING_KEPT, Fetcher
 
@@ -64,6 +65,7 @@ class DecodeActor:
         digests: bool = False,
         child: str = "pipeline.decoding.child",
     ) -> None:
+        configure_worker_logging()
         self._fetcher = fetcher
         self._kept = kept
         self._settings = settings

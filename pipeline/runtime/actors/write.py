@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from pipeline.logs import configure_worker_logging
 from pipeline.output.parquet_files import FileWriter, WrittenFile
 
 __all__ = ["WriteActor"]
@@ -15,6 +16,7 @@ class WriteActor:
     """
 
     def __init__(self, writer: FileWriter) -> None:
+        configure_worker_logging()
         self._writer = writer
 
     def reset(self) -> None:

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from jobs.report import build_report, render_html, write_report
-from jobs.report.formatting import duration, gmacs, percent, visible
+from jobs.report.formatting import duration, gmacs, percent
 from pipeline.deadline.log import ThresholdLog
 from pipeline.errors import UsageError
+from pipeline.logs import visible
 from pipeline.storage import open_output_store
 
 MakeOutput = Callable[..., Path]
