@@ -3,25 +3,23 @@
 import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import dvt
-from pipeline.audit.summary import AuditCounts, AuditSummary, summarise_audit
 from pipeline.deadline.controller import DeadlineController
-from pipeline.deadline.log import ThresholdLog
+from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings
 from pipeline.errors import PipelineError, Reason, UsageError
-from pipeline.output.counts import Counts
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import RunFile, Summary, thresholds_text
+from pipeline.output.summary import audit_of, summarise
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.ray_session import running_ray
@@ -119,32 +117,33 @@ def _run(
                 thresholds_text(run.thresholds),
             )
         tables = output.tables(tags_schema)
-        ledger = Ledger(
-            *tables,
-            run.model.gmacs_per_exit,
-            run.run,
-            retry,
-            run.thresholds,
-            run.satisfied_thresholds is not None,
-        )
+        is_retag = run.satisfied_thresholds is not None
+        gmacs = run.model.gmacs_per_exit
+        ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_retag)
+        claimed = _Claimed(run, output, source, model, tables[0], ledger)
+        seconds, outcome = 0.0, None
         work = _work_if_any(source, ledger)
-        seconds, controller = 0.0, None
         if work is None:
             ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
         else:
             output.mark_incomplete()
-            plan = plan_job(run.settings, model.config, exit_thresholds, run.dtype)
-            if deadline is not None:
-                used = ThresholdLog(output.store, run.run, tables[0].check_epoch)
-                controller = _controller(deadline, plan, run, started_s, used)
-            seconds = _work_on_ray(
-                run.settings, source, model, plan, ledger, work, listener, controller
-            )
-        summary = _complete(output, tables[0], ledger, run, seconds, is_retry=retry is not None)
-        outcome = None if controller is None else controller.outcome()
+            seconds, outcome = _work_on_ray(claimed, work, listener, deadline, started_s)
+        summary = _complete(claimed, seconds, is_retry=retry is not None)
         return summary.model_copy(update={"deadline": outcome})
     finally:
         output.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What a run works with once it has claimed the output."""
+
+    run: RunFile
+    output: Output
+    source: Archive
+    model: dvt.Cascade
+    tags: OutputTable
+    ledger: Ledger
 
 
 def _open_source(settings: TagSettings) -> Archive:
@@ -166,47 +165,54 @@ def _work_if_any(source: Archive, ledger: Ledger) -> Work | None:
     return None if first is None else chain([first], work)
 
 
-def _controller(
-    deadline: DeadlineSettings, plan: Plan, run: RunFile, started_s: float, used: ThresholdLog
-) -> DeadlineController:
-    stages = [pool.stages for pool in plan.pools]
-    batch_size = max(pool.batch_size for pool in plan.pools)
-    gmacs, audit = run.model.gmacs_per_exit, run.settings.audit or 0.0
-    return DeadlineController(deadline, gmacs, stages, batch_size, started_s, used, audit)
-
-
 def _work_on_ray(
-    settings: TagSettings,
-    source: Archive,
-    model: dvt.Cascade,
-    plan: Plan,
-    ledger: Ledger,
+    claimed: _Claimed,
     work: Work,
     listener: ProgressListener,
-    controller: DeadlineController | None,
-) -> float:
-    """Works until every image is committed, and returns the seconds that it took."""
-    started_s = time.monotonic()
+    deadline: DeadlineSettings | None,
+    started_s: float,
+) -> tuple[float, DeadlineOutcome | None]:
+    """Works until every image is committed; returns the seconds that it took."""
+    run, model = claimed.run, claimed.model
+    plan = plan_job(run.settings, model.config, model.thresholds(run.thresholds), run.dtype)
+    controller = None
+    if deadline is not None:
+        log = ThresholdLog(claimed.output.store, run.run, claimed.tags.check_epoch)
+        controller = _controller(deadline, plan, run, started_s, log)
+    work_started_s = time.monotonic()
     with running_ray(plan.num_cpus):
         from pipeline.runtime.launch import run_on_ray
 
         try:
-            run_on_ray(settings, source, model, plan, ledger, work, listener, controller)
+            run_on_ray(
+                run.settings,
+                claimed.source,
+                model,
+                plan,
+                claimed.ledger,
+                work,
+                listener,
+                controller,
+            )
         finally:
             if controller is not None:
                 controller.save()
-        return time.monotonic() - started_s
+        seconds = time.monotonic() - work_started_s
+    return seconds, None if controller is None else controller.outcome()
 
 
-def _complete(
-    output: Output,
-    tags: OutputTable,
-    ledger: Ledger,
-    run: RunFile,
-    seconds: float,
-    is_retry: bool,
-) -> Summary:
+def _controller(
+    deadline: DeadlineSettings, plan: Plan, run: RunFile, started_s: float, log: ThresholdLog
+) -> DeadlineController:
+    stages = [pool.stages for pool in plan.pools]
+    batch_size = max(pool.batch_size for pool in plan.pools)
+    gmacs, audit = run.model.gmacs_per_exit, run.settings.audit or 0.0
+    return DeadlineController(deadline, gmacs, stages, batch_size, started_s, log, audit)
+
+
+def _complete(claimed: _Claimed, seconds: float, is_retry: bool) -> Summary:
     """Writes totals and proof of completion; returns the summary of this run."""
+    run, ledger = claimed.run, claimed.ledger
     if not ledger.is_complete:
         raise PipelineError("the run ended with unfinished shards; run the same command again")
     totals = ledger.totals
@@ -217,12 +223,13 @@ def _complete(
             logger.warning("some tags still have looser thresholds; dvt tag processes them again")
         else:
             ledger.reopen_unlisted_shards()
-    output.merge_files()
-    audit = None if run.settings.audit is None else _audit(tags, totals.all_runs, run)
+    claimed.output.merge_files()
+    audit = None if run.settings.audit is None else audit_of(claimed.tags, totals.all_runs, run)
     both = {"images": totals.num_images, "audit": audit}
-    of_all_runs = _summary(totals.all_runs, run, ledger.seconds_of_all_runs, skipped=0, **both)
-    output.complete(of_all_runs, is_whole)
-    return _summary(
+    seconds_of_all_runs = ledger.seconds_of_all_runs
+    of_all_runs = summarise(totals.all_runs, run, seconds_of_all_runs, skipped=0, **both)
+    claimed.output.complete(of_all_runs, is_whole)
+    return summarise(
         totals.this_run,
         run,
         seconds,
@@ -230,30 +237,4 @@ def _complete(
         tagged_before=totals.num_tagged_before,
         retagged=totals.num_retagged,
         **both,
-    )
-
-
-def _audit(tags: OutputTable, done: Counts, run: RunFile) -> AuditSummary:
-    """The audit over all runs; reads only rows of audited images."""
-    gmacs = run.model.gmacs_per_exit
-    counts = AuditCounts(len(gmacs))
-    columns = ["exit_stage", "label_id", "audit_label_id"]
-    for batch in tags.batches(columns, pc.field("audit_label_id").is_valid()):
-        counts.add(*(batch[name].to_numpy() for name in columns))
-    return summarise_audit(counts, done.exits - done.copies, gmacs)
-
-
-def _summary(counts: Counts, run: RunFile, seconds: float, **others: Any) -> Summary:
-    gmacs = run.model.gmacs_per_exit
-    spent = counts.gmacs(np.array(gmacs))
-    return Summary(
-        tagged=counts.num_tagged,
-        dead_letters=counts.num_dead_letters,
-        exits=tuple(counts.exits.tolist()),
-        gmacs_per_image=spent / counts.num_tagged if counts.num_tagged else None,
-        gmacs_full_depth=gmacs[-1],
-        seconds=round(seconds, 3),
-        images_per_second=round(counts.num_done / seconds, 3) if seconds > 0 else None,
-        out=run.settings.out,
-        **others,
     )
