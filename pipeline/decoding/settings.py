@@ -29,11 +29,15 @@ class DecodeOptions(Options):
         Pixels, Field(description="reject images with more pixels than this, e.g. 200M")
     ] = PILLOW_MAX_PIXELS
     max_bytes: Annotated[
-        Bytes, Field(description="reject files with more bytes than this, e.g. 256MiB")
+        Bytes, Field(description="reject files with more bytes than this, e.g. 1GiB")
     ] = 256 * 2**20
     decode_seconds: Annotated[
         float,
-        Field(gt=0, allow_inf_nan=False, description="reject images that take longer to decode"),
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="reject images that take more seconds than this to decode",
+        ),
     ] = 30.0
 
 

@@ -1,4 +1,4 @@
-"""The part of a job that runs on Ray; imported inside `running_ray`."""
+"""The part of a job that runs on Ray. Import it inside `running_ray`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +42,21 @@ def run_on_ray(
     listener: ProgressListener,
     deadline: DeadlineController | None = None,
 ) -> None:
-    """Starts the actors and works until everything is committed."""
+    """Starts the actors and works until every image is committed.
+
+    Args:
+        settings: of the job.
+        source: of the images.
+        model: loaded.
+        plan: of the job.
+        ledger: of the output.
+        work: open shards and their rows without a result; None while the next is being listed.
+        listener: receives progress.
+        deadline: chooses the thresholds of each call; None uses those of the plan.
+
+    Raises:
+        PipelineError: see `Coordinator.run`.
+    """
     results = Results(ledger, model.config.num_stages)
     fanout = None
     if settings.dedupe:
@@ -65,16 +79,16 @@ def actor_pool_specs(
     writer: FileWriter,
     cascade_actor: type = CascadeActor,
 ) -> ActorPoolSpecs:
-    """The actors that a plan asks for; none of them is started yet.
+    """The actors of a plan, not started yet.
 
     Args:
         settings: of the job.
         plan: of the job.
         source: of the images.
         writer: of the `tags` table.
-        cascade_actor: class of the pools' actors, for tests that need one that fails.
+        cascade_actor: class of the cascade actors; tests pass one that fails.
     """
-    # Beside the coordinator, because it writes where that commits.
+    # On the coordinator's node, which commits the files that the writer writes.
     here = NodeAffinitySchedulingStrategy(this_node(), soft=False)
     return ActorPoolSpecs(
         decoders=PoolSpec(
@@ -113,7 +127,10 @@ def actor_pool_specs(
 
 
 def actor_kind(name: str, actor: type, *arguments: object, **options: object) -> ActorKind:
-    """How to start actors of a class; Ray repeats no work by itself, the scheduler decides that."""
+    """A class of actors with the arguments and Ray options to start them.
+
+    Ray restarts them but repeats no call; the scheduler decides what is done again.
+    """
     remote: Any = ray.remote(actor)
     remote = remote.options(max_restarts=-1, max_task_retries=0, **options)
     return ActorKind(name, lambda: remote.remote(*arguments))

@@ -15,7 +15,7 @@ class SourceOptions(Options):
     """Source options."""
 
     input_format: Annotated[
-        InputFormat, Field(description="format of INPUT: auto, files, webdataset or parquet")
+        InputFormat, Field(description="format of INPUT; auto detects it by names")
     ] = "auto"
     include: Annotated[
         Texts, Field(description="take only keys that match this glob pattern; repeatable")
