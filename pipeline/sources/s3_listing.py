@@ -5,9 +5,10 @@ the rest is cut into ranges of keys at the ends of folders, and some ranges are 
 Otherwise one stream of pages of a thousand keys is the fastest way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from pipeline.errors import ImageError, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord
@@ -19,7 +20,7 @@ from pipeline.storage import FileStatus
 from pipeline.storage.errors import ObjectDeniedError
 from pipeline.storage.s3_connection import S3Connection, split_uri
 
-__all__ = ["BucketPager", "Page", "Pager", "S3Prefix", "ascending_pages"]
+__all__ = ["Page", "Pager", "S3Prefix", "ascending_pages"]
 
 _RANGES_AHEAD = 3
 _KEYS_PER_RANGE = 4000
@@ -43,67 +44,9 @@ class Page:
     token: str | None
 
 
-class Pager(Protocol):
-    """Lists the keys below one prefix; thread-safe."""
-
-    def page(self, after: str, token: str | None, by_folder: bool) -> Page:
-        """One listing page.
-
-        Args:
-            after: only keys behind this one; "" for all.
-            token: of the page before, if there was one.
-            by_folder: list folders right below the prefix instead of the keys in them.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class BucketPager:
-    """See `Pager`.
-
-    Attributes:
-        connection: to the store.
-        bucket: its name.
-        prefix: of the keys.
-        page_length: keys per page; stores return at most a thousand.
-    """
-
-    connection: S3Connection
-    bucket: str
-    prefix: str
-    page_length: int = 1000
-
-    def page(self, after: str, token: str | None, by_folder: bool) -> Page:
-        """See `Pager.page`."""
-        where: dict[str, Any] = {"ContinuationToken": token} if token else {}
-        if after and not token:
-            where["StartAfter"] = after
-        if by_folder:
-            where["Delimiter"] = "/"
-        uri = f"s3://{self.bucket}/{self.prefix}"
-        try:
-            response: Any = self.connection.call(
-                uri,
-                lambda client, payer: client.list_objects_v2(
-                    Bucket=self.bucket,
-                    Prefix=self.prefix,
-                    MaxKeys=self.page_length,
-                    **where,
-                    **payer,
-                ),
-            )
-        except ObjectDeniedError as error:
-            raise StorageDeniedError(f"storage: cannot list {uri}: {error.detail}") from error
-        except ImageError as error:
-            raise StorageFailedError(f"storage: cannot list {uri}: {error.detail}") from error
-        return Page(
-            [
-                (entry["Key"], FileStatus(entry["Size"], entry["ETag"].strip('"')))
-                for entry in response.get("Contents", ())
-            ],
-            [entry["Prefix"] for entry in response.get("CommonPrefixes", ())],
-            response.get("NextContinuationToken") if response["IsTruncated"] else None,
-        )
+Pager = Callable[[str, str | None, bool], Page]
+"""Lists keys below one prefix: behind a key ("" for all), or from a token on; or else the folders
+right below the prefix instead of the keys in them. Thread-safe."""
 
 
 def ascending_pages(pager: Pager, prefix: str) -> Iterator[_Objects]:
@@ -113,7 +56,7 @@ def ascending_pages(pager: Pager, prefix: str) -> Iterator[_Objects]:
         pager: of one prefix.
         prefix: all of its keys start with this.
     """
-    first = pager.page("", None, by_folder=False)
+    first = pager("", None, False)
     yield first.objects
     if first.token is None:
         return
@@ -136,7 +79,7 @@ def _folder(key: str, prefix: str) -> str | None:
 def _range(pager: Pager, after: str, token: str | None, until: str | None) -> Iterator[_Objects]:
     """Pages of the keys behind `after`, up to `until` inclusive."""
     while True:
-        page = pager.page(after, token, by_folder=False)
+        page = pager(after, token, False)
         if until is not None and page.objects and page.objects[-1][0] > until:
             if inside := [item for item in page.objects if item[0] <= until]:
                 yield inside
@@ -161,7 +104,7 @@ def _ranges(
     num_folders = 0
     start, start_token = after, token
     while True:
-        page = pager.page(after, folder_token, by_folder=True)
+        page = pager(after, folder_token, True)
         for folder in page.folders:
             num_folders += 1
             end = folder + _LAST_CHARACTER
@@ -183,6 +126,7 @@ class S3Prefix(Source):
         folder: s3://bucket/ or s3://bucket/any/folder/.
         globs: objects must match one of them; none for all objects.
         exclude: URI of a folder to skip.
+        page_length: keys per page; stores return at most a thousand.
     """
 
     def __init__(
@@ -191,17 +135,18 @@ class S3Prefix(Source):
         folder: str,
         globs: tuple[Glob, ...] = (),
         exclude: str | None = None,
+        page_length: int = 1000,
     ) -> None:
         self._connection = connection
         self._bucket, self._folder = split_uri(folder)
         self._globs = globs
         self._exclude = None if exclude is None else exclude.rstrip("/") + "/"
+        self._page_length = page_length
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; holds a few listing pages."""
         prefix = self._folder + (self._globs[0].prefix if len(self._globs) == 1 else "")
-        pager = BucketPager(self._connection, self._bucket, prefix)
-        for page in ascending_pages(pager, prefix):
+        for page in ascending_pages(partial(self._page, prefix), prefix):
             for key, status in page:
                 uri = f"s3://{self._bucket}/{key}"
                 name = key[len(self._folder) :]
@@ -211,3 +156,30 @@ class S3Prefix(Source):
                     continue
                 if not self._globs or any(glob.matches(name) for glob in self._globs):
                     yield ImageRecord(name, uri, status.size_bytes, status.etag)
+
+    def _page(self, prefix: str, after: str, token: str | None, by_folder: bool) -> Page:
+        """See `Pager`."""
+        where: Any = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": self._page_length}
+        if token:
+            where["ContinuationToken"] = token
+        elif after:
+            where["StartAfter"] = after
+        if by_folder:
+            where["Delimiter"] = "/"
+        uri = f"s3://{self._bucket}/{prefix}"
+        try:
+            response: Any = self._connection.call(
+                uri, lambda client: client.list_objects_v2(**where)
+            )
+        except ObjectDeniedError as error:
+            raise StorageDeniedError(f"storage: cannot list {uri}: {error.detail}") from error
+        except ImageError as error:
+            raise StorageFailedError(f"storage: cannot list {uri}: {error.detail}") from error
+        return Page(
+            [
+                (entry["Key"], FileStatus(entry["Size"], entry["ETag"].strip('"')))
+                for entry in response.get("Contents", ())
+            ],
+            [entry["Prefix"] for entry in response.get("CommonPrefixes", ())],
+            response.get("NextContinuationToken") if response["IsTruncated"] else None,
+        )

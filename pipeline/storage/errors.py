@@ -9,19 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as ConnectionFailedError
-from botocore.exceptions import IncompleteReadError as IncompleteBodyError
+import botocore.exceptions as boto
 from botocore.parsers import ResponseParserError
 from deltalake.exceptions import DeltaError
 from urllib3.exceptions import HTTPError
@@ -47,25 +35,22 @@ __all__ = [
 ]
 
 # Delta Lake raises OSError for failures of its object store.
-FOREIGN_ERRORS = (BotoCoreError, ClientError, DeltaError, HTTPError, HTTPException, OSError)
-
-_CREDENTIAL_ERRORS = (
-    CredentialRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
-_TRANSIENT_ERRORS = (
-    ConnectionError,
-    ConnectionFailedError,
-    HTTPClientError,
+FOREIGN_ERRORS = (
+    boto.BotoCoreError,
+    boto.ClientError,
+    DeltaError,
     HTTPError,
     HTTPException,
-    IncompleteBodyError,
-    ResponseParserError,
-    TimeoutError,
+    OSError,
+)
+
+_CREDENTIAL_ERRORS = (
+    *(boto.CredentialRetrievalError, boto.NoCredentialsError, boto.PartialCredentialsError),
+    *(boto.ProfileNotFound, boto.SSOError, boto.TokenRetrievalError),
+)
+_TRANSIENT_ERRORS = (
+    *(boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, ResponseParserError),
+    *(HTTPError, HTTPException, ConnectionError, TimeoutError),
 )
 # S3 error codes that concern the caller or the bucket rather than one object.
 _DENIED = {
@@ -88,19 +73,10 @@ _DENIED = {
     "UnauthorizedAccess": "access is not authorised",
 }
 _GONE = {"NoSuchKey", "NoSuchVersion", "404", "NotFound"}
-_THROTTLED = {
-    "BandwidthLimitExceeded",
-    "InternalError",
-    "OperationAborted",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequests",
-}
+_THROTTLED = (
+    "BandwidthLimitExceeded|InternalError|OperationAborted|RequestLimitExceeded|RequestThrottled|"
+    "RequestTimeout|ServiceUnavailable|SlowDown|Throttling|ThrottlingException|TooManyRequests"
+)
 _NO_CREDENTIALS = (
     "no usable credentials; searched the standard AWS chain: environment, ~/.aws, instance role"
 )
@@ -113,7 +89,7 @@ _MEANINGS = (
     (r"AccessDenied|Forbidden|Permission denied", "access denied; check the permissions"),
 )
 _TRANSIENT_TEXT = re.compile(
-    "|".join(_THROTTLED) + r"|\((429|5\d\d)\)|\b(429|50[0234]) [A-Z]|error sending request|"
+    _THROTTLED + r"|\((429|5\d\d)\)|\b(429|50[0234]) [A-Z]|error sending request|"
     r"[Cc]onnection|[Tt]imed? ?out|IncompleteRead|[Bb]roken pipe"
 )
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -154,25 +130,25 @@ def storage_error(error: Exception, uri: str) -> PipelineError | TransientError:
         TransientError: a retry may succeed.
     """
     bucket = "/".join(uri.split("/")[:3])
-    if isinstance(error, ClientError):
+    if isinstance(error, boto.ClientError):
         return _response_error(error, bucket)
     if isinstance(error, _CREDENTIAL_ERRORS):
         return StorageDeniedError(f"storage: {bucket}: {_NO_CREDENTIALS} ({type(error).__name__})")
     if isinstance(error, _TRANSIENT_ERRORS):
         return TransientError(_line(error))
-    if isinstance(error, BotoCoreError):
+    if isinstance(error, boto.BotoCoreError):
         return UsageError(f"storage: cannot use {uri}: {_line(error)}")
     return _text_error(error, uri)
 
 
-def _response_error(error: ClientError, bucket: str) -> PipelineError | TransientError:
+def _response_error(error: boto.ClientError, bucket: str) -> PipelineError | TransientError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in _DENIED:
         return StorageDeniedError(f"storage: {bucket}: {_DENIED[code]} ({code})")
     if code in _GONE or (status == 404 and not code):
         return ObjectGoneError("vanished since it was listed")
-    if code in _THROTTLED or status >= 500 or status == 429:
+    if re.fullmatch(_THROTTLED, code) or status >= 500 or status == 429:
         return TransientError(f"{code or 'error'} (HTTP {status})")
     if code in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
         return ObjectExistsError("changed since it was listed")

@@ -70,45 +70,51 @@ class S3Connection:
         """The boto3 client of this process; it does not retry."""
         with self._lock:
             if self._client is None:
-                self._client = _make_client(self.options.retry_policy.silence_s)
+                self._client = _make_client(self.options)
             return self._client
 
-    def call(self, uri: str, attempt: Callable[["S3Client", dict[str, Any]], T]) -> T:
+    def call(self, uri: str, send: Callable[["S3Client"], T]) -> T:
         """Sends one request, and retries it on transient failures.
 
         Args:
             uri: of the object or prefix.
-            attempt: gets the client, and keyword arguments for the request.
+            send: the request; may read the body of the response.
 
         Raises:
             ImageError: this object cannot be used.
             StorageDeniedError: nothing in this bucket can be used.
             UsageError: the URI is not valid.
         """
-        payer = {"RequestPayer": "requester"} if self.options.requester_pays else {}
 
-        def mapped() -> T:
+        def attempt() -> T:
             try:
-                return attempt(self.client, payer)
+                return send(self.client)
             except FOREIGN_ERRORS as error:
                 raise storage_error(error, uri) from error
 
         try:
-            return self.options.retry_policy.call(mapped)
+            return self.options.retry_policy.call(attempt)
         except TransientError as error:
             raise ImageError(Reason.FETCH_FAILED, str(error)) from error
 
 
-def _make_client(timeout_s: float) -> "S3Client":
+def _make_client(options: S3Options) -> "S3Client":
     import boto3  # slow to import, and most archives are local
     from botocore.config import Config
 
     logging.getLogger("botocore").setLevel(logging.WARNING)  # it logs the source of credentials
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 1},  # `RetryPolicy` covers bodies too
-        connect_timeout=timeout_s,
-        read_timeout=timeout_s,
+        connect_timeout=options.retry_policy.silence_s,
+        read_timeout=options.retry_policy.silence_s,
         max_pool_connections=NUM_CONNECTIONS,
         response_checksum_validation="when_required",
     )
-    return boto3.session.Session().client("s3", config=config)
+    client = boto3.session.Session().client("s3", config=config)
+    if options.requester_pays:
+        client.meta.events.register("before-call.s3", _accept_charges)
+    return client
+
+
+def _accept_charges(params: dict[str, Any], **_: Any) -> None:
+    params["headers"]["x-amz-request-payer"] = "requester"

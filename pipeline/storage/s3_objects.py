@@ -52,7 +52,7 @@ class S3Objects:
     def _head(self, uri: str) -> FileStatus:
         bucket, key = split_uri(uri)
         head: Any = self.connection.call(
-            uri, lambda client, payer: client.head_object(Bucket=bucket, Key=key, **payer)
+            uri, lambda client: client.head_object(Bucket=bucket, Key=key)
         )
         return FileStatus(head["ContentLength"], _unquoted(head["ETag"]))
 
@@ -64,9 +64,9 @@ class S3Objects:
         etag = None if status is None else status.etag
         digests: list[bytes] = []
 
-        def attempt(client: "S3Client", payer: dict[str, Any]) -> bytes:
+        def send(client: "S3Client") -> bytes:
             response: Any = client.get_object(
-                Bucket=bucket, Key=key, ChecksumMode="ENABLED", **_if_match(etag), **payer
+                Bucket=bucket, Key=key, ChecksumMode="ENABLED", **_if_match(etag)
             )
             length = response["ContentLength"]
             if length > max_bytes:
@@ -78,7 +78,7 @@ class S3Objects:
             self._verify(content, response, digests)
             return content
 
-        return self.connection.call(uri, attempt)
+        return self.connection.call(uri, send)
 
     def read_range(self, uri: str, etag: str | None, start: int, length: int) -> bytes:
         """See `Store.read_range`."""
@@ -87,9 +87,9 @@ class S3Objects:
         bucket, key = split_uri(uri)
         last = start + length - 1
 
-        def attempt(client: "S3Client", payer: dict[str, Any]) -> bytes:
+        def send(client: "S3Client") -> bytes:
             response: Any = client.get_object(
-                Bucket=bucket, Key=key, Range=f"bytes={start}-{last}", **_if_match(etag), **payer
+                Bucket=bucket, Key=key, Range=f"bytes={start}-{last}", **_if_match(etag)
             )
             if response["ResponseMetadata"]["HTTPStatusCode"] != 206:
                 response["Body"].close()
@@ -101,7 +101,7 @@ class S3Objects:
                 raise TransientError(f"got {response['ContentLength']} of {expected} bytes")
             return self._body(response, expected)
 
-        return self.connection.call(uri, attempt)
+        return self.connection.call(uri, send)
 
     def open(self, uri: str, etag: str | None) -> BinaryIO:
         """See `Store.open`."""
@@ -120,8 +120,7 @@ class S3Objects:
         bucket, prefix = split_uri(folder)
         try:
             response: Any = self.connection.call(
-                folder,
-                lambda client, payer: client.list_objects_v2(Bucket=bucket, Prefix=prefix, **payer),
+                folder, lambda client: client.list_objects_v2(Bucket=bucket, Prefix=prefix)
             )
         except ObjectDeniedError:
             return False

@@ -5,9 +5,11 @@ do.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pa_fs
@@ -20,11 +22,13 @@ from pipeline.storage.s3_connection import S3Connection
 from pipeline.storage.s3_objects import S3Objects
 
 if TYPE_CHECKING:
-    from types_boto3_s3.type_defs import ObjectIdentifierTypeDef
+    from types_boto3_s3 import S3Client
 
 __all__ = ["S3OutputStore"]
 
 _DELETED_PER_REQUEST = 1000
+
+T = TypeVar("T")
 
 
 class S3OutputStore(OutputStore):
@@ -78,13 +82,8 @@ class S3OutputStore(OutputStore):
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """See `OutputStore`."""
-        with output_failures(self.uri):
-            self._connection.call(
-                self.uri,
-                lambda client, _: client.put_object(
-                    Bucket=self._bucket, Key=self._key(name), Body=bytes(content)
-                ),
-            )
+        bucket, key = self._bucket, self._key(name)
+        self._request(lambda client: client.put_object(Bucket=bucket, Key=key, Body=bytes(content)))
 
     def create(self, name: str, content: bytes) -> bool:
         """See `OutputStore`.
@@ -92,27 +91,18 @@ class S3OutputStore(OutputStore):
         If the response to a successful put is lost, the retry finds this caller's own object. So
         the content must identify the caller.
         """
-        with output_failures(self.uri):
-            try:
-                self._connection.call(
-                    self.uri,
-                    lambda client, _: client.put_object(
-                        Bucket=self._bucket, Key=self._key(name), Body=content, IfNoneMatch="*"
-                    ),
-                )
-            except ObjectExistsError:
-                return self.read(name) == content
-        return True
+        bucket, key = self._bucket, self._key(name)
+        created = self._request(
+            lambda client: client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        )
+        return created is not None or self.read(name) == content
 
     def names(self) -> Iterator[str]:
         """See `OutputStore`."""
         start = self._key("")
-        where: dict[str, Any] = {"Bucket": self._bucket, "Prefix": start, "Delimiter": "/"}
+        where: Any = {"Bucket": self._bucket, "Prefix": start, "Delimiter": "/"}
         while True:
-            with output_failures(self.uri):
-                page: Any = self._connection.call(
-                    self.uri, lambda client, _: client.list_objects_v2(**where)
-                )
+            page: Any = self._request(lambda client: client.list_objects_v2(**where))
             for item in page.get("Contents", ()):
                 if item["Key"] != start:
                     yield item["Key"].removeprefix(start)
@@ -124,37 +114,32 @@ class S3OutputStore(OutputStore):
 
     def delete(self, names: Iterable[str]) -> None:
         """See `OutputStore`."""
-        objects: list[ObjectIdentifierTypeDef] = [{"Key": self._key(name)} for name in names]
-        while objects:
-            some, objects = objects[:_DELETED_PER_REQUEST], objects[_DELETED_PER_REQUEST:]
-            self._delete(some)
-
-    def _delete(self, objects: "list[ObjectIdentifierTypeDef]") -> None:
-        with output_failures(self.uri):
-            self._connection.call(
-                self.uri,
-                lambda client, _: client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True}
-                ),
-            )
+        keys = iter([self._key(name) for name in names])
+        while objects := [{"Key": key} for key in islice(keys, _DELETED_PER_REQUEST)]:
+            what: Any = {"Bucket": self._bucket, "Delete": {"Objects": objects, "Quiet": True}}
+            self._request(methodcaller("delete_objects", **what))
 
     def age_s(self, name: str) -> float | None:
         """See `OutputStore`; both times are in one response of the store."""
-        with output_failures(self.uri):
-            try:
-                head = self._connection.call(
-                    self.uri,
-                    lambda client, _: client.head_object(Bucket=self._bucket, Key=self._key(name)),
-                )
-            except ObjectGoneError:
-                return None
+        bucket, key = self._bucket, self._key(name)
+        head: Any = self._request(lambda client: client.head_object(Bucket=bucket, Key=key))
+        if head is None:
+            return None
         now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return max(0.0, (now - head["LastModified"]).total_seconds())
+        return max(0.0, float((now - head["LastModified"]).total_seconds()))
 
     def arrow(self) -> Any:
         """See `OutputStore`."""
         with output_failures(self.uri):
             return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self.delta_options))
+
+    def _request(self, send: Callable[["S3Client"], T]) -> T | None:
+        """Sends a request; None if the object is missing, or exists where it must not."""
+        with output_failures(self.uri):
+            try:
+                return self._connection.call(self.uri, send)
+            except (ObjectExistsError, ObjectGoneError):
+                return None
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}".lstrip("/")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.sources.s3_listing import BucketPager, Page, Pager, ascending_pages
+from pipeline.sources.s3_listing import Page, Pager, S3Prefix, ascending_pages
 from pipeline.storage.base import FileStatus
 from pipeline.storage.s3_connection import S3Connection
 from tests.s3 import TestStore
@@ -43,7 +43,7 @@ class FakePager:
     page_length: int = 100
     num_requests: int = 0
 
-    def page(self, after: str, token: str | None, by_folder: bool) -> Page:
+    def __call__(self, after: str, token: str | None, by_folder: bool) -> Page:
         self.num_requests += 1
         start = bisect.bisect_right(self.keys, token or after)
         if not by_folder:
@@ -80,8 +80,8 @@ def test_a_real_server_pages_and_groups_in_the_same_way(s3: TestStore, shape: st
     bucket = s3.new_bucket()
     keys = random.Random(1).sample(shapes()[shape], min(300, len(shapes()[shape])))
     s3.put(bucket, dict.fromkeys(keys, b""))
-    pager = BucketPager(S3Connection(), bucket, "p/", page_length=30)
-    assert keys_of(pager, "p/") == sorted(keys)
+    source = S3Prefix(S3Connection(), f"s3://{bucket}/p/", page_length=30)
+    assert [f"p/{image.key}" for image in source.list_images()] == sorted(keys)
 
 
 @dataclass
@@ -91,7 +91,7 @@ class EndlessPager:
     num_keys: int = 1_000_000
     num_requests: int = 0
 
-    def page(self, after: str, token: str | None, by_folder: bool) -> Page:
+    def __call__(self, after: str, token: str | None, by_folder: bool) -> Page:
         self.num_requests += 1
         if by_folder:
             folders = [f"p/{n:04}/" for n in range(self.num_keys // 50_000)]
