@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import ImageError, Reason
 from pipeline.records import ImageRecord, ParquetRow, TarMember
+from pipeline.sources.damage import DAMAGE_ERRORS, damaged
 from pipeline.sources.parquet import PARQUET_BUFFER_BYTES
-from pipeline.sources.tar_entries import DAMAGE_ERRORS, ForwardStream, damaged
+from pipeline.sources.tar_entries import ForwardStream
 from pipeline.storage import Store
 from pipeline.storage.base import too_large
 

@@ -28,7 +28,7 @@ __all__ = ["ENDINGS", "PICTURES", "detect_format", "files_of", "open_archive"]
 
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpeg"),
-    *(".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 """Endings of picture files, in lower case."""
 

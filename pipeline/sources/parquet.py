@@ -6,7 +6,6 @@ relative to the Parquet file. Keys: a column `key`, else FILE/row. A repeated ke
 row appended.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,20 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
+from pipeline.errors import ImageError, PipelineError, Reason, StorageFailedError, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
+from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
 from pipeline.sources.keys import SeenKeys
 from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.read_ahead import concatenate
-from pipeline.sources.tar_entries import DAMAGE_ERRORS, damaged
 from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Stores
 
 __all__ = ["PARQUET_BUFFER_BYTES", "ParquetSource"]
-
-logger = logging.getLogger(__name__)
 
 PARQUET_BUFFER_BYTES = 2**20
 """Makes Arrow read page by page. It would read whole row groups, gigabytes of pictures."""
@@ -121,19 +118,10 @@ class ParquetSource(Source):
                         image = layout.image(file, place, number, row, self._keep.values(row))
                         yield None if layout.key is None else f"{file.key}/{number}", image
                         number += 1
-            return
-        except (StorageDeniedError, StorageFailedError):
-            raise
-        except UsageError as error:
-            failure = damaged(error, "the file cannot be used")
-        except ImageError as error:
-            failure = ImageError(error.reason, f"the file cannot be read: {error.detail}")
-        except DAMAGE_ERRORS as error:
-            failure = damaged(error, f"the file cannot be read behind row {number}")
-        logger.warning("%s: %s", file.uri, failure.detail)
-        part = Unreadable(file.uri, failure.reason, failure.detail)
-        kept = self._keep.values({})
-        yield None, ImageRecord(f"{file.key}/", file.uri, 0, file.etag, part, kept)
+        except (PipelineError, *DAMAGE_ERRORS) as error:
+            rest = unreadable_rest(error, file, f"row {number}")
+            kept = self._keep.values({})
+            yield None, ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, kept)
 
     def _small_columns(
         self, parquet: Any, group: int, columns: list[str]

@@ -6,7 +6,6 @@ Hidden files are skipped. Links, devices and the rest of a damaged tar are liste
 Source: the WebDataset format (github.com/webdataset/webdataset), as img2dataset writes it too.
 """
 
-import logging
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,25 +15,17 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError
+from pipeline.errors import PipelineError, Reason
 from pipeline.records import ImageRecord, TarMember, Unreadable
 from pipeline.sources.base import Source
+from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
 from pipeline.sources.keys import SeenKeys, as_text, is_hidden, safe_path
 from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.read_ahead import concatenate
-from pipeline.sources.tar_entries import (
-    DAMAGE_ERRORS,
-    Compression,
-    ForwardStream,
-    compression_of,
-    damaged,
-    entries,
-)
+from pipeline.sources.tar_entries import Compression, ForwardStream, compression_of, entries
 from pipeline.storage import Stores
 
 __all__ = ["MAX_SIDECAR_BYTES", "TarSource", "member_stem"]
-
-logger = logging.getLogger(__name__)
 
 MAX_SIDECAR_BYTES = 2**20
 
@@ -137,16 +128,8 @@ class TarSource(Source):
                     if not entry.isdir() and not is_hidden(safe_path(name)):
                         yield self._member(tar.uri, name, entry, compression, stream)
                     position = entry.offset_data + entry.size
-            return
-        except (StorageDeniedError, StorageFailedError):
-            raise
-        except ImageError as error:
-            failure = ImageError(error.reason, f"the tar cannot be read: {error.detail}")
-        except DAMAGE_ERRORS as error:
-            failure = damaged(error, f"the tar cannot be read behind byte {position:,}")
-        # Listed as an image, so that the unknown rest shows up as a dead letter.
-        logger.warning("%s: %s", tar.uri, failure.detail)
-        yield _Member("", 0, position, Unreadable(tar.uri, failure.reason, failure.detail))
+        except (PipelineError, *DAMAGE_ERRORS) as error:
+            yield _Member("", 0, position, unreadable_rest(error, tar, f"byte {position:,}"))
 
     def _member(
         self,

@@ -10,14 +10,9 @@ from typing import BinaryIO, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import ImageError, Reason
-
-__all__ = ["DAMAGE_ERRORS", "Compression", "ForwardStream", "compression_of", "damaged", "entries"]
+__all__ = ["Compression", "ForwardStream", "compression_of", "entries"]
 
 Compression = Literal["gzip", "zstd"]
-
-DAMAGE_ERRORS = (tarfile.TarError, OSError, EOFError, pa.ArrowException, ValueError)
-"""Raised by `tarfile` and pyarrow for damaged tars and Parquet files."""
 
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _SKIP_BYTES = 2**20
@@ -74,18 +69,6 @@ def entries(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # keeps memory bounded
             yield entry
-
-
-def damaged(error: Exception, what: str) -> ImageError:
-    """The error for images in a damaged file.
-
-    Args:
-        error: one of `DAMAGE_ERRORS`.
-        what: is damaged, for the message.
-    """
-    text = " ".join(str(error).split())
-    is_cut_off = any(hint in text.lower() for hint in ("truncat", "unexpected end", "eof"))
-    return ImageError(Reason.TRUNCATED if is_cut_off else Reason.UNREADABLE, f"{what}: {text}")
 
 
 def compression_of(stream: BinaryIO) -> Compression | None:

@@ -75,7 +75,7 @@ def test_a_name_of_many_megabytes_is_refused_before_it_is_read(tmp_path: Path) -
     with tarfile.open(path, "w:gz") as archive:
         archive.addfile(header, io.BytesIO(bytes(header.size)))
         archive.addfile(tarfile.TarInfo("a.jpg"))
-    with pytest.raises(UsageError, match=r"names\.tar\.gz: the tar cannot be read.*2,097,152"):
+    with pytest.raises(UsageError, match=r"names\.tar\.gz: the file cannot be read.*2,097,152"):
         samples(path)
 
 
@@ -87,7 +87,7 @@ def test_a_tar_that_is_cut_off_is_refused(
     path = write_tar(tmp_path / name, [(f"cat/{file.name}", file.content) for file in files])
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(UsageError, match="the tar cannot be read"):
+    with pytest.raises(UsageError, match="the file cannot be read"):
         samples(path)
 
 
