@@ -4,13 +4,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import is_hypothesis_test, settings
 
 from dvt.inference import deterministic_matmul
 from jobs.shapes import WrittenArchive, write_shapes
+from tests.models import (
+    golden_fill,
+    golden_images,
+    golden_logits,
+    golden_scores,
+    golden_shapes,
+    golden_sweep,
+    golden_weights,
+    published_layout,
+    random_images,
+    tiny_cascade,
+    tiny_config,
+)
 from tests.s3 import moto_endpoint, s3
 
-__all__ = ["MARKED_PATHS", "moto_endpoint", "s3"]
+__all__ = [
+    "golden_fill",
+    "golden_images",
+    "golden_logits",
+    "golden_scores",
+    "golden_shapes",
+    "golden_sweep",
+    "golden_weights",
+    "moto_endpoint",
+    "published_layout",
+    "random_images",
+    "s3",
+    "tiny_cascade",
+    "tiny_config",
+]
 
 TESTS = Path(__file__).parent
 
@@ -73,6 +101,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         else:
             patch.setenv("RAY_ADDRESS", "this-test-lacks-the-marker-ray")
         return (yield)
+
+
+def pytest_runtest_setup() -> None:
+    """One thread a process: most models here are so small that threads only wait for each other."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ from dvt.config import CascadeConfig
 from dvt.device import autocast_dtype
 from dvt.training import Trainer, TrainingRecipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = TrainingRecipe(epochs=4, batch_size=8, learning_rate=5e-3, optimizer="muon")
 
 

@@ -17,7 +17,6 @@ from dvt.training import EpochResult, Trainer, TrainingRecipe
 
 Data = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN = TrainingRecipe(
     epochs=8,

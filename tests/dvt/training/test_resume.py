@@ -13,8 +13,6 @@ import dvt
 from dvt.config import CascadeConfig
 from dvt.training import EpochResult, Trainer, TrainingRecipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = TrainingRecipe(
     epochs=3,
     batch_size=8,

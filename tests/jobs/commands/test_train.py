@@ -27,8 +27,6 @@ from tests.tiny_training import NAMES, Setting, curve, setting
 
 __all__ = ["setting"]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def points(out: Path) -> list[tuple[str, int, float]]:
     """All points in the event files, as TensorBoard reads them."""

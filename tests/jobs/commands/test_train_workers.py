@@ -17,7 +17,6 @@ from tests.tiny_training import Setting, curve, setting
 
 __all__ = ["setting"]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Muon would amplify the rounding differences of sums over two processes.
 GENTLE = {

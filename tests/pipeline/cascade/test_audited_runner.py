@@ -12,12 +12,10 @@ from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.runner import CascadeRunner
-from tests.dvt.conftest import one_thread
 from tests.pipeline.cascade.test_runner import BATCH, median_thresholds, model, pixels
 
-__all__ = ["model", "one_thread", "pixels"]  # fixtures
+__all__ = ["model", "pixels"]  # fixtures
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 FULL_DEPTH = (2.0, 2.0, float("-inf"))
 TOP_K = 3

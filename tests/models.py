@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from dvt.config import CascadeConfig, Preprocess, StemConv, TokenGrid
 from dvt.loading.state_dict_adapter import to_own_names
 from dvt.token_grids import patch_grid, t2t_grid
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 PREFIXES = ("less_less_token", "less_token", "normal_token")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -127,15 +127,6 @@ _STEM = (StemConv(channels=8, kernel=4, stride=2), StemConv(channels=8, residual
 def _conv_grid(image_size: int, size: int) -> TokenGrid:
     """Adjacent windows over the output of `_STEM`, which has half the side."""
     return patch_grid(image_size // 2, size)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """One thread: with tiny models on a busy machine, more threads mostly wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
