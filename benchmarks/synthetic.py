@@ -105,7 +105,7 @@ class PixelActor:
         """Makes one block."""
         pixels = self._pixels(images)
         side = pixels.shape[1]
-        info = info_table(((image, shard, side, side) for image in images), NOTHING_KEPT)
+        info = info_table(((image, shard, (side, side, None)) for image in images), NOTHING_KEPT)
         return DecodedBlock(pixels, info), DecodeResult(list(range(len(images))), [])
 
 

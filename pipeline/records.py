@@ -41,6 +41,7 @@ TAGS_SCHEMA = pa.schema(
         ("audit_confidence", pa.float32()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("decode_note", pa.string()),
         ("etag", pa.string()),
         ("shard", pa.string()),
     ]
@@ -52,6 +53,7 @@ _INFO_SCHEMA = pa.schema(
         ("uri", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("decode_note", pa.string()),
         ("etag", pa.string()),
         ("shard", pa.string()),
     ]
@@ -173,11 +175,13 @@ class DeadLetter:
     shard: str
 
 
-def info_table(images: Iterable[tuple[ImageRecord, str, int, int]], kept: pa.Schema) -> pa.Table:
+def info_table(
+    images: Iterable[tuple[ImageRecord, str, tuple[int, int, str | None]]], kept: pa.Schema
+) -> pa.Table:
     """The columns of `tags` that do not come from the model, passed-through ones included.
 
     Args:
-        images: with shard, width and height.
+        images: with the shard, and width, height and decode note.
         kept: schema of the passed-through columns.
     """
     rows = [
@@ -186,11 +190,12 @@ def info_table(images: Iterable[tuple[ImageRecord, str, int, int]], kept: pa.Sch
             "uri": image.uri,
             "width": width,
             "height": height,
+            "decode_note": note,
             "etag": image.etag,
             "shard": shard,
             **dict(zip(kept.names, image.kept, strict=True)),
         }
-        for image, shard, width, height in images
+        for image, shard, (width, height, note) in images
     ]
     return pa.Table.from_pylist(rows, schema=pa.schema([*_INFO_SCHEMA, *kept]))
 

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 import dvt
 from pipeline.cascade.batches import Predictions
+from pipeline.decoding import DecodeNote
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
 
-__all__ = ["image_size", "label_names", "pack_predictions", "tag_rows", "unpack_predictions"]
+__all__ = ["decoded_size", "label_names", "pack_predictions", "tag_rows", "unpack_predictions"]
 
-_HEADER = 3  # width, height, exit stage
+_HEADER = 4  # width, height, number of the decode note, exit stage
+
+
+_NOTES = (None, *DecodeNote)
 
 
 def label_names(model: dvt.Cascade) -> tuple[str, ...]:
@@ -52,6 +56,7 @@ def tag_rows(
         **_audit_columns(predictions),
         "width": info["width"],
         "height": info["height"],
+        "decode_note": info["decode_note"],
         "etag": info["etag"],
         "shard": info["shard"],
     }
@@ -80,6 +85,7 @@ def pack_predictions(predictions: Predictions, info: pa.Table) -> list[bytes]:
     header = [
         info["width"].to_numpy(),
         info["height"].to_numpy(),
+        [_NOTES.index(note) for note in info["decode_note"].to_pylist()],
         np.full(len(predictions.row_ids), predictions.exit_stage),
     ]
     parts = [
@@ -91,24 +97,24 @@ def pack_predictions(predictions: Predictions, info: pa.Table) -> list[bytes]:
     return [row.tobytes() for row in np.concatenate(parts, axis=1)]
 
 
-def image_size(packed: bytes) -> tuple[int, int]:
-    """Width and height of the image of a packed prediction."""
-    width, height, _ = _header(packed)
-    return width, height
+def decoded_size(packed: bytes) -> tuple[int, int, str | None]:
+    """Width, height and decode note of the image of a packed prediction."""
+    width, height, note, _ = _header(packed)
+    return width, height, _NOTES[note]
 
 
 def unpack_predictions(packed: Sequence[bytes]) -> list[Predictions]:
     """One entry for each exit, ascending; row ids are positions in `packed`."""
-    exit_stages = np.array([_header(prediction)[2] for prediction in packed])
+    exit_stages = np.array([_header(prediction)[-1] for prediction in packed])
     return [
         _unpack_exit(packed, exit_stage, np.flatnonzero(exit_stages == exit_stage))
         for exit_stage in np.unique(exit_stages).tolist()
     ]
 
 
-def _header(packed: bytes) -> tuple[int, int, int]:
-    width, height, exit_stage = np.frombuffer(packed, dtype=np.int32, count=_HEADER).tolist()
-    return width, height, exit_stage
+def _header(packed: bytes) -> tuple[int, int, int, int]:
+    width, height, note, exit_stage = np.frombuffer(packed, dtype=np.int32, count=_HEADER).tolist()
+    return width, height, note, exit_stage
 
 
 def _unpack_exit(

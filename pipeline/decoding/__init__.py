@@ -7,14 +7,16 @@ numpy, but neither torch nor Ray.
 """
 
 from pipeline.decoding.fitting import fit
-from pipeline.decoding.isolated import IsolatedDecoder
+from pipeline.decoding.isolated import DecodedSize, IsolatedDecoder
 from pipeline.decoding.picture import decode, open_upright
-from pipeline.decoding.settings import Decoded, DecodeOptions, DecodeSettings
+from pipeline.decoding.settings import Decoded, DecodeNote, DecodeOptions, DecodeSettings
 
 __all__ = [
+    "DecodeNote",
     "DecodeOptions",
     "DecodeSettings",
     "Decoded",
+    "DecodedSize",
     "IsolatedDecoder",
     "decode",
     "fit",

@@ -30,7 +30,11 @@ REQUEST = struct.Struct("<qq")
 """Length of the file that follows, and the slot for its pixels; -1 for the next slot."""
 
 RESPONSE = struct.Struct("<iiq")
-"""Width, height, and length of the error that follows as JSON [reason, detail]; 0 for success."""
+"""Width, height, and length of the text that follows.
+
+After a success that is the image's `DecodeNote`, if any; after a failure, of width 0, it is an
+error as JSON [reason, detail].
+"""
 
 READY = b"R"
 
@@ -91,7 +95,8 @@ def _serve(settings: DecodeSettings, files: BinaryIO, responses: int, shared: in
             slots = np.frombuffer(memory, np.uint8).reshape(shape)
         slots[slot] = decoded.pixels
         slot += 1
-        _write(responses, RESPONSE.pack(decoded.width, decoded.height, 0))
+        note = (decoded.note or "").encode()
+        _write(responses, RESPONSE.pack(decoded.width, decoded.height, len(note)) + note)
 
 
 def _write(descriptor: int, message: bytes) -> None:

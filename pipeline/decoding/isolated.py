@@ -20,21 +20,32 @@ from collections import deque
 from collections.abc import Iterable
 from fcntl import F_SETPIPE_SZ, fcntl
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decoding.child import READY, REQUEST, RESPONSE
-from pipeline.decoding.settings import DecodeSettings
+from pipeline.decoding.settings import DecodeNote, DecodeSettings
 from pipeline.errors import ImageError, PipelineError, Reason
 
 __all__ = ["IsolatedDecoder"]
 
-Outcome = tuple[int, int] | ImageError
-"""Width and height of the upright picture, or why it cannot be decoded."""
+
+class DecodedSize(NamedTuple):
+    """Width and height of the upright picture, and what was unusual about it."""
+
+    width: int
+    height: int
+    note: DecodeNote | None = None
+
+
+Outcome = DecodedSize | ImageError
+"""Of a file: its picture's size, or why it cannot be decoded."""
 
 _PIPE_BYTES = 2**20
 _START_S = 120.0
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "MALLOC_ARENA_MAX")
 _GRACE_S = 20.0  # before a child is killed whose own timer does not work, such as a stopped one
 
 
@@ -180,6 +191,12 @@ def _cause(exit_code: int) -> str:
     return f"exit code {exit_code}"
 
 
+def _environment() -> dict[str, str]:
+    """What the child needs of the environment; a hostile file finds no credentials there."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 class _Child:
     """One process and its two pipes."""
 
@@ -197,7 +214,7 @@ class _Child:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 pass_fds=(write_end, shared),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=_environment(),
             )
             os.close(write_end)
             assert self._process.stdin is not None
@@ -257,13 +274,13 @@ class _Child:
             end = RESPONSE.size + length
             if len(self._received) < end:
                 return
-            error = bytes(self._received[RESPONSE.size : end])
+            text = self._received[RESPONSE.size : end].decode()
             del self._received[:end]
-            if error:
-                reason, detail = json.loads(error)
-                yield ImageError(Reason(reason), detail)
+            if width:
+                yield DecodedSize(width, height, DecodeNote(text) if text else None)
             else:
-                yield width, height
+                reason, detail = json.loads(text)
+                yield ImageError(Reason(reason), detail)
 
     def end(self, *, kill: bool = False) -> int:
         """Waits for its end and returns the exit code; that of its timer if it was stuck."""

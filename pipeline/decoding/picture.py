@@ -7,20 +7,43 @@ checkpoints were trained and evaluated.
 import io
 import struct
 import warnings
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.decoding.fitting import fit
 from pipeline.decoding.formats import available_formats, has_signature, is_cut_off
-from pipeline.decoding.settings import PILLOW_MAX_PIXELS, Decoded, DecodeSettings
+from pipeline.decoding.grey import grey_to_8_bits
+from pipeline.decoding.pixel_data import (
+    END_OF_IMAGE,
+    exif_orientation,
+    has_all_scanlines,
+    orientation_of,
+    pixel_data,
+)
+from pipeline.decoding.raw import is_camera_raw, raw_preview
+from pipeline.decoding.settings import (
+    PILLOW_MAX_PIXELS,
+    Decoded,
+    DecodeNote,
+    DecodeSettings,
+)
 from pipeline.errors import ImageError, Reason
 
 __all__ = ["decode", "open_upright"]
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
-_SIDEWAYS = range(5, 9)  # orientations that swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[orientation] for orientation in range(5, 9)}  # swap width and height
 # Raised by Pillow for a damaged EXIF block; the picture itself may be valid.
 _EXIF_ERRORS = (
     ArithmeticError,
@@ -42,8 +65,8 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
         ImageError: the file is no usable picture.
     """
     shrink_to = settings.resize if settings.decode == "fast" else None
-    picture, size = _open(content, settings.max_pixels, shrink_to)
-    return Decoded(fit(picture, settings, size), *size)
+    opened = _open(content, settings.max_pixels, shrink_to)
+    return Decoded(fit(opened.picture, settings, opened.size), *opened.size, opened.note)
 
 
 def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.Image:
@@ -52,19 +75,48 @@ def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.I
     Raises:
         ImageError: the file is no usable picture.
     """
-    return _open(content, max_pixels, None)[0]
+    return _open(content, max_pixels, None).picture
 
 
-def _open(
-    content: bytes, max_pixels: int, shrink_to: int | None
-) -> tuple[Image.Image, tuple[int, int]]:
-    """The upright picture, and its full size.
+class _Opened(NamedTuple):
+    """An upright RGB picture, its full width and height, and what was unusual about it."""
+
+    picture: Image.Image
+    size: tuple[int, int]
+    note: DecodeNote | None = None
+
+
+def _open(content: bytes, max_pixels: int, shrink_to: int | None) -> _Opened:
+    """The upright picture; what is not pixels never costs one.
 
     With `shrink_to`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size by a partial inverse DCT, as
     long as its short side keeps that many pixels.
     """
     if not content:
         raise ImageError(Reason.TRUNCATED, "the file is empty (0 bytes)")
+    if is_camera_raw(content):
+        preview = raw_preview(content)
+        _check_size(preview.size, max_pixels)
+        return _Opened(preview, preview.size, DecodeNote.RAW_PREVIEW)
+    try:
+        return _read(content, max_pixels, shrink_to)
+    except ImageError as error:
+        pixels = None if error.reason == Reason.TOO_LARGE else pixel_data(content)
+        if pixels is None:
+            raise
+        note = None
+        if error.reason == Reason.TRUNCATED and has_all_scanlines(pixels, max_pixels):
+            pixels, note = pixels + END_OF_IMAGE, DecodeNote.NO_END_MARK
+        try:
+            opened = _read(pixels, max_pixels, shrink_to, exif_orientation(content))
+        except ImageError:
+            raise error from None
+        return opened._replace(note=note or opened.note)
+
+
+def _read(
+    content: bytes, max_pixels: int, shrink_to: int | None, orientation: int | None = None
+) -> _Opened:
     try:
         # Pillow's warning about large pictures would only repeat `_check_size`.
         with warnings.catch_warnings():
@@ -79,12 +131,13 @@ def _open(
             if picture.size != drafted:  # an icon reveals the size of its picture only now
                 size = picture.size
                 _check_size(size, max_pixels)
-            orientation = _orientation(picture)
-            if orientation in _SIDEWAYS:
-                size = size[::-1]
-            if orientation != 1:
-                ImageOps.exif_transpose(picture, in_place=True)
-            return _as_rgb(picture), size
+            # Pillow's own `exif_transpose` writes the EXIF block anew, which odd tags break.
+            turn = _TURNS.get(orientation or _orientation(picture))
+            rgb, is_inferred = _as_rgb(picture)
+            if turn is not None:
+                rgb = rgb.transpose(turn)
+                size = size[::-1] if turn in _SIDEWAYS else size
+            return _Opened(rgb, size, DecodeNote.RANGE_INFERRED if is_inferred else None)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -114,30 +167,31 @@ def _shrink(picture: Image.Image, short_side: int) -> None:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation from 1 (upright) to 8; 1 if the EXIF block is damaged."""
+    """The EXIF orientation from 1 (upright) to 8; 1 if there is none."""
     try:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-        return orientation if orientation in range(1, 9) else 1
+        orientation: object = picture.getexif().get(_ORIENTATION)
+        if isinstance(orientation, int) and orientation in range(1, 9):
+            return orientation
     except _EXIF_ERRORS:
-        return 1
+        pass  # damaged, but the entry that matters may be whole
+    exif = picture.info.get("exif", b"")
+    return orientation_of(exif) if isinstance(exif, bytes) else 1
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """RGB, with transparency over white, as browsers show it."""
+def _as_rgb(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """RGB, transparency over white as in browsers; and whether the range was inferred."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
-        return picture
-    if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+        return picture, False
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        grey, is_inferred = grey_to_8_bits(picture)
+        return grey.convert("RGB"), is_inferred
     if picture.mode in _WITH_ALPHA or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
+        return Image.alpha_composite(white, layer).convert("RGB"), False
     if picture.mode == "F":
         raise ImageError(Reason.UNREADABLE, "pixels are floating point numbers of unknown range")
-    if picture.mode == "I":
-        grey = np.asarray(picture) >> 8
-        return Image.fromarray(grey.clip(0, 255).astype(np.uint8)).convert("RGB")
-    return picture.convert("RGB")
+    return picture.convert("RGB"), False
 
 
 def _unidentified(content: bytes) -> ImageError:

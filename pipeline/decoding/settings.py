@@ -1,6 +1,7 @@
 """What decoding is asked for, and what it returns."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from pydantic import Field
 from pipeline.options import Options
 from pipeline.units import Bytes, Pixels
 
-__all__ = ["PILLOW_MAX_PIXELS", "DecodeOptions", "DecodeSettings", "Decoded"]
+__all__ = ["PILLOW_MAX_PIXELS", "DecodeNote", "DecodeOptions", "DecodeSettings", "Decoded"]
 
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow's own limit
 
@@ -52,6 +53,17 @@ class DecodeSettings(DecodeOptions):
     ] = 4 * 2**30
 
 
+class DecodeNote(StrEnum):
+    """What was unusual about an image that was decoded; column `decode_note` of `tags`."""
+
+    NO_END_MARK = "no_end_mark"
+    """A JPEG without its end mark, whose scanlines are complete."""
+    RANGE_INFERRED = "range_inferred"
+    """Grey values whose number of bits was inferred from the largest one."""
+    RAW_PREVIEW = "raw_preview"
+    """A camera raw file, shown by its largest preview."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """Pixels [crop, crop, 3] uint8, and width and height of the upright image."""
@@ -59,3 +71,4 @@ class Decoded:
     pixels: NDArray[np.uint8]
     width: int
     height: int
+    note: DecodeNote | None = None

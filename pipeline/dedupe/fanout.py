@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipeline.cascade.tag_rows import image_size, tag_rows, unpack_predictions
+from pipeline.cascade.tag_rows import decoded_size, tag_rows, unpack_predictions
 from pipeline.dedupe.index import DuplicateIndex, Image
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
@@ -117,7 +117,7 @@ class PredictionFanout:
         rows = []
         for (number, row), prediction in copies:
             shard = self._ledger.shard(number)
-            rows.append((shard.images[row], shard.name, *image_size(prediction)))
+            rows.append((shard.images[row], shard.name, decoded_size(prediction)))
         return info_table(rows, self._passthrough)
 
 

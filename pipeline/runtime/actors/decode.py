@@ -9,7 +9,7 @@ import pyarrow as pa
 import ray
 from numpy.typing import NDArray
 
-from pipeline.decoding import DecodeSettings, IsolatedDecoder
+from pipeline.decoding import DecodedSize, DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
 from pipeline.logs import configure_worker_logging
 from pipeline.records import DeadLetter, ImageRecord, info_table
@@ -89,7 +89,7 @@ class DecodeActor:
             contents = _with_digests(contents, digests)
         pixels, outcomes = self._decoder.decode_all(contents, len(images))
         decoded_rows: list[int] = []
-        info: list[tuple[ImageRecord, str, int, int]] = []
+        info: list[tuple[ImageRecord, str, DecodedSize]] = []
         dead_letters: list[DeadLetter] = []
         for row, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
             if isinstance(outcome, ImageError):
@@ -98,7 +98,7 @@ class DecodeActor:
                 )
                 continue
             decoded_rows.append(row)
-            info.append((image, shard, *outcome))
+            info.append((image, shard, outcome))
         block = DecodedBlock(pixels, info_table(info, self._kept))
         if digests:
             digests = [digests[row] for row in decoded_rows]

@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.cascade.batches import Predictions
-from pipeline.cascade.tag_rows import image_size, pack_predictions, tag_rows, unpack_predictions
+from pipeline.cascade.tag_rows import decoded_size, pack_predictions, tag_rows, unpack_predictions
 from pipeline.records import AUDIT_COLUMNS, ImageRecord, info_table
 
 LABELS = ("ant", "bee", "cat", "dog", "eel", "fox")
 KEPT = pa.schema([("owner", pa.string())])
+
+NOTES = (None, "raw_preview")
 
 
 def predictions_of(exit_stage: int, num_images: int, seed: int) -> Predictions:
@@ -26,7 +28,11 @@ def predictions_of(exit_stage: int, num_images: int, seed: int) -> Predictions:
 
 def info_of(name: str, num_images: int) -> pa.Table:
     images = [
-        (ImageRecord(f"{name}/{n}", f"file:///{name}/{n}", 9, kept=(name,)), "a-shard", 40 + n, 30)
+        (
+            ImageRecord(f"{name}/{n}", f"file:///{name}/{n}", 9, kept=(name,)),
+            "a-shard",
+            (40 + n, 30, NOTES[n % 2]),
+        )
         for n in range(num_images)
     ]
     return info_table(images, KEPT)
@@ -42,8 +48,8 @@ def test_rows_from_packed_predictions_equal_those_from_the_predictions() -> None
     ]
     expected = pa.concat_tables([tag_rows(*part, LABELS, gmacs=0.0) for part in parts])
     assert pa.concat_tables(rows).sort_by("key").equals(expected.sort_by("key"))
-    assert [image_size(one) for one in packed[:3]] == [(40, 30), (41, 30), (42, 30)]
-    assert max(map(len, packed)) <= 4 * (3 + 3 + 3 + 3)
+    assert [decoded_size(one) for one in packed[:2]] == [(40, 30, None), (41, 30, "raw_preview")]
+    assert max(map(len, packed)) <= 4 * (4 + 3 + 3 + 3)
 
 
 def test_only_audited_images_have_the_audit_columns_and_their_copies_do_not() -> None:

@@ -11,7 +11,7 @@ import pytest
 import ray
 from PIL import Image
 
-from pipeline.decoding import DecodeSettings, IsolatedDecoder, decode
+from pipeline.decoding import DecodedSize, DecodeSettings, IsolatedDecoder, decode
 from pipeline.errors import ImageError, PipelineError, Reason
 from pipeline.records import ImageRecord
 from pipeline.runtime.actors.decode import DecodeActor
@@ -55,7 +55,7 @@ def outcomes_of(decoder: IsolatedDecoder, contents: list[bytes]) -> list[str | N
         got = next(taken)
         if expected is not None:
             np.testing.assert_array_equal(got, expected.pixels)
-            assert outcome == (expected.width, expected.height)
+            assert outcome == DecodedSize(expected.width, expected.height)
     assert next(taken, None) is None
     return details
 

@@ -62,7 +62,7 @@ class World:
             exit_confidences=np.full((1, exit_stage), 0.75, dtype=np.float32),
         )
         shard = self.shards[0]
-        info = info_table([(shard.images[row], shard.name, 40, 30)], NOTHING_KEPT)
+        info = info_table([(shard.images[row], shard.name, (40, 30, None))], NOTHING_KEPT)
         table = tag_rows(predictions, info, LABELS, GMACS[exit_stage - 1])
         origins = origin(row)
         self.results.add_predictions(table, origins, np.array([exit_stage]))
