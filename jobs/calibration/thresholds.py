@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.exits import FULL_DEPTH
+from jobs.calibration.calibration_set import calibrated_model, load_calibration_set
 from jobs.calibration.fit import DEFAULT_DELTA, calibrate, fit_schedule
-from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.text import default_promise, promise, schedule_promises
 from jobs.calibration.thresholds_file import Asked, ThresholdsFile, read_thresholds
 from pipeline.deadline.policy import DeadlineSettings

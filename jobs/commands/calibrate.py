@@ -10,9 +10,13 @@ import dvt
 from dvt.calibration import RecordedExits, Risk
 from dvt.inference import deterministic_matmul
 from dvt.loading import DEFAULT_MODEL
+from jobs.calibration.calibration_set import (
+    calibrated_model,
+    calibration_set_path,
+    load_calibration_set,
+)
 from jobs.calibration.default_thresholds import set_default_thresholds, writable_model_folder
 from jobs.calibration.fit import calibrate
-from jobs.calibration.recorded_exits import calibrated_model, held_out_path, load_calibration_set
 from jobs.calibration.text import calibration_lines
 from jobs.calibration.thresholds_file import Asked
 from jobs.datasets import (
@@ -110,7 +114,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         recorded = _recorded(job, job.data, model)
     lines: list[str] = []
     if job.keep:
-        path = held_out_path(job.model)
+        path = calibration_set_path(job.model)
         try:
             recorded.save(path)
         except OSError as error:

@@ -12,8 +12,8 @@ from dvt.calibration import (
     share_lost_at_worst,
 )
 from dvt.errors import ModelError
+from jobs.calibration.calibration_set import calibrated_model, load_calibration_set
 from jobs.calibration.fit import DEFAULT_DELTA
-from jobs.calibration.recorded_exits import calibrated_model, load_calibration_set
 from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
 
 MODEL = dvt.load_model("shapes")

@@ -8,10 +8,10 @@ from dvt.loading import model_digest, shipped_models
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
 
-__all__ = ["calibrated_model", "held_out_path", "load_calibration_set"]
+__all__ = ["calibrated_model", "calibration_set_path", "load_calibration_set"]
 
 
-def held_out_path(model: str) -> Path:
+def calibration_set_path(model: str) -> Path:
     """File of a model's calibration set: in its folder, or beside its file."""
     path = Path(model)
     if path.is_dir():
@@ -37,7 +37,7 @@ def load_calibration_set(model: str, identity: CalibratedModel) -> RecordedExits
     Raises:
         UsageError: there are none, or they are of other weights.
     """
-    path = held_out_path(model)
+    path = calibration_set_path(model)
     to_run = f"dvt calibrate --model {model} --data IMAGES --keep"
     if not path.exists():
         raise UsageError(f"model: {model} has no calibration set; run: {to_run}")
