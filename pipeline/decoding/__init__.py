@@ -8,7 +8,7 @@ numpy, but neither torch nor Ray.
 
 from pipeline.decoding.fitting import fit
 from pipeline.decoding.isolated import DecodedSize, IsolatedDecoder
-from pipeline.decoding.picture import decode, open_upright
+from pipeline.decoding.picture import decode
 from pipeline.decoding.settings import Decoded, DecodeNote, DecodeOptions, DecodeSettings
 
 __all__ = [
@@ -20,5 +20,4 @@ __all__ = [
     "IsolatedDecoder",
     "decode",
     "fit",
-    "open_upright",
 ]

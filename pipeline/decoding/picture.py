@@ -23,14 +23,13 @@ from pipeline.decoding.pixel_data import (
 )
 from pipeline.decoding.raw import is_camera_raw, raw_preview
 from pipeline.decoding.settings import (
-    PILLOW_MAX_PIXELS,
     Decoded,
     DecodeNote,
     DecodeSettings,
 )
 from pipeline.errors import ImageError, Reason
 
-__all__ = ["decode", "open_upright"]
+__all__ = ["decode"]
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
@@ -67,15 +66,6 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
     shrink_to = settings.resize if settings.decode == "fast" else None
     opened = _open(content, settings.max_pixels, shrink_to)
     return Decoded(fit(opened.picture, settings, opened.size), *opened.size, opened.note)
-
-
-def open_upright(content: bytes, max_pixels: int = PILLOW_MAX_PIXELS) -> Image.Image:
-    """Decodes one picture, upright, RGB over white.
-
-    Raises:
-        ImageError: the file is no usable picture.
-    """
-    return _open(content, max_pixels, None).picture
 
 
 class _Opened(NamedTuple):

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.report.thumbnails import read_thumbnail
+from jobs.report.thumbnails import ThumbnailReader
 
 __all__ = ["ImageTotals", "ShownImage"]
 
@@ -98,7 +98,8 @@ def _rank_in_group(labels: pa.ChunkedArray) -> NDArray[np.int64]:
 
 def _with_thumbnails(rows: pa.Table | None) -> tuple[ShownImage, ...]:
     shown = []
-    for row in [] if rows is None else rows.select(_COLUMNS).to_pylist():
-        thumbnail, missing_because = read_thumbnail(row["uri"])
-        shown.append(ShownImage(**row, thumbnail=thumbnail, missing_because=missing_because))
+    with ThumbnailReader() as thumbnails:
+        for row in [] if rows is None else rows.select(_COLUMNS).to_pylist():
+            thumbnail, missing_because = thumbnails.read(row["uri"])
+            shown.append(ShownImage(**row, thumbnail=thumbnail, missing_because=missing_because))
     return tuple(shown)

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from pipeline.decoding import DecodeNote, DecodeSettings, decode, open_upright
+from pipeline.decoding import DecodeNote, DecodeSettings, decode, fit
 from pipeline.errors import ImageError, Reason
 from tests.messy_archive import drawing
 
@@ -102,10 +102,11 @@ def test_a_rotated_picture_with_an_exif_tag_of_an_unusual_type_is_turned(
         exif += struct.pack("<HHI", number, type_, count) + value
     exif += b"\0\0\0\0"
     content = inserted(b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif)
-    found = open_upright(content)
-    assert found.size == (64, 96)
-    expected = open_upright(jpeg()).transpose(Image.Transpose.ROTATE_270)
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+    found = decode(content, SETTINGS)
+    assert (found.width, found.height) == (64, 96)
+    with Image.open(io.BytesIO(jpeg())) as picture:
+        expected = fit(picture.transpose(Image.Transpose.ROTATE_270), SETTINGS)
+    np.testing.assert_array_equal(found.pixels, expected)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,10 +115,8 @@ def test_every_orientation_is_turned_as_by_pillow(orientation: int) -> None:
     exif[ORIENTATION] = orientation
     content = jpeg(exif=exif)
     with Image.open(io.BytesIO(content)) as picture:
-        from PIL import ImageOps
-
-        expected = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    np.testing.assert_array_equal(np.asarray(open_upright(content)), expected)
+        expected = fit(ImageOps.exif_transpose(picture), SETTINGS)
+    np.testing.assert_array_equal(decode(content, SETTINGS).pixels, expected)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
