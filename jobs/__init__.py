@@ -1,1 +1,1 @@
-"""What a person runs: one module a job, and a thin command line over them."""
+"""The command line: commands, and what they do with the engine and the models."""

@@ -30,7 +30,7 @@ class Worklist(Iterator[OpenShard | None]):
         ledger: opened the shards.
         count_images: counts the archive; returns None if that costs as much as reading it, and then
             the number is known at the end of the listing.
-        max_dead_letters: how many images may fail: a number, or a share of the archive; None for
+        max_errors: how many images may fail: a number, or a share of the archive; None for
             any number.
     """
 
@@ -39,12 +39,12 @@ class Worklist(Iterator[OpenShard | None]):
         shards: Iterator[OpenShard | None],
         ledger: Ledger,
         count_images: Callable[[], int | None] = lambda: None,
-        max_dead_letters: int | float | None = None,
+        max_errors: int | float | None = None,
     ) -> None:
         self._shards = shards
         self._ledger = ledger
         self._count_images = count_images
-        self._max_dead_letters = max_dead_letters
+        self._max_errors = max_errors
         self._num_images: int | None = None
         self._is_uncountable = False
         threading.Thread(target=self._count, daemon=True, name="count-images").start()
@@ -95,7 +95,7 @@ class Worklist(Iterator[OpenShard | None]):
         """
         num_listed = self._ledger.totals.num_images
         allowed = allowed_dead_letters(
-            self._max_dead_letters, self._num_images, num_listed, self._is_uncountable
+            self._max_errors, self._num_images, num_listed, self._is_uncountable
         )
         if allowed is not None and num_failed > allowed:
             raise TooManyDeadLettersError(

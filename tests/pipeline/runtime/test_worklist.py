@@ -31,7 +31,7 @@ def test_the_number_of_images_is_known_at_the_end_of_the_listing(ledger: Ledger)
 
 
 def test_a_share_of_failures_above_the_limit_stops_the_run(ledger: Ledger) -> None:
-    worklist = Worklist(map(ledger.open, shards()), ledger, max_dead_letters=0.2)
+    worklist = Worklist(map(ledger.open, shards()), ledger, max_errors=0.2)
     worklist.check_dead_letters(10)  # of a number of images that is not known yet
     list(worklist)
     worklist.check_dead_letters(2)
