@@ -1,15 +1,20 @@
 """The transaction log of one output table: only the newest run commits, and each commit once.
 
 Commits are compare-and-swap on the table's version: with `max_commit_retries=0`, deltalake never
-rebases one onto another. A run opens a table by committing its epoch. Any later commit of an
-earlier run, even one in flight, finds its version taken, reloads the log, sees the newer epoch and
-raises `StaleEpochError`.
+rebases one onto another. A run opens a table by committing its epoch and a digest of its name. Any
+later commit of an earlier run, even one in flight, finds its version taken, reloads the log, sees
+the newer epoch and raises `StaleEpochError`. So does a run that finds its own epoch under another
+name, as after the output was removed and made anew.
 
 Each commit carries a number, kept as an application transaction of the run's epoch. It identifies a
 commit whose acknowledgement was lost, which is then not repeated. The number is the milliseconds
 since the start of the run, so the log also records how long each run worked.
+
+Each commit to a local folder is durable before the next one starts, so a power cut takes no commit
+of one table without those that other tables made after it.
 """
 
+import hashlib
 import time
 from collections.abc import Collection, Sequence
 from typing import Literal
@@ -23,9 +28,10 @@ from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.storage import OutputStore, output_failures
 
-__all__ = ["DeltaLog", "TableMovedError", "check_columns", "open_delta"]
+__all__ = ["DeltaLog", "TableMovedError", "check_columns", "newest_epoch", "open_delta"]
 
 _EPOCH = "dvt.epoch"
+_RUN = "dvt.run"
 _FIRST_EPOCH = "dvt.first_epoch"
 
 
@@ -40,6 +46,12 @@ def open_delta(store: OutputStore) -> DeltaTable | None:
             return DeltaTable(store.uri, storage_options=store.delta_options)
         except TableNotFoundError:
             return None
+
+
+def newest_epoch(store: OutputStore) -> int:
+    """Epoch of the last run that opened the table in a folder; 0 if there is none."""
+    delta = open_delta(store)
+    return 0 if delta is None else delta.transaction_version(_EPOCH) or 0
 
 
 def check_columns(delta: DeltaTable, schema: pa.Schema) -> None:
@@ -63,6 +75,7 @@ class DeltaLog:
         store: the table's folder.
         schema: of the rows.
         epoch: of the run.
+        run: its name.
 
     Attributes:
         delta: the table as of the last commit or `reload`.
@@ -72,26 +85,36 @@ class DeltaLog:
         UsageError: the table has rows with other columns.
     """
 
-    def __init__(self, store: OutputStore, schema: pa.Schema, epoch: int) -> None:
+    def __init__(self, store: OutputStore, schema: pa.Schema, epoch: int, run: str) -> None:
         self._store, self._schema, self._epoch = store, schema, epoch
+        digest = hashlib.blake2b(run.encode(), digest_size=7).digest()
+        self._run = Transaction(_RUN, int.from_bytes(digest, "little"))
         store.prepare()
         self.delta = open_delta(store) or self._create("ignore")
         self._must_reload = False
         self._last_ms = self.delta.transaction_version(_elapsed(epoch)) or 0
-        self._commit([], [], True, [Transaction(_EPOCH, epoch)])
+        self._commit([], [], True, [self._run, Transaction(_EPOCH, epoch)])
         check_columns(self.delta, schema)
         if self.delta.schema() != Schema.from_arrow(schema):
             self.delta = self._create("overwrite")
 
     def _create(self, mode: Literal["ignore", "overwrite"]) -> DeltaTable:
         with output_failures(self._store.uri):
-            return DeltaTable.create(
+            delta = DeltaTable.create(
                 self._store.uri,
                 schema=self._schema,
                 mode=mode,
                 storage_options=self._store.delta_options,
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
+        self._sync(delta.version())
+        return delta
+
+    def _sync(self, version: int) -> None:
+        name = f"_delta_log/{version:020d}"
+        self._store.sync(
+            [f"{name}.json", f"{name}.checkpoint.parquet", "_delta_log/_last_checkpoint"]
+        )
 
     def files(self) -> pa.Table:
         """Committed files: `path`, `size_bytes`, `num_records`, `min.COLUMN`, `max.COLUMN`."""
@@ -139,12 +162,24 @@ class DeltaLog:
         first = Transaction(_FIRST_EPOCH, self._epoch)
         self._commit([], self.file_names(), True, [first, self._next_number(0.0)])
 
+    def last_commit(self) -> tuple[int, int] | None:
+        """Epoch and number of the last commit of rows; None if there was none."""
+        for epoch in reversed(self._epochs()):
+            if (number := self.number_of(epoch)) is not None:
+                return epoch, number
+        return None
+
+    def number_of(self, epoch: int) -> int | None:
+        """Number of the last commit that the run of an epoch made; None if it made none."""
+        return self.delta.transaction_version(_elapsed(epoch))
+
     def elapsed_s_of_all_runs(self) -> dict[int, float]:
         """Seconds until the last commit of each run, by epoch."""
-        version = self.delta.transaction_version
-        epochs = range(version(_FIRST_EPOCH) or 1, self._epoch + 1)
-        found = {epoch: version(_elapsed(epoch)) for epoch in epochs}
+        found = {epoch: self.number_of(epoch) for epoch in self._epochs()}
         return {epoch: ms / 1000 for epoch, ms in found.items() if ms is not None}
+
+    def _epochs(self) -> range:
+        return range(self.delta.transaction_version(_FIRST_EPOCH) or 1, self._epoch + 1)
 
     def _next_number(self, elapsed_s: float) -> Transaction:
         self._last_ms = max(self._last_ms + 1, round(1000 * elapsed_s))
@@ -181,6 +216,7 @@ class DeltaLog:
                         f"out: another program has rewritten {min(gone)} of {self._store.uri}; "
                         "the same command continues"
                     )
+                version = self.delta.version()
                 self._must_reload = True  # a commit that raises may have been made
                 try:
                     self.delta.create_write_transaction(
@@ -190,12 +226,15 @@ class DeltaLog:
                     if refused_at == self.delta.version():
                         raise
                     refused_at = self.delta.version()
+                else:
+                    self._sync(version + 1)
 
         self._store.call(attempt)
 
     def _check_epoch(self) -> None:
-        newest = self.delta.transaction_version(_EPOCH)
-        if newest is not None and newest > self._epoch:
+        newest = self.delta.transaction_version(_EPOCH) or 0
+        is_other = self.delta.transaction_version(_RUN) != self._run.version
+        if newest > self._epoch or (newest == self._epoch and is_other):
             raise StaleEpochError(
                 f"out: a later run has taken over {self._store.uri} (epoch {newest}, this run has "
                 f"{self._epoch}); this run stops, its commits stay"

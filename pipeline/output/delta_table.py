@@ -30,6 +30,7 @@ class OutputTable:
         store: the table's folder.
         schema: of the rows.
         epoch: of the run.
+        run: its name.
         sort_by: column that each file is sorted by; unique in the table.
 
     Attributes:
@@ -41,11 +42,13 @@ class OutputTable:
         UsageError: the table has rows with other columns.
     """
 
-    def __init__(self, store: OutputStore, schema: pa.Schema, epoch: int, sort_by: str) -> None:
+    def __init__(
+        self, store: OutputStore, schema: pa.Schema, epoch: int, run: str, sort_by: str
+    ) -> None:
         self.store = store
         self.schema = schema
         self.writer = FileWriter(store, epoch, sort_by)
-        self.log = DeltaLog(store, schema, epoch)
+        self.log = DeltaLog(store, schema, epoch, run)
 
     def commit(
         self, files: Sequence[WrittenFile], elapsed_s: float, without: Collection[str] = ()
@@ -98,11 +101,15 @@ class OutputTable:
         """
         self.log.commit(files, replaced, data_change=False)
 
-    def erase(self) -> None:
-        """Removes all rows and their files; the log stays (see `DeltaLog.erase`)."""
+    def erase(self) -> list[str]:
+        """Removes all rows and returns the names of their files, which are left for the caller."""
         names = self.log.file_names()
         self.log.erase()
-        self.store.delete(names)
+        return names
+
+    def missing_files(self) -> list[str]:
+        """Committed files that are not in the folder."""
+        return sorted(set(self.log.file_names()).difference(self.store.names()))
 
     def check_epoch(self) -> None:
         """Checks that this run may still commit.

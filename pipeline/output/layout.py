@@ -4,7 +4,8 @@
     OUT/run.json                      the last run (`metadata.py`)
     OUT/summary.json                  totals over all runs
     OUT/thresholds_used.json          of runs with a deadline: when each set of thresholds was used
-    OUT/_SUCCESS                      written last: every image has a result
+    OUT/_SUCCESS                      written last: every image has a result; what the tables hold
+    OUT/.overwriting                  an `--overwrite` has begun to remove the results
     OUT/.runs/                        the run that may write (`lease.py`)
 
 OUT is a folder or `s3://bucket/prefix`; only `pipeline/storage/` distinguishes them.
@@ -19,21 +20,27 @@ from pipeline.deadline.log import THRESHOLD_LOG
 from pipeline.errors import UsageError
 from pipeline.output.compaction import merge_small_files
 from pipeline.output.continuation import continued_run
-from pipeline.output.delta_log import check_columns, open_delta
+from pipeline.output.delta_log import check_columns, newest_epoch, open_delta
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.lease import FOLDER, Lease
-from pipeline.output.metadata import RunFile, Summary, read_run_file
+from pipeline.output.metadata import Completion, RunFile, Summary, read_completion, read_run_file
+from pipeline.output.repair import check_files, reopen_damaged, table_states
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
-from pipeline.storage import open_output_store
+from pipeline.storage import OutputStore, open_output_store
 
 __all__ = ["Output"]
 
 logger = logging.getLogger(__name__)
 
 _SORT_COLUMNS = {"tags": "key", "dead_letters": "key", "shards": "shard"}
+_OVERWRITING = ".overwriting"
 _FILES = ("run.json", THRESHOLD_LOG, "summary.json", "report.html", "_SUCCESS")
 # All that a run killed before it wrote run.json can leave behind.
-_HIDDEN_NAMES = (FOLDER + "/", *(f".{name}.partial" for name in _FILES))
+_HIDDEN_NAMES = (
+    FOLDER + "/",
+    _OVERWRITING,
+    *(f".{name}.partial" for name in (*_FILES, _OVERWRITING)),
+)
 
 
 class Output:
@@ -75,19 +82,21 @@ class Output:
             OutputFailedError: the storage cannot be used.
         """
         self._check_is_output()
-        if not overwrite:
+        if not (overwrite or self._is_half_erased()):
             self._continued(run)
         self.store.prepare()
-        self._lease = Lease(self.store, run.run)
+        epochs = [newest_epoch(self.store.child(name)) for name in _SORT_COLUMNS]
+        self._lease = Lease(self.store, run.run, max(epochs))
         try:
-            if overwrite:
-                self._erase(self._lease.epoch)
+            if overwrite or self._is_half_erased():
+                self._erase(self._lease.epoch, run.run)
             else:
                 run = self._continued(run)  # again, now that no other run writes
                 self._check_columns(tags_schema)
             if run.satisfied_thresholds is not None:
                 self.mark_incomplete()
             self._write_run(run)
+            self.store.delete([_OVERWRITING])
         except BaseException:
             self.release()
             raise
@@ -118,15 +127,30 @@ class Output:
             if delta is not None:
                 check_columns(delta, schema)
 
-    def _erase(self, epoch: int) -> None:
-        """Removes what runs wrote here and nothing else, `_SUCCESS` first."""
-        self.store.delete(name for name in reversed(_FILES) if name != "run.json")
-        for name, sort_by in _SORT_COLUMNS.items():
+    def _is_half_erased(self) -> bool:
+        return self.store.read(_OVERWRITING) is not None
+
+    def _erase(self, epoch: int, run: str) -> None:
+        """Removes what runs wrote here and nothing else.
+
+        The proof of completion goes first, then the finished shards, then the rows that they count.
+        If this ends early, `.overwriting` makes the next run erase the rest.
+        """
+        if self._is_half_erased():
+            logger.warning("%s: removing what an unfinished --overwrite has left", self.store.uri)
+        self.store.delete(["_SUCCESS"])
+        self.store.write(_OVERWRITING, run.encode())
+        erased: list[tuple[OutputStore, list[str]]] = []
+        for name in reversed(_SORT_COLUMNS):
             store = self.store.child(name)
             delta = open_delta(store)
             if delta is not None:
                 schema = pa.schema(delta.schema().to_arrow())
-                OutputTable(store, schema, epoch, sort_by).erase()
+                table = OutputTable(store, schema, epoch, run, _SORT_COLUMNS[name])
+                erased.append((store, table.erase()))
+        for store, names in erased:
+            store.delete(names)
+        self.store.delete(name for name in reversed(_FILES) if name != "run.json")
 
     def _write_run(self, run: RunFile) -> None:
         self._run = run
@@ -143,7 +167,8 @@ class Output:
     ) -> tuple[OutputTable, OutputTable, OutputTable]:
         """Opens tags, dead letters and shards for the run that claimed the output.
 
-        From here on no earlier run can commit. Files that it left uncommitted are deleted.
+        From here on no earlier run can commit. Files that it left uncommitted are deleted. Where
+        rows have been lost that `shards` or `_SUCCESS` count, every shard is opened again.
 
         Args:
             tags_schema: see `claim`.
@@ -154,10 +179,24 @@ class Output:
             OutputFailedError: the storage cannot be used.
         """
         assert self._lease is not None, "an output must be claimed first"
+        assert self._run is not None, "claiming writes run.json"
         tags, dead_letters, shards = self._tables = [
-            OutputTable(self.store.child(name), schema, self._lease.epoch, _SORT_COLUMNS[name])
+            OutputTable(
+                self.store.child(name),
+                schema,
+                self._lease.epoch,
+                self._run.run,
+                _SORT_COLUMNS[name],
+            )
             for name, schema in _schemas(tags_schema).items()
         ]
+        is_finished = self.store.read("_SUCCESS") is not None
+        reopen_damaged(
+            dict(zip(_SORT_COLUMNS, self._tables, strict=True)),
+            self.mark_incomplete,
+            is_finished,
+            read_completion(self.store),
+        )
         num_deleted = sum(table.remove_leftovers() for table in self._tables)
         if num_deleted:
             logger.info("deleted %d files of earlier runs that no table refers to", num_deleted)
@@ -182,14 +221,21 @@ class Output:
 
         Raises:
             StaleEpochError: a later run has taken over the output.
+            OutputFailedError: committed files are missing.
         """
+        assert self._run is not None, "an output must be claimed first"
+        tables = dict(zip(_SORT_COLUMNS, self._tables, strict=True))
         for table in self._tables:
             table.check_epoch()
+            check_files(table)
+        if not is_whole:
+            self.mark_incomplete()
         self.store.write("summary.json", summary.model_dump_json(indent=1).encode())
         if is_whole:
-            if self._run is not None and self._run.satisfied_thresholds is not None:
+            if self._run.satisfied_thresholds is not None:
                 self._write_run(self._run.model_copy(update={"satisfied_thresholds": None}))
-            self.store.write("_SUCCESS", b"")
+            completion = Completion(run=self._run.run, tables=table_states(tables))
+            self.store.write("_SUCCESS", completion.model_dump_json(indent=1).encode())
 
 
 def _schemas(tags_schema: pa.Schema) -> dict[str, pa.Schema]:

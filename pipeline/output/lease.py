@@ -59,7 +59,10 @@ class Owner(BaseModel):
         return self.pid_started is not None and _started(self.pid) != self.pid_started
 
     def is_alive(self, store: OutputStore) -> bool:
-        """It sent a heartbeat within the lease time, by the clock of the output's storage."""
+        """It sent a heartbeat within the lease time, by the clock of the output's storage.
+
+        A heartbeat from the future, as after that clock was set back, counts as one.
+        """
         age_s = store.child(FOLDER).age_s(_name(self.epoch))
         return not self.is_gone and age_s is not None and age_s <= _LEASE_S
 
@@ -86,19 +89,20 @@ class Lease:
     Args:
         store: of the output; created if missing.
         run: name of this run.
+        newest_epoch: of the tables' logs, for an output whose `.runs` is lost.
 
     Raises:
         UsageError: another run is writing to the output.
     """
 
-    def __init__(self, store: OutputStore, run: str) -> None:
+    def __init__(self, store: OutputStore, run: str, newest_epoch: int = 0) -> None:
         self._store = store.child(FOLDER)
         self._store.prepare()
         earlier = newest_owner(store)
         if earlier is not None:
             _wait_for_end(store, earlier)
         self._owner = Owner(
-            epoch=1 if earlier is None else earlier.epoch + 1,
+            epoch=1 + max(newest_epoch, 0 if earlier is None else earlier.epoch),
             run=run,
             host=socket.gethostname(),
             machine=_machine(),
@@ -128,9 +132,13 @@ class Lease:
             self._write_heartbeat(beat=self._owner.beat + 1)
 
     def _write_heartbeat(self, **changes: int) -> None:
-        self._owner = self._owner.model_copy(update=changes)
+        name = _name(self.epoch)
         try:
-            self._store.write(_name(self.epoch), _content(self._owner))
+            content = self._store.read(name)
+            # Where the output was removed and made anew, the file is missing or another run's.
+            if content and Owner.model_validate_json(content).run == self._owner.run:
+                self._owner = self._owner.model_copy(update=changes)
+                self._store.write(name, _content(self._owner))
         except OutputFailedError as error:  # if it persists, the next commit fails
             logger.warning("cannot write the heartbeat: %s", error)
 
@@ -150,7 +158,9 @@ def _wait_for_end(store: OutputStore, owner: Owner) -> None:
     if owner.machine == _machine() and owner.is_alive(store):
         raise busy
     is_announced = False
-    while owner.is_alive(store):
+    # At most the lease time by this machine's clock, whatever time the heartbeat carries.
+    until_s = time.monotonic() + _LEASE_S
+    while owner.is_alive(store) and time.monotonic() < until_s:
         if not is_announced:
             logger.info(
                 "the last run, process %d on %s, has not released the output; waiting up to %.0f s "

@@ -1,4 +1,4 @@
-"""The small files beside the tables: the fields of `run.json` and `summary.json`; reading both."""
+"""The small files beside the tables: `run.json`, `summary.json` and `_SUCCESS`."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,10 +15,13 @@ from pipeline.storage import OutputStore
 
 __all__ = [
     "RUN_FORMAT",
+    "Completion",
     "Hardware",
     "ModelIdentity",
     "RunFile",
     "Summary",
+    "TableState",
+    "read_completion",
     "read_run_file",
     "read_summary",
     "thresholds_text",
@@ -116,6 +119,27 @@ class Summary(BaseModel):
     ] = None
 
 
+class TableState(BaseModel):
+    """A table at the end of a run.
+
+    Attributes:
+        rows: as counted in its log.
+        last_commit: epoch and number of the last commit of rows (`delta_log.py`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rows: int
+    last_commit: tuple[int, int] | None
+
+
+class Completion(BaseModel):
+    """`_SUCCESS`: the tables that it was written for, by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    run: str
+    tables: dict[str, TableState]
+
+
 _Record = TypeVar("_Record", RunFile, Summary)
 
 
@@ -130,6 +154,14 @@ def read_run_file(store: OutputStore) -> RunFile:
     if run is None:
         raise UsageError(f"out: {store.uri} is no output of dvt (it has no run.json)")
     return run
+
+
+def read_completion(store: OutputStore) -> Completion | None:
+    """Reads `_SUCCESS` of an output; None if it is missing or damaged."""
+    try:
+        return Completion.model_validate_json(store.read("_SUCCESS") or b"")
+    except ValidationError:
+        return None
 
 
 def read_summary(store: OutputStore) -> Summary | None:

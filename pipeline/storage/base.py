@@ -124,11 +124,18 @@ class OutputStore(ABC):
 
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
-        """Removes files; missing ones are ignored."""
+        """Removes files durably; missing ones are ignored."""
+
+    @abstractmethod
+    def sync(self, names: Iterable[str]) -> None:
+        """Makes files durable that another library wrote; missing ones are ignored."""
 
     @abstractmethod
     def age_s(self, name: str) -> float | None:
-        """Seconds since a file was written, by the storage's clock; None if it is missing."""
+        """Seconds since a file was written, by the storage's clock; None if it is missing.
+
+        Negative if that clock has been set back since.
+        """
 
     @abstractmethod
     def arrow(self) -> Any:

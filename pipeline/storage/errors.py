@@ -156,7 +156,7 @@ def _response_error(error: boto.ClientError, bucket: str) -> PipelineError | Tra
         return ImageError(Reason.FETCH_FAILED, "lies in an archive tier and must be restored first")
     if code == "InvalidRange" or status == 416:
         return ImageError(Reason.TRUNCATED, "the file ends before it")
-    if status in (401, 403):
+    if status in (401, 403) or code == "AccessDenied":
         return ObjectDeniedError(f"access denied ({code or status})")
     if status == 301:
         return StorageDeniedError(f"storage: {bucket} lies in another region ({code})")

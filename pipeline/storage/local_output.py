@@ -60,6 +60,7 @@ class LocalOutputStore(OutputStore):
             try:
                 _write_through(partial, content)
                 partial.replace(self._folder / name)
+                _sync(self._folder)
             except OSError:
                 with suppress(OSError):  # on a full disk, give its space back
                     partial.unlink(missing_ok=True)
@@ -73,6 +74,7 @@ class LocalOutputStore(OutputStore):
             try:
                 _write_through(partial, content)
                 os.link(partial, target)
+                _sync(self._folder)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -97,8 +99,21 @@ class LocalOutputStore(OutputStore):
     def delete(self, names: Iterable[str]) -> None:
         """See `OutputStore`."""
         with output_failures(self.uri):
+            folders = {self._folder}
             for name in names:
-                (self._folder / name).unlink(missing_ok=True)
+                path = self._folder / name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+            for folder in folders:
+                _sync(folder)
+
+    def sync(self, names: Iterable[str]) -> None:
+        """See `OutputStore`."""
+        with output_failures(self.uri):
+            for name in names:
+                path = self._folder / name
+                _sync(path)
+                _sync(path.parent)
 
     def age_s(self, name: str) -> float | None:
         """See `OutputStore`; a new file shows the time of the file server's clock."""
@@ -107,7 +122,7 @@ class LocalOutputStore(OutputStore):
             try:
                 written = (self._folder / name).stat().st_mtime
                 probe.touch()
-                return max(0.0, probe.stat().st_mtime - written)
+                return probe.stat().st_mtime - written
             except FileNotFoundError:
                 return None
             finally:
@@ -124,6 +139,21 @@ def _write_through(path: Path, content: bytes | memoryview) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())  # after a power cut the Delta log must not name an empty file
+
+
+def _sync(path: Path) -> None:
+    """Writes a file, or the names in a folder, through to the disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _create_in_place(target: Path, content: bytes) -> bool:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow.fs as pa_fs
+from botocore.exceptions import ClientError
 from deltalake.fs import DeltaStorageHandler
 
-from pipeline.errors import UsageError
+from pipeline.errors import OutputFailedError, UsageError
 from pipeline.storage.base import OutputStore
 from pipeline.storage.errors import ObjectExistsError, ObjectGoneError, output_failures
 from pipeline.storage.s3_connection import S3Connection
@@ -117,7 +118,20 @@ class S3OutputStore(OutputStore):
         keys = iter([self._key(name) for name in names])
         while objects := [{"Key": key} for key in islice(keys, _DELETED_PER_REQUEST)]:
             what: Any = {"Bucket": self._bucket, "Delete": {"Objects": objects, "Quiet": True}}
-            self._request(methodcaller("delete_objects", **what))
+
+            def attempt(client: "S3Client", what: Any = what) -> None:
+                # The response is a success even if no object could be deleted.
+                for error in client.delete_objects(**what).get("Errors", ()):
+                    code = error.get("Code", "unknown")
+                    raise ClientError({"Error": {"Code": code}}, "DeleteObjects")
+
+            try:
+                self._request(attempt)
+            except OutputFailedError as error:
+                raise OutputFailedError(f"{error}; cannot delete {objects[0]['Key']}") from error
+
+    def sync(self, names: Iterable[str]) -> None:
+        """See `OutputStore`; a put is durable."""
 
     def age_s(self, name: str) -> float | None:
         """See `OutputStore`; both times are in one response of the store."""
@@ -126,7 +140,7 @@ class S3OutputStore(OutputStore):
         if head is None:
             return None
         now = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return max(0.0, float((now - head["LastModified"]).total_seconds()))
+        return float((now - head["LastModified"]).total_seconds())
 
     def arrow(self) -> Any:
         """See `OutputStore`."""

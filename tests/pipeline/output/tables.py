@@ -12,7 +12,7 @@ def tables_in(location: str | Path, epoch: int) -> tuple[OutputTable, OutputTabl
     store = open_output_store(location)
     store.prepare()
     return (
-        OutputTable(store.child("tags"), TAGS_SCHEMA, epoch, "key"),
-        OutputTable(store.child("dead_letters"), DEAD_LETTERS_SCHEMA, epoch, "key"),
-        OutputTable(store.child("shards"), SHARDS_SCHEMA, epoch, "shard"),
+        OutputTable(store.child("tags"), TAGS_SCHEMA, epoch, f"run-{epoch}", "key"),
+        OutputTable(store.child("dead_letters"), DEAD_LETTERS_SCHEMA, epoch, f"run-{epoch}", "key"),
+        OutputTable(store.child("shards"), SHARDS_SCHEMA, epoch, f"run-{epoch}", "shard"),
     )

@@ -21,7 +21,8 @@ SCHEMA = pa.schema([("key", pa.string()), ("run", pa.int64())])
 
 
 def table_in(location: str, epoch: int, schema: pa.Schema = SCHEMA) -> OutputTable:
-    return OutputTable(open_output_store(location).child("tags"), schema, epoch, "key")
+    store = open_output_store(location).child("tags")
+    return OutputTable(store, schema, epoch, f"run-{epoch}", "key")
 
 
 def written(table: OutputTable, keys: Sequence[str]) -> WrittenFile:
@@ -162,7 +163,7 @@ def test_erasing_empties_the_table_and_keeps_the_epoch(location: str) -> None:
     first = table_in(location, 1)
     first.commit([written(first, "ab")], 5.0)
     second = table_in(location, 2)
-    second.erase()
+    second.store.delete(second.erase())
     assert rows_of(second) == {}
     assert [name for name in second.store.names() if name.endswith(".parquet")] == []
     with pytest.raises(StaleEpochError):
@@ -215,3 +216,13 @@ def test_a_filter_for_valid_values_finds_all_of_them(tmp_path: Path) -> None:
     batches = tags.batches(["audit_label_id"], pc.field("audit_label_id").is_valid())
     found = [value for batch in batches for value in batch["audit_label_id"].to_pylist()]
     assert sorted(found) == [3, 4, 5]
+
+
+def test_an_equal_epoch_of_another_run_is_refused(location: str) -> None:
+    """As where `.runs` was lost, or OUT was removed and made anew while its run lives."""
+    first = table_in(location, 1)
+    store = open_output_store(location).child("tags")
+    with pytest.raises(StaleEpochError):
+        OutputTable(store, SCHEMA, 1, "another run", "key")
+    first.commit([written(first, "ab")], 5.0)
+    assert set(rows_of(first)) == {"a", "b"}

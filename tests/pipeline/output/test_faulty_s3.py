@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.errors import OutputFailedError
+from pipeline.output.layout import Output
 from pipeline.storage import OutputStore, RetryPolicy, S3Options, S3OutputStore
 from pipeline.storage.s3_connection import S3Connection
 from tests.pipeline.output.fake_run import work
@@ -158,3 +159,22 @@ def test_a_store_that_stays_down_stops_the_run_and_loses_nothing(
     assert num_commits == 12 + 3 * 3, "the policy's attempts at the object store's requests"
     work(location, NUM_IMAGES, pause_s=0.0)
     check_is_whole(location)
+
+
+def test_an_object_that_cannot_be_deleted_ends_the_run_in_one_line(s3: S3Server) -> None:
+    """As without s3:DeleteObject; the store reports it inside a response of status 200."""
+    denied = (
+        b"<DeleteResult><Error><Key>%s</Key><Code>AccessDenied</Code>"
+        b"<Message>Access Denied</Message></Error></DeleteResult>"
+    )
+
+    def fault(method: str, path: str) -> Fault:
+        return (200, denied % b"x", False) if method == "POST" and "delete" in path else None
+
+    location = f"s3://{BUCKET}/undeletable/out"
+    work(location, NUM_IMAGES, pause_s=0.0)
+    with (
+        through(s3, fault),
+        pytest.raises(OutputFailedError, match=r"access denied \(AccessDenied\); cannot delete .*"),
+    ):
+        Output(location).mark_incomplete()

@@ -1,8 +1,10 @@
 """The lease: one run at a time; running, ended and killed runs."""
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +116,27 @@ def test_a_truncated_first_heartbeat_does_not_lock_the_output(
     lease = Lease(open_output_store(location), "b")
     assert lease.epoch == 5
     lease.release()
+
+
+def test_a_dead_run_is_replaced_in_bounded_time_after_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.output.lease._LEASE_S", 1.0)
+    other_host(str(tmp_path))
+    in_an_hour = time.time() + 3600
+    os.utime(tmp_path / FOLDER / "00000007.json", (in_an_hour, in_an_hour))
+    Lease(open_output_store(tmp_path), "b").release()
+
+
+def test_a_heartbeat_leaves_the_file_of_another_run_alone(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after OUT was removed and made anew while its run lives."""
+    monkeypatch.setattr("pipeline.output.lease._BEAT_S", 0.05)
+    store = open_output_store(location)
+    lease = Lease(store, "a")
+    other = Owner(epoch=1, run="b", host="h", machine=None, pid=1, pid_started=None)
+    store.child(FOLDER).write("00000001.json", other.model_dump_json().encode())
+    time.sleep(0.3)
+    lease.release()
+    assert newest_owner(store) == other

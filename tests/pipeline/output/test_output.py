@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -32,9 +33,10 @@ SUMMARY = Summary(
 
 
 def claim(folder: Path, run: RunFile, overwrite: bool = False) -> Output:
-    """Claims the output and releases it at once."""
+    """Claims the output, opens its tables and releases it at once."""
     output = Output(folder)
     output.claim(run, overwrite)
+    output.tables()
     output.release()
     return output
 
@@ -124,7 +126,7 @@ def test_an_audit_is_taken_over_and_another_is_refused(tmp_path: Path) -> None:
 def write_tags(folder: Path, without: str) -> None:
     """One row of tags in a table that lacks a column."""
     schema = pa.schema([field for field in TAGS_SCHEMA if field.name != without])
-    tags = OutputTable(open_output_store(folder).child("tags"), schema, 1, "key")
+    tags = OutputTable(open_output_store(folder).child("tags"), schema, 9, "run-9", "key")
     row = {"key": "a", "exit_stage": 1, "exit_confidences": [0.6]}
     tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=schema))], 1.0)
 
@@ -214,3 +216,11 @@ def test_a_filter_on_any_column_finds_its_rows_in_any_reader(tmp_path: Path) -> 
     assert delta.to_pyarrow_dataset().to_table(filter=pc.field("etag").is_null()).num_rows == 1
     assert letters.num_rows == 0
     assert shards.num_rows == 0
+
+
+def test_epochs_increase_where_the_files_of_earlier_runs_are_lost(tmp_path: Path) -> None:
+    for _ in range(3):
+        claim(tmp_path, run_file())
+    shutil.rmtree(tmp_path / ".runs")
+    claim(tmp_path, run_file())
+    assert [path.name for path in (tmp_path / ".runs").iterdir()] == ["00000004.json"]

@@ -1,0 +1,106 @@
+"""Compares an output's tables with what it counts as done, and opens lost rows' shards again.
+
+Rows can be lost without a trace in the log: a copy that was cut off, files removed by hand, a disk
+that lost its last writes. What counts as done is then too much, and a run would skip it.
+
+- A committed file that is missing leaves the log.
+- `shards` must not count more rows than `tags` and `dead_letters` have.
+- `_SUCCESS` has the row count and the last commit of each table.
+
+Where one of these is violated, all shards leave `shards`. The run then looks up each image by its
+key (`resume.py`) and does again exactly what is lost.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import pyarrow.compute as pc
+
+from pipeline.errors import OutputFailedError
+from pipeline.output.delta_table import OutputTable
+from pipeline.output.metadata import Completion, TableState
+
+__all__ = ["check_files", "difference", "reopen_damaged", "rows_in_shards", "table_states"]
+
+logger = logging.getLogger(__name__)
+
+
+def table_states(tables: Mapping[str, OutputTable]) -> dict[str, TableState]:
+    """What `_SUCCESS` records of each table."""
+    return {
+        name: TableState(rows=table.num_rows, last_commit=table.log.last_commit())
+        for name, table in tables.items()
+    }
+
+
+def rows_in_shards(shards: OutputTable) -> dict[str, int]:
+    """Rows of `tags` and `dead_letters` that the finished shards count."""
+    counted = {"tags": 0, "dead_letters": 0}
+    for batch in shards.batches(["num_tagged", "num_dead_letters"]):
+        counted["tags"] += pc.sum(batch["num_tagged"]).as_py() or 0
+        counted["dead_letters"] += pc.sum(batch["num_dead_letters"]).as_py() or 0
+    return counted
+
+
+def difference(table: OutputTable, recorded: TableState) -> str | None:
+    """How a table differs from its record in `_SUCCESS`; None if it does not."""
+    if table.num_rows != recorded.rows:
+        return f"{table.num_rows:,} rows instead of {recorded.rows:,}"
+    commit = recorded.last_commit
+    if commit is not None and table.log.number_of(commit[0]) != commit[1]:
+        return "not the last commit that was made"
+    return None
+
+
+def reopen_damaged(
+    tables: Mapping[str, OutputTable],
+    mark_incomplete: Callable[[], None],
+    is_finished: bool,
+    completion: Completion | None,
+) -> None:
+    """Removes missing files from the logs, and all shards if rows are lost.
+
+    Args:
+        tables: `tags`, `dead_letters` and `shards`, as this run opened them.
+        mark_incomplete: deletes `_SUCCESS`.
+        is_finished: there is a `_SUCCESS`.
+        completion: what it says; None if it cannot be read.
+    """
+    missing = {name: table.missing_files() for name, table in tables.items()}
+    damage = [f"{name} lacks {len(files)} files" for name, files in missing.items() if files]
+    if not damage and is_finished and completion is None:
+        damage = ["_SUCCESS is damaged"]
+    elif not damage and completion is not None:
+        for name, recorded in completion.tables.items():
+            found = difference(tables[name], recorded)
+            damage += [f"{name} has {found}"] if found else []
+    if not damage:
+        for name, counted in rows_in_shards(tables["shards"]).items():
+            rows = tables[name].num_rows
+            if counted > rows:
+                damage.append(f"{name} has {rows:,} rows where shards count {counted:,}")
+    if not damage:
+        return
+    logger.warning(
+        "the output is damaged (%s): every image is looked up, and lost results are computed again",
+        "; ".join(damage),
+    )
+    mark_incomplete()
+    shards = tables["shards"].log
+    if names := shards.file_names():
+        shards.commit([], names)
+    for name in ("tags", "dead_letters"):
+        if missing[name]:
+            tables[name].log.commit([], missing[name])
+
+
+def check_files(table: OutputTable) -> None:
+    """Checks that the committed files of a table are there.
+
+    Raises:
+        OutputFailedError: one is missing.
+    """
+    for name in table.missing_files():
+        raise OutputFailedError(
+            f"out: {name} is missing in {table.store.uri}; the same command computes its rows again"
+        )
