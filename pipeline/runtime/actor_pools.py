@@ -88,7 +88,7 @@ class ActorPools:
         specs: kinds and numbers of the actors.
         supervisor: starts and removes them.
         scheduler: gets an event for each change.
-        draining_nodes: returns the names of nodes that will be taken away.
+        draining_nodes: returns the IDs of nodes that will be taken away.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class ActorPools:
 
     def adjust(self) -> None:
         """Replaces actors on draining nodes and resizes the pools when it is time to."""
-        names = self._draining_nodes()
-        for actor in list(self._actors.values()) if names else ():
-            if actor.node in names and actor.is_up and not actor.is_leaving:
+        draining = self._draining_nodes()
+        for actor in list(self._actors.values()) if draining else ():
+            if actor.node in draining and actor.is_up and not actor.is_leaving:
                 logger.warning("the node of %s is draining; starting a replacement", actor)
                 self._drain(actor)
                 self._start(actor.kind)

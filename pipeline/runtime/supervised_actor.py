@@ -25,7 +25,7 @@ class ActorKind:
     Attributes:
         name: for log messages, such as "decoder" or "pool 2-3".
         start: starts an actor and returns its Ray handle. The actor has a method `reset` that
-            returns once the actor is up and empty: the name of its node, or None.
+            returns once the actor is up and empty: the ID of its node, or None.
     """
 
     name: str
@@ -40,7 +40,7 @@ class SupervisedActor:
         number: identifies the actor; never reused.
         kind: how it is started.
         handle: Ray's handle.
-        node: name of the node on which it came up last.
+        node: ID of the node on which it came up last.
         is_leaving: it will be removed, and does not count as a replacement for others.
         calls: references of its outstanding calls.
         heard_s: time of its last reply, or of the first call since it was idle.

@@ -117,7 +117,7 @@ class CascadeActor:
         An actor that was only unreachable still holds images that other actors have been given.
 
         Returns:
-            The name of its node, once the weights are loaded.
+            The ID of its node, once the weights are loaded.
         """
         self._runner = CascadeRunner(
             self._executor,

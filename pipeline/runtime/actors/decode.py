@@ -73,7 +73,7 @@ class DecodeActor:
         self._digests = digests
 
     def reset(self) -> str:
-        """Returns the name of its node once the actor is up."""
+        """Returns the ID of its node once the actor is up."""
         return str(ray.get_runtime_context().get_node_id())
 
     @ray.method(num_returns=2)
