@@ -1,6 +1,7 @@
 """Nodes that go: with a notice and without one."""
 
 import logging
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -69,9 +70,7 @@ def test_the_images_of_actors_that_die_with_their_node_go_to_other_actors(
     cluster.add_worker(labels={"zone": "doomed"})
     _, log = process.communicate(timeout=250)
     assert process.returncode == 0, log
-    for actor in ("pool 1 #0", "pool 1 #1"):
-        assert f"lost {actor} (" in log
-    assert "go to other actors; the attempt counts" in log
+    assert re.search(r"lost pool 1 #\d \(.*\): .* go to other actors; the attempt counts", log)
     check_complete(tmp_path / "out", 5000)
 
 
