@@ -19,8 +19,8 @@ from dvt.atomic_io import atomic_write
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError, ModelError
+from dvt.loading.descriptions import CONFIG, WEIGHTS, description_in
 from dvt.loading.published import load_published
-from dvt.loading.timm import CONFIG, WEIGHTS, timm_model_in
 from dvt.loading.weights import model_of_weights, read_safetensors
 from dvt.presets import PRESETS, preset
 from dvt.validation import first_problem
@@ -69,8 +69,8 @@ def load_model(source: str | Path) -> Cascade:
 
     Args:
         source: a shipped name, a checkpoint folder, or a published file: DVT, T2T-ViT and DeiT as
-            `.pth.tar` or `.pth`, timm's ViT and DeiT as safetensors or as the folder of their
-            Hugging Face repository.
+            `.pth.tar`, `.pth` or `.ckpt`, timm's and transformers' ViTs as safetensors or as the
+            folder of their Hugging Face repository.
 
     Raises:
         CheckpointError: nothing is there, or it is not a usable checkpoint.
@@ -84,7 +84,7 @@ def load_model(source: str | Path) -> Cascade:
         )
     if path.is_file():
         return load_published(path)
-    if timm_model_in(path) is not None:
+    if description_in(path) is not None:
         return load_published(path / WEIGHTS)
     return _load_folder(path)
 
@@ -93,10 +93,10 @@ def checkpoint_folder(source: str | Path) -> Path | None:
     """The checkpoint folder of a `load_model` source; None for published files and anything else.
 
     Raises:
-        CheckpointError: it is a timm folder of an unsupported model.
+        CheckpointError: it is a hub's folder of an unsupported model.
     """
     path = _find(source)
-    if path is None or path.is_file() or timm_model_in(path) is not None:
+    if path is None or path.is_file() or description_in(path) is not None:
         return None
     return path
 

@@ -1,8 +1,9 @@
 """Published checkpoints: safe reading, and the models in them.
 
-Three kinds: DVT's `.pth.tar` with figures beside the weights, the `.pth` and `.pth.tar` of DeiT
-and T2T-ViT, and timm's safetensors. All are untrusted. Pickles are read with `weights_only=True`,
-the configuration is derived from keys and shapes, and every key and shape is checked before use.
+Pickles: DVT's `.pth.tar` with figures beside the weights, files of DeiT, T2T-ViT and Lightning, and
+bare state dicts. Safetensors: timm's and transformers'. All are untrusted. Pickles are read with
+`weights_only=True`, the configuration is derived from keys and shapes, and every key and shape is
+checked before use.
 """
 
 from argparse import Namespace
@@ -17,11 +18,17 @@ from numpy._core import multiarray
 from torch import Tensor
 
 from dvt.cascade import Calibration, Cascade
+from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError
+from dvt.loading.descriptions import CONFIG, ModelDescription, description_of
 from dvt.loading.imagenet import NUM_CLASSES, class_names
-from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
-from dvt.loading.timm import TimmModel, timm_model_of
-from dvt.loading.weights import model_of_weights, read_safetensors
+from dvt.loading.state_dict_adapter import (
+    config_from_state_dict,
+    to_own_names,
+    without_wrappers,
+)
+from dvt.loading.transformers import is_transformers, to_timm_names
+from dvt.loading.weights import check_not_a_pointer, model_of_weights, read_safetensors
 
 __all__ = ["load_published"]
 
@@ -50,16 +57,16 @@ class _Published:
     Attributes:
         state_dict: the weights under their published names.
         extras: entries beside the weights of a pickle.
-        timm: architecture and preprocessing of a timm model, None for others.
+        description: of a hub's model, None for others.
     """
 
     state_dict: dict[str, Tensor]
     extras: Mapping[str, Any] = field(default_factory=dict)
-    timm: TimmModel | None = None
+    description: ModelDescription | None = None
 
 
 def load_published(path: Path) -> Cascade:
-    """Loads a `.pth.tar`, `.pth` or timm safetensors file.
+    """Loads a `.pth.tar`, `.pth`, `.ckpt` or safetensors file.
 
     A DVT file's figures become the model's calibration. A static model gets empty thresholds.
 
@@ -67,14 +74,8 @@ def load_published(path: Path) -> Cascade:
         CheckpointError: missing, truncated, hostile, or of an unsupported model.
     """
     published = _read(path)
-    timm = published.timm
     try:
-        if timm is None:
-            config = config_from_state_dict(published.state_dict)
-        else:
-            family = timm.architecture.partition("_")[0]
-            config = config_from_state_dict(published.state_dict, family)
-            config = config.with_changes(preprocess=timm.preprocess)
+        config, labels = _describe(published)
         weights = to_own_names(published.state_dict)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -82,24 +83,52 @@ def load_published(path: Path) -> Cascade:
         calibration = _calibration(published.extras)
     else:
         calibration = Calibration(thresholds=())
-    labels = class_names() if config.num_classes == NUM_CLASSES else None
     return model_of_weights(config, weights, path, labels, calibration)
 
 
+def _describe(published: _Published) -> tuple[CascadeConfig, tuple[str, ...] | None]:
+    """Configuration and class names."""
+    found = published.description
+    if found is None:
+        config, labels = config_from_state_dict(published.state_dict), None
+    else:
+        family = found.architecture.partition("_")[0]
+        config = config_from_state_dict(published.state_dict, family)
+        config = config.with_changes(preprocess=found.preprocess)
+        if found.layer_norm_eps is not None:
+            config = config.with_changes(layer_norm_eps=found.layer_norm_eps)
+        labels = found.labels
+        if labels is not None and len(labels) != config.num_classes:
+            raise CheckpointError(
+                f"names {len(labels)} classes in {CONFIG}, but its head has {config.num_classes}"
+            )
+    if labels is None and config.num_classes == NUM_CLASSES:
+        labels = class_names()
+    return config, labels
+
+
 def _read(path: Path) -> _Published:
+    check_not_a_pointer(path)
     if path.suffix == ".safetensors":
-        return _Published(read_safetensors(path), timm=timm_model_of(path))
+        state_dict = read_safetensors(path)
+        if is_transformers(state_dict):
+            state_dict = to_timm_names(state_dict)
+        return _Published(state_dict, description=description_of(path))
     content = _unpickle(path)
     container = next((name for name in CONTAINERS if isinstance(content.get(name), dict)), None)
-    if container is None:
+    if container is not None:
+        state_dict = content.pop(container)
+    elif content and all(isinstance(value, Tensor) for value in content.values()):
+        state_dict, content, container = content, {}, "the file"
+    else:
         raise CheckpointError(
-            f"{path}: has no {', '.join(map(repr, CONTAINERS))}; not a published checkpoint"
+            f"{path}: has no {', '.join(map(repr, CONTAINERS))} and is no state dict; not a "
+            "checkpoint that dvt reads"
         )
-    state_dict = content.pop(container)
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.is_nested:
             raise CheckpointError(f"{path}: entry {key!r} of {container} is not a tensor")
-    bare = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    bare = without_wrappers(state_dict)
     if len(bare) < len(state_dict):
         raise CheckpointError(f"{path}: holds a key both with and without 'module.'")
     architecture = content.get("arch")

@@ -18,10 +18,13 @@ from dvt.errors import CheckpointError, ConfigError
 from dvt.presets import PAPER_GRIDS, PRESETS
 from dvt.token_grids import patch_grid, t2t_grid
 
-__all__ = ["config_from_state_dict", "to_own_names"]
+__all__ = ["config_from_state_dict", "to_own_names", "without_wrappers"]
 
 # Key prefixes of a cascade's stages, in order.
 PREFIXES = ("less_less_token", "less_token", "normal_token")
+
+# Prefixes of wrapped models; no key of a model begins like this.
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 
 # Published name -> own name inside one stage, where they differ.
 RENAMED = (
@@ -68,6 +71,18 @@ _FIRST_LAYERS = {
     "patch": ("patch_embed.proj.weight", 4),
     "t2t": ("tokens_to_token.attention1.kqv.weight", 2),
 }
+
+
+def without_wrappers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Removes the prefixes that wrappers put before every key of a model.
+
+    `module.` comes from DataParallel, `_orig_mod.` from torch.compile, `model.` from Lightning and
+    other training code.
+    """
+    bare = dict(state_dict)
+    while prefix := next((p for p in WRAPPERS if any(k.startswith(p) for k in bare)), None):
+        bare = {key.removeprefix(prefix): value for key, value in bare.items()}
+    return bare
 
 
 def _own_name(published: str) -> str:

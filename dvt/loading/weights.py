@@ -12,9 +12,27 @@ from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError
 
-__all__ = ["model_of_weights", "read_safetensors"]
+__all__ = ["check_not_a_pointer", "model_of_weights", "read_safetensors"]
 
+_LFS_POINTER = b"version https://git-lfs"
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
+def check_not_a_pointer(path: Path) -> None:
+    """Refuses the pointers that Git LFS leaves where a file was not fetched.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_LFS_POINTER))
+    except OSError:
+        return  # reading it will say why
+    if start == _LFS_POINTER:
+        raise CheckpointError(
+            f"{path}: is a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+        )
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -23,12 +41,18 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, unreadable, truncated or damaged.
     """
+    check_not_a_pointer(path)
     try:
         return load_file(path)
     except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path.parent}: has no {path.name}; not a checkpoint folder"
-        ) from error
+        pickles = sorted(path.parent.glob("*.bin"))
+        hint = (
+            f"; {pickles[0].name} is a pickle, which dvt does not read: save the model again as "
+            "safetensors"
+            if pickles
+            else "; not a checkpoint folder"
+        )
+        raise CheckpointError(f"{path.parent}: has no {path.name}{hint}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
     except (SafetensorError, KeyError) as error:
@@ -54,6 +78,11 @@ def model_of_weights(
     Raises:
         CheckpointError: a key is missing, unknown, of the wrong shape, or not finite.
     """
+    if config.depth * config.num_stages > len(weights):  # building it would take forever
+        raise CheckpointError(
+            f"{path}: holds {len(weights)} tensors, too few for {config.num_stages} stages of "
+            f"{config.depth} blocks"
+        )
     with torch.device("meta"):  # a hostile configuration allocates nothing
         skeleton = Cascade(config)
     shapes = {key: tuple(value.shape) for key, value in skeleton.state_dict().items()}

@@ -118,8 +118,8 @@ def test_bytes_changed_at_random_never_raise_anything_else(figures: str, path: P
 def test_a_file_without_a_state_dict_is_refused(content: object, path: Path) -> None:
     torch.save(content, path)
     assert refusal(path) == (
-        "has no 'model_state_dict', 'state_dict_ema', 'state_dict', 'model'; "
-        "not a published checkpoint"
+        "has no 'model_state_dict', 'state_dict_ema', 'state_dict', 'model' and is no state "
+        "dict; not a checkpoint that dvt reads"
     )
 
 

@@ -151,7 +151,7 @@ def test_bytes_changed_at_random_in_safetensors_never_raise_anything_else(tmp_pa
 def test_a_safetensors_file_of_unknown_preprocessing_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"cls_token": torch.ones(1, 1, 8)}, path)
-    assert refusal(path).startswith("preprocessing is unknown; keep timm's ")
+    assert refusal(path).startswith("preprocessing is unknown; keep the hub's ")
 
 
 @pytest.mark.parametrize(
