@@ -124,6 +124,8 @@ def _run(
         seconds, outcome = 0.0, None
         work = _work_if_any(source, ledger)
         if work is None:
+            if ledger.totals.num_left:
+                output.mark_incomplete()
             ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
         else:
             output.mark_incomplete()
@@ -217,12 +219,11 @@ def _complete(claimed: _Claimed, seconds: float, is_retry: bool) -> Summary:
         raise PipelineError("the run ended with unfinished shards; run the same command again")
     totals = ledger.totals
     is_whole = totals.num_left == 0
-    if run.satisfied_thresholds is not None:
-        if is_retry:
-            is_whole = False
-            logger.warning("some tags still have looser thresholds; dvt tag processes them again")
-        else:
-            ledger.reopen_unlisted_shards()
+    if not is_retry:
+        ledger.remove_unlisted_shards()
+    elif run.satisfied_thresholds is not None:
+        is_whole = False
+        logger.warning("some tags still have looser thresholds; dvt tag processes them again")
     claimed.output.merge_files()
     audit = None if run.settings.audit is None else audit_of(claimed.tags, totals.all_runs, run)
     both = {"images": totals.num_images, "audit": audit}

@@ -40,6 +40,9 @@ class KeyLookup:
     Args:
         table: with a column `key`.
         columns: to read besides it.
+
+    Attributes:
+        num_restarts: how often reading started again because the keys went back.
     """
 
     def __init__(self, table: OutputTable, columns: Sequence[str]) -> None:
@@ -50,6 +53,7 @@ class KeyLookup:
         self._files = sorted((low, high, name) for name, low, high in table.bounds())
         self._window = self._schema.empty_table()
         self._window_from, self._window_to = "", ""
+        self.num_restarts = 0
         self._restart()
 
     def rows(self, keys: Sequence[str]) -> pa.Table:
@@ -67,6 +71,12 @@ class KeyLookup:
                 self._move_window(first, last, wanted)
         return self._window.filter(pc.is_in(self._window["key"], value_set=wanted))
 
+    def all_rows(self) -> Iterator[pa.Table]:
+        """All rows, a few at a time."""
+        with output_failures(self._uri):
+            for _, _, name in self._files:
+                yield from self._batches(name, "")
+
     def _restart(self) -> None:
         self._read_up_to: str | None = None
         self._next_file = 0
@@ -74,6 +84,7 @@ class KeyLookup:
 
     def _move_window(self, first: str, last: str, wanted: pa.Array) -> None:
         if self._read_up_to is not None and first <= self._read_up_to:
+            self.num_restarts += 1
             self._restart()
         pieces = [self._schema.empty_table()]
         num_rows = 0

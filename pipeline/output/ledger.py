@@ -110,6 +110,7 @@ class Ledger:
                 self._reopened.append(shard.name)
         elif not (found.is_recorded or found.num_left):
             self._unrecorded.append(self._row(entry))
+        self._reopened += found.superseded
         self._leftover_tags |= found.leftover_tags
         self._leftover_letters |= found.leftover_letters
         self._count(shard, found)
@@ -128,10 +129,10 @@ class Ledger:
         """An open shard."""
         return self._open[number].shard
 
-    def reopen_unlisted_shards(self) -> None:
-        """Removes finished shards that were not listed from `shards`, at the end of a retag run.
+    def remove_unlisted_shards(self) -> None:
+        """Removes finished shards that are not in the listing, at the end of a run over all images.
 
-        Their tags were not compared with the thresholds. A run that lists them again will do so.
+        `shards` then counts each image once. A run that lists them again looks up their keys.
         """
         elapsed_s = time.monotonic() - self._started
         self._shards.commit([], elapsed_s, without=self._earlier.unlisted_shards())

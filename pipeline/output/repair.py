@@ -44,11 +44,12 @@ def rows_in_shards(shards: OutputTable) -> dict[str, int]:
 
 def difference(table: OutputTable, recorded: TableState) -> str | None:
     """How a table differs from its record in `_SUCCESS`; None if it does not."""
-    if table.num_rows != recorded.rows:
-        return f"{table.num_rows:,} rows instead of {recorded.rows:,}"
     commit = recorded.last_commit
     if commit is not None and table.log.number_of(commit[0]) != commit[1]:
-        return "not the last commit that was made"
+        return "lost its last commits"
+    # A later run may have recorded finished shards before it was killed.
+    if table.log.last_commit() == commit and table.num_rows != recorded.rows:
+        return f"has {table.num_rows:,} rows instead of {recorded.rows:,}"
     return None
 
 
@@ -73,7 +74,7 @@ def reopen_damaged(
     elif not damage and completion is not None:
         for name, recorded in completion.tables.items():
             found = difference(tables[name], recorded)
-            damage += [f"{name} has {found}"] if found else []
+            damage += [f"{name} {found}"] if found else []
     if not damage:
         for name, counted in rows_in_shards(tables["shards"]).items():
             rows = tables[name].num_rows

@@ -8,10 +8,15 @@ A shard is looked up in two steps:
    (`retag.py`).
 2. Otherwise by key in `tags` and `dead_letters` (`key_lookup.py`). Each image then is
 
-   - *done*: it has a tag or a dead letter that counts. A row counts if the source reports the same
-     etag, and a tag only if its exit is not below the run's thresholds;
+   - *done*: it has a tag or a dead letter that counts. A row counts if the source reports no etag
+     or the one in the row, and a tag only if its exit is not below the run's thresholds;
    - *to do*: it has no row that counts. Rows it does have are replaced by the new result;
-   - *left*: it has no row, and the run is a retry, which does nothing but dead letters.
+   - *left*: it has no row that counts and no dead letter of the chosen reasons, and the run is a
+     retry, which does nothing but these.
+
+   Where rows were written for another shard, the archive has changed since. Finished shards that
+   may hold the same keys and that the listing has not passed then count as finished no more: if the
+   archive changes back, they would pass for unchanged.
 
 A crash between the commits to both tables leaves some images with a row in each. The row that
 counts stays and the other is a *leftover* for the ledger to remove. Where either may be the newer
@@ -32,8 +37,8 @@ from numpy.typing import NDArray
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.finished_shards import FinishedShards
-from pipeline.output.key_lookup import KeyLookup
+from pipeline.output.earlier_rows import EarlierRow, EarlierRows, text_hash
+from pipeline.output.finished_shards import FinishedShards, KeyRanges
 from pipeline.output.retag import TAG_COLUMNS, RetagIndex, exits_below_threshold
 from pipeline.sources.sharding import Shard
 
@@ -48,6 +53,7 @@ class ShardResume:
         done: results that count.
         rows: images of the shard to do, [n].
         is_recorded: the shard has a row in `shards`.
+        superseded: finished shards that may hold the same keys and are not in the listing.
         num_left: images without a result that a retry does not do.
         num_retagged: of `rows`, those with a tag below the thresholds.
         replaced_tags, replaced_letters: keys of `rows` whose old row the new result replaces.
@@ -57,6 +63,7 @@ class ShardResume:
     done: Counts
     rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     is_recorded: bool = False
+    superseded: list[str] = field(default_factory=list)
     num_left: int = 0
     num_retagged: int = 0
     replaced_tags: set[str] = field(default_factory=set)
@@ -65,18 +72,9 @@ class ShardResume:
     leftover_letters: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tag:
-    exit_stage: int
-    etag: str | None
-    is_copy: bool
-    is_below: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    reason: str
-    etag: str | None
+# Codes of tags: the exit stage, and these bits.
+_COPY, _BELOW = 1 << 8, 1 << 9
+_REASONS = pa.array([reason.value for reason in Reason])
 
 
 class EarlierResults:
@@ -101,7 +99,8 @@ class EarlierResults:
         retag_finished: bool,
     ) -> None:
         self._num_stages = num_stages
-        self._retry = None if retry is None else {reason.value for reason in retry}
+        self._retry = None if retry is None else [reason.value for reason in retry]
+        self._reasons = {_REASONS.index(reason).as_py() for reason in self._retry or ()}
         self._thresholds = thresholds if retry is None else None
         self._finished = FinishedShards(
             shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
@@ -109,14 +108,16 @@ class EarlierResults:
         self._retag_index: RetagIndex | None = None
         if retag_finished and self._thresholds is not None:
             self._retag_index = RetagIndex(tags, self._finished, self._thresholds)
-        self._tags = KeyLookup(tags, ["etag", "gmacs", *TAG_COLUMNS])
-        self._letters = KeyLookup(dead_letters, ["reason", "etag"])
+        self._shards = shards
+        self._ranges: KeyRanges | None = None
+        self._tags = EarlierRows(tags, ["gmacs", *TAG_COLUMNS], self._tag_codes)
+        self._letters = EarlierRows(dead_letters, ["reason"], _letter_codes)
         self._letters_to_retry = self._keys_to_retry(dead_letters)
 
     def _keys_to_retry(self, dead_letters: OutputTable) -> NDArray[np.object_]:
         if self._retry is None:
             return np.empty(0, dtype=object)
-        chosen = pc.field("reason").isin(sorted(self._retry))
+        chosen = pc.field("reason").isin(self._retry)
         keys = dead_letters.scan(["key"], chosen)["key"]
         return np.sort(keys.to_numpy(zero_copy_only=False).astype(object))
 
@@ -155,27 +156,31 @@ class EarlierResults:
     def _look_up(self, shard: Shard, is_recorded: bool = False) -> ShardResume:
         """Compares a shard with the committed rows of its keys."""
         keys = [image.key for image in shard.images]
-        tags, letters = self._tags_of(keys), self._letters_of(keys)
+        tags, letters = self._tags.find(keys), self._letters.find(keys)
         found = ShardResume(Counts.zero(self._num_stages), is_recorded=is_recorded)
         if not tags and not letters and self._retry is None:
             found.rows = np.arange(len(keys))
             return found
+        own = text_hash(shard.name)
+        if any(row.shard != own for rows in (tags, letters) for row in rows.values()):
+            found.superseded = self._superseded_by(shard)
         rows = []
         for row, image in enumerate(shard.images):
-            key = image.key
+            key, etag = image.key, image.etag
             tag, letter = tags.get(key), letters.get(key)
-            is_current = tag is not None and self._is_current(tag.etag, image.etag)
-            if tag is not None and is_current and not tag.is_below:
-                found.done.exits[tag.exit_stage - 1] += 1
-                found.done.copies[tag.exit_stage - 1] += tag.is_copy
+            is_current = tag is not None and _is_current(tag, etag)
+            if tag is not None and is_current and not tag.code & _BELOW:
+                exit_stage = tag.code & ~_COPY
+                found.done.exits[exit_stage - 1] += 1
+                found.done.copies[exit_stage - 1] += bool(tag.code & _COPY)
                 if letter is not None:
                     found.leftover_letters.add(key)
             # Of a tag below the thresholds and a dead letter, either may be the newer one.
-            elif letter is not None and not is_current and self._stays_dead(letter, image.etag):
+            elif letter is not None and not is_current and self._stays_dead(letter, etag):
                 found.done.num_dead_letters += 1
                 if tag is not None:
                     found.leftover_tags.add(key)
-            elif letter is None and self._retry is not None:
+            elif self._retry is not None and (letter is None or letter.code not in self._reasons):
                 found.num_left += 1
             else:
                 rows.append(row)
@@ -187,29 +192,32 @@ class EarlierResults:
         found.rows = np.array(rows, dtype=np.int64)
         return found
 
-    def _tags_of(self, keys: list[str]) -> dict[str, _Tag]:
-        rows = self._tags.rows(keys)
-        columns = (rows[name].to_pylist() for name in ("key", "exit_stage", "etag", "gmacs"))
-        return {
-            key: _Tag(exit_stage, etag, gmacs == 0, is_below)
-            for key, exit_stage, etag, gmacs, is_below in zip(
-                *columns, self._are_below(rows).tolist(), strict=True
-            )
-        }
+    def _superseded_by(self, shard: Shard) -> list[str]:
+        if self._ranges is None:
+            self._ranges = KeyRanges(self._shards.scan(["shard", "first_key", "last_key"]))
+        names = self._ranges.overlapping(shard.first_key, shard.last_key)
+        return self._finished.supersede(names)
 
-    def _letters_of(self, keys: list[str]) -> dict[str, _Letter]:
-        columns = (column.to_pylist() for column in self._letters.rows(keys).columns)
-        return {key: _Letter(reason, etag) for key, reason, etag in zip(*columns, strict=True)}
+    def _stays_dead(self, letter: EarlierRow, etag: str | None) -> bool:
+        return letter.code not in self._reasons and _is_current(letter, etag)
 
-    def _are_below(self, tags: pa.Table) -> NDArray[np.bool_]:
-        if self._thresholds is None:
-            return np.zeros(tags.num_rows, dtype=np.bool_)
-        return exits_below_threshold(tags, self._thresholds)
+    def _tag_codes(self, rows: pa.Table) -> NDArray[np.int16]:
+        codes: NDArray[np.int16] = rows["exit_stage"].to_numpy().astype(np.int16)
+        codes += _COPY * (rows["gmacs"].to_numpy() == 0).astype(np.int16)
+        if self._thresholds is not None:
+            codes += _BELOW * exits_below_threshold(rows, self._thresholds).astype(np.int16)
+        return codes
 
-    def _is_current(self, before: str | None, now: str | None) -> bool:
-        """The content is unchanged, as far as etags show; a retry does not ask."""
-        return self._retry is not None or before is None or now is None or before == now
 
-    def _stays_dead(self, letter: _Letter, etag: str | None) -> bool:
-        is_chosen = self._retry is not None and letter.reason in self._retry
-        return not is_chosen and self._is_current(letter.etag, etag)
+def _letter_codes(rows: pa.Table) -> NDArray[np.int16]:
+    codes = pc.fill_null(pc.index_in(rows["reason"], value_set=_REASONS), -1)
+    return np.asarray(codes.to_numpy(), dtype=np.int16)
+
+
+def _is_current(row: EarlierRow, etag: str | None) -> bool:
+    """The content is unchanged, as far as etags show.
+
+    A row without an etag does not show what it was made from, so it counts only while the source
+    reports none either.
+    """
+    return etag is None or row.etag == text_hash(etag)

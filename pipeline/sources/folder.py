@@ -15,7 +15,7 @@ from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
 from pipeline.sources.keys import as_text, is_hidden
 from pipeline.sources.patterns import Glob
-from pipeline.storage.local_files import file_uri
+from pipeline.storage.local_files import file_uri, local_etag
 
 __all__ = ["FolderSource"]
 
@@ -77,7 +77,7 @@ class FolderSource(Source):
                 if self._matches(prefix + name, Glob.may_match_below):
                     yield from self._walk(entry.path, prefix + name, (*ancestors, identity))
             elif self._matches(prefix + name, Glob.matches):
-                yield ImageRecord(prefix + name, file_uri(entry.path), _size_bytes(entry))
+                yield ImageRecord(prefix + name, file_uri(entry.path), *_size_and_etag(entry))
 
     def _matches(self, path: str, match: Callable[[Glob, str], bool]) -> bool:
         return not self._globs or any(match(glob, path) for glob in self._globs)
@@ -91,10 +91,10 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return False
 
 
-def _size_bytes(entry: os.DirEntry[bytes]) -> int:
-    """Size of a regular file; 0 for what cannot be read: a dangling link, a pipe, a device."""
+def _size_and_etag(entry: os.DirEntry[bytes]) -> tuple[int, str | None]:
+    """Of a regular file; 0 and None for what cannot be read: a dangling link, a pipe, a device."""
     try:
         status = entry.stat()
     except OSError:
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+        return 0, None
+    return (status.st_size, local_etag(status)) if stat.S_ISREG(status.st_mode) else (0, None)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """Size and version of a file; local files have no etag."""
+    """Size and version of a file."""
 
     size_bytes: int
     etag: str | None = None

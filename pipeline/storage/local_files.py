@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 from pipeline.errors import ImageError, Reason
 from pipeline.storage.base import FileStatus, too_large
 
-__all__ = ["LocalFiles", "file_uri", "read_file"]
+__all__ = ["LocalFiles", "file_uri", "local_etag", "read_file"]
 
 
 def file_uri(path: bytes) -> str:
@@ -27,15 +27,21 @@ def read_file(uri: str, max_bytes: int) -> bytes:
     return LocalFiles().read(uri, None, max_bytes)
 
 
+def local_etag(status: os.stat_result) -> str:
+    """What stands for the version of a local file: its size and the time of its last change."""
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
 class LocalFiles:
-    """See `Store`; local files have no etag."""
+    """See `Store`; `local_etag` is the etag."""
 
     def status(self, uri: str) -> FileStatus | None:
         """See `Store.status`."""
         try:
-            return FileStatus(os.stat(_path(uri)).st_size)
+            status = os.stat(_path(uri))
         except (OSError, ValueError):
             return None
+        return FileStatus(status.st_size, local_etag(status))
 
     def read(self, uri: str, status: FileStatus | None, max_bytes: int) -> bytes:
         """See `Store.read`; notices a change during the read, but none since the listing."""

@@ -94,8 +94,8 @@ def tag(
         ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), retag_finished)
         done = work_off(ledger, shards_of(keys), threshold, run, dead)
         assert ledger.is_complete
-        if retag_finished and retry is None:
-            ledger.reopen_unlisted_shards()
+        if retry is None:
+            ledger.remove_unlisted_shards()
         output.merge_files()
         all_runs = ledger.totals.all_runs
         summary = Summary(

@@ -249,6 +249,31 @@ def test_sources_without_etags_never_count_as_changed(tmp_path: Path) -> None:
     assert work_off(ledger_in(tmp_path, 2), cut(*plain, image("d")), set()) == ["d"]
 
 
+def test_an_etag_that_appears_counts_as_a_change_and_one_that_vanishes_does_not(
+    tmp_path: Path,
+) -> None:
+    work_off(ledger_in(tmp_path, 1), cut(image("a"), image("b", "1")), set())
+    now = cut(image("a", "1"), image("b"))
+    assert work_off(ledger_in(tmp_path, 2), now, set()) == ["a"]
+
+
+def test_an_archive_that_changes_back_is_not_taken_for_unchanged(tmp_path: Path) -> None:
+    changed = [image("a", "2"), *BEFORE[1:]]
+    work_off(ledger_in(tmp_path, 1), cut(*BEFORE), set())
+    assert work_off(ledger_in(tmp_path, 2), cut(*changed), set()) == ["a"]
+    assert work_off(ledger_in(tmp_path, 3), cut(*BEFORE), set()) == ["a"]
+    assert tables_of(tmp_path)[0]["a"] == "1"
+
+
+def test_a_retry_leaves_changed_images_to_an_ordinary_run(tmp_path: Path) -> None:
+    work_off(ledger_in(tmp_path, 1), cut(*BEFORE), {"b", "f"})
+    now = cut(image("a", "2"), image("b", "2"), *BEFORE[2:])
+    retry = ledger_in(tmp_path, 2, (Reason.TRUNCATED,))
+    assert work_off(retry, now, set()) == []
+    assert retry.totals.num_left == 2
+    assert work_off(ledger_in(tmp_path, 3), now, set()) == ["a", "b"]
+
+
 def test_a_retry_does_only_the_dead_letters_of_the_chosen_reasons(
     tmp_path: Path,
 ) -> None:
