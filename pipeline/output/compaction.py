@@ -1,7 +1,7 @@
 """Compaction: merges the small files of a table into larger ones, in key order.
 
 A run commits early and often, a file each time. Readers want few files, each with a narrow range of
-keys. Every merge is a commit of its own that changes no row.
+keys. Every merge is a commit of its own that changes no row, so one that fails costs no result.
 """
 
 import logging
@@ -16,7 +16,8 @@ __all__ = ["merge_small_files"]
 logger = logging.getLogger(__name__)
 
 _TARGET_BYTES = 64 * 2**20
-_TARGET_ROWS = 500_000  # less than a gigabyte in memory
+_TARGET_ROWS = 500_000
+_MAX_MEMORY_BYTES = 2**30
 _NUM_READERS = 8
 
 
@@ -45,9 +46,25 @@ def merge_small_files(table: OutputTable) -> int:
 def _merge(table: OutputTable, names: list[str]) -> int:
     if len(names) < 2:
         return 0
+    num_merged = num_bytes = 0
+    parts: dict[str, pa.Table] = {}
     with ThreadPoolExecutor(_NUM_READERS) as readers:
-        parts = list(readers.map(table.read, names))
-    written = table.writer.write(pa.concat_tables(parts))
-    table.replace([written], names)
-    logger.debug("merged %d files of %s into one", len(names), table.store.uri)
-    return len(names) - 1
+        for start in range(0, len(names), _NUM_READERS):
+            some = names[start : start + _NUM_READERS]
+            for name, rows in zip(some, readers.map(table.read, some), strict=True):
+                # Compressed text may be a thousand times larger in memory.
+                if parts and num_bytes + rows.nbytes > _MAX_MEMORY_BYTES:
+                    num_merged += _replace(table, parts)
+                    parts, num_bytes = {}, 0
+                parts[name] = rows
+                num_bytes += rows.nbytes
+    return num_merged + _replace(table, parts)
+
+
+def _replace(table: OutputTable, parts: dict[str, pa.Table]) -> int:
+    if len(parts) < 2:
+        return 0
+    written = table.writer.write(pa.concat_tables(parts.values()))
+    table.replace([written], list(parts))
+    logger.debug("merged %d files of %s into one", len(parts), table.store.uri)
+    return len(parts) - 1

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.deadline.log import THRESHOLD_LOG
-from pipeline.errors import UsageError
+from pipeline.errors import OutputFailedError, UsageError
 from pipeline.output.compaction import merge_small_files
 from pipeline.output.continuation import continued_run
 from pipeline.output.delta_log import check_columns, newest_epoch, open_delta
@@ -207,9 +207,19 @@ class Output:
         self.store.delete(["_SUCCESS"])
 
     def merge_files(self) -> None:
-        """Merges the small files of each table; readers see the same rows."""
+        """Merges the small files of each table; readers see the same rows.
+
+        A merge that fails is logged: the output is complete without it.
+
+        Raises:
+            StaleEpochError: a later run has taken over the output.
+        """
         for table in self._tables:
-            merge_small_files(table)
+            try:
+                merge_small_files(table)
+            except (OutputFailedError, pa.ArrowException, MemoryError) as error:
+                line = " ".join(str(error).split())
+                logger.warning("the small files of %s stay as they are: %s", table.store.uri, line)
 
     def complete(self, summary: Summary, is_whole: bool = True) -> None:
         """Writes `summary.json`, and `_SUCCESS` last.

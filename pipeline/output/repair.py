@@ -35,11 +35,9 @@ def table_states(tables: Mapping[str, OutputTable]) -> dict[str, TableState]:
 
 def rows_in_shards(shards: OutputTable) -> dict[str, int]:
     """Rows of `tags` and `dead_letters` that the finished shards count."""
-    counted = {"tags": 0, "dead_letters": 0}
-    for batch in shards.batches(["num_tagged", "num_dead_letters"]):
-        counted["tags"] += pc.sum(batch["num_tagged"]).as_py() or 0
-        counted["dead_letters"] += pc.sum(batch["num_dead_letters"]).as_py() or 0
-    return counted
+    columns = {"tags": "num_tagged", "dead_letters": "num_dead_letters"}
+    rows = shards.scan(list(columns.values()))
+    return {table: pc.sum(rows[column]).as_py() or 0 for table, column in columns.items()}
 
 
 def difference(table: OutputTable, recorded: TableState) -> str | None:

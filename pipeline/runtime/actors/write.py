@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from pipeline.errors import OutputFailedError
 from pipeline.logs import configure_worker_logging
 from pipeline.output.parquet_files import FileWriter, WrittenFile
 
@@ -26,6 +27,10 @@ class WriteActor:
         """Writes one file with the rows of all tables.
 
         Raises:
-            OutputFailedError: the storage does not accept it.
+            OutputFailedError: the storage does not accept it, or the rows cannot be written.
         """
-        return self._writer.write(pa.concat_tables(tables))
+        try:
+            return self._writer.write(pa.concat_tables(tables))
+        except (pa.ArrowException, TypeError, ValueError) as error:  # the same on every attempt
+            line = " ".join(str(error).split())[:300]
+            raise OutputFailedError(f"out: the tags cannot be written: {line}") from error
