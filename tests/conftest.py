@@ -47,6 +47,7 @@ MARKED_PATHS = {
     "failures/*.py": ("ray", "chaos"),
     "jobs/commands/test_tag*.py": ("ray",),
     "jobs/commands/test_retry_and_status.py": ("ray",),
+    "jobs/commands/test_train_workers.py": ("ray",),
     "dvt/training/test_loop.py": ("train",),
     "dvt/training/test_resume.py": ("train",),
     "dvt/training/test_float16.py": ("train",),

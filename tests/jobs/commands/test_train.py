@@ -199,7 +199,7 @@ def test_another_training_in_the_folder_is_refused_without_overwrite(setting: Se
         ({"model": None}, {}, "recipe: must have either preset or model"),
         ({"preset": "dvt_conv_32"}, {}, "recipe: must have either preset or model"),
         ({"model": None, "preset": "dvt_none"}, {}, "model: no preset 'dvt_none'"),
-        ({"validation_images": 60}, {}, r"validation-images: must be less than the 60 pictures"),
+        ({"validation_images": 60}, {}, r"validation-images: must be less than the 60 images"),
         ({}, {"static": 4}, r"static: must be a stage from 1 to 3 of tiny \(got 4\)"),
         ({}, {"static": 1, "from_": "shapes"}, "static: cannot be changed with --from"),
         ({"training": {"epoch": 3}}, {}, r"training.epoch: Extra inputs are not permitted"),
