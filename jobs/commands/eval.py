@@ -24,7 +24,8 @@ class EvalJob(Job):
 
     --data is a folder of class folders, a folder with truth.parquet beside images/, tars in
     WebDataset's layout, Parquet files, or shapes:NUM:SEED; tars and Parquet files also as a folder,
-    a glob, or a range {000..012}. Labels are class names, WordNet ids (ImageNet) or class ids.
+    a glob, or a range {000..012}, and on S3. Labels are class names, WordNet ids (ImageNet) or
+    class ids.
 
     Reports the accuracy of each exit and two curves of accuracy against cost: with the thresholds
     stored in the checkpoint, and with thresholds fitted by the reference's sweep. These are fitted
