@@ -23,19 +23,31 @@ from pipeline.output.summary import audit_of, summarise
 from pipeline.progress import ProgressListener
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.ray_session import running_ray
-from pipeline.runtime.resource_plan import Plan, plan_job
+from pipeline.runtime.resource_plan import Plan, job_dtype, plan_job
 from pipeline.runtime.run_record import new_run_file
 from pipeline.settings import TagSettings
 from pipeline.sources import Archive, open_archive
 from pipeline.sources.read_ahead import poll
 from pipeline.sources.sharding import cut_shards
 
-__all__ = ["retry_dead_letters", "tag_archive"]
+__all__ = ["precision", "retry_dead_letters", "tag_archive"]
 
 logger = logging.getLogger(__name__)
 
 Work = Iterator[tuple[int, NDArray[np.int64]] | None]
 """Open shards and their rows without a result; None while the next shard is being listed."""
+
+
+def precision(settings: TagSettings) -> str:
+    """What a run computes in: the precision of the output that it continues, or the job's own.
+
+    Raises:
+        UsageError: see `Output.run_file`.
+    """
+    output = Output(settings.out)
+    if settings.overwrite or not output.has_run():
+        return job_dtype(settings)
+    return output.run_file().dtype
 
 
 def tag_archive(
@@ -176,7 +188,8 @@ def _work_on_ray(
 ) -> tuple[float, DeadlineOutcome | None]:
     """Works until every image is committed; returns the seconds that it took."""
     run, model = claimed.run, claimed.model
-    plan = plan_job(run.settings, model.config, model.thresholds(run.thresholds), run.dtype)
+    thresholds = model.thresholds(run.thresholds)
+    plan = plan_job(run.settings, model.config, thresholds, run.dtype, run.model.digest)
     controller = None
     if deadline is not None:
         log = ThresholdLog(claimed.output.store, run.run, claimed.tags.check_epoch)

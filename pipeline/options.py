@@ -20,10 +20,14 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def part(self, declared: type[T]) -> T:
-        """The options that one of the base classes declares, as an instance of that class."""
-        return declared.model_validate(
-            {name: getattr(self, name) for name in declared.model_fields}
-        )
+        """The options that one of the base classes declares, as an instance of that class.
+
+        Its `model_fields_set` are those that were given here, too.
+        """
+        values = {name: getattr(self, name) for name in declared.model_fields}
+        part = declared.model_validate(values)
+        part.__pydantic_fields_set__.intersection_update(self.model_fields_set)
+        return part
 
 
 def _texts(value: object) -> object:

@@ -19,8 +19,9 @@ from pipeline.units import CountOrShare
 
 __all__ = ["BINDING_OPTIONS", "RunOptions", "TagSettings"]
 
-BINDING_OPTIONS = ("top_k", "keep_columns", "audit")
-"""Options that all runs on an output share; None takes the value of the run before."""
+BINDING_OPTIONS = ("top_k", "keep_columns", "audit", "decode", "max_pixels")
+"""Options that all runs on an output share. One that is not given is that of the run before; but
+`keep_columns` must be given again, because it is part of what is read."""
 
 
 class RunOptions(Options):
@@ -41,6 +42,9 @@ class TagSettings(RunOptions, SourceOptions, DecodeOptions, CascadeOptions):
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = DEFAULT_MODEL
     overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
+    moved: Annotated[
+        bool, Field(description="continue OUT although INPUT has moved to another place")
+    ] = False
     dedupe: Annotated[
         bool, Field(description="run images with identical bytes through the model only once")
     ] = False

@@ -86,7 +86,7 @@ class ThresholdChoice:
 
 
 def choose_thresholds(
-    options: ThresholdOptions, source: str, model: dvt.Cascade
+    options: ThresholdOptions, source: str, model: dvt.Cascade, dtype: str | None = None
 ) -> ThresholdChoice:
     """Chooses thresholds from a file, or from the exits recorded with the model.
 
@@ -94,6 +94,7 @@ def choose_thresholds(
         options: how to choose.
         source: where the model was loaded from, as for `dvt.load_model`.
         model: loaded.
+        dtype: that the run computes in; None for this machine's choice.
 
     Raises:
         UsageError: the file is for another model, or the recorded exits are missing or too few.
@@ -102,14 +103,14 @@ def choose_thresholds(
     if options.full_depth:
         return ThresholdChoice((FULL_DEPTH,) * (model.config.num_stages - 1))
     if options.thresholds is not None:
-        return _from_file(options.thresholds, model)
+        return _from_file(options.thresholds, model, dtype)
     if options.budget is None and options.max_drop is None and options.floor is None:
-        return _defaults(model)
+        return _defaults(model, dtype)
     identity = calibrated_model(model)
     recorded = load_calibration_set(source, identity)
     if options.deadline is not None:
         schedule = fit_schedule(recorded, identity, options.max_drop, options.floor)
-        _warn_of_other_precision(recorded.dtype)
+        _warn_of_other_precision(recorded.dtype, dtype)
         return ThresholdChoice(
             schedule.loosest,
             schedule_promises(schedule, recorded, options.max_drop, options.floor),
@@ -117,10 +118,10 @@ def choose_thresholds(
         )
     delta = None if options.max_drop is None else DEFAULT_DELTA
     asked = Asked(budget_gmacs=options.budget, max_drop=options.max_drop, delta=delta)
-    return _calibrated(calibrate(recorded, identity, asked, recorded.risk))
+    return _calibrated(calibrate(recorded, identity, asked, recorded.risk), dtype)
 
 
-def _from_file(path: Path, model: dvt.Cascade) -> ThresholdChoice:
+def _from_file(path: Path, model: dvt.Cascade, dtype: str | None) -> ThresholdChoice:
     content = read_thresholds(path)
     if not isinstance(content, ThresholdsFile):
         return ThresholdChoice(content)
@@ -130,29 +131,29 @@ def _from_file(path: Path, model: dvt.Cascade) -> ThresholdChoice:
             f"thresholds: {path} is for {content.model.name} ({content.model.digest}), not for "
             f"{identity.name} ({identity.digest}); run dvt calibrate for this model"
         )
-    return _calibrated(content)
+    return _calibrated(content, dtype)
 
 
-def _calibrated(file: ThresholdsFile) -> ThresholdChoice:
-    _warn_of_other_precision(file.dtype)
+def _calibrated(file: ThresholdsFile, dtype: str | None) -> ThresholdChoice:
+    _warn_of_other_precision(file.dtype, dtype)
     return ThresholdChoice(file.thresholds, (promise(file),))
 
 
-def _defaults(model: dvt.Cascade) -> ThresholdChoice:
+def _defaults(model: dvt.Cascade, dtype: str | None) -> ThresholdChoice:
     provenance = model.calibration.provenance
     text = default_promise(provenance)
     if provenance is None or text is None:
         return ThresholdChoice(None)
-    _warn_of_other_precision(provenance.dtype)
+    _warn_of_other_precision(provenance.dtype, dtype)
     return ThresholdChoice(None, (text,))
 
 
-def _warn_of_other_precision(calibrated_in: str) -> None:
-    used = str(inference_dtype(best_device())).removeprefix("torch.")
+def _warn_of_other_precision(calibrated_in: str, used: str | None) -> None:
+    used = used or str(inference_dtype(best_device())).removeprefix("torch.")
     if calibrated_in != used:
         # Rounding changes confidences, and a proof covers only the confidences it was made with.
         logger.warning(
-            "the thresholds were calibrated in %s, but this machine computes in %s: what is "
+            "the thresholds were calibrated in %s, but this run computes in %s: what is "
             "promised of them holds only approximately; run dvt calibrate here",
             calibrated_in,
             used,

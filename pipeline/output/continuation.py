@@ -1,4 +1,9 @@
-"""Which run may continue an output: the same archive, model and options, no looser thresholds."""
+"""Which run may continue an output: the same archive, model and options, no looser thresholds.
+
+It computes as the first run did, whatever this machine would choose.
+"""
+
+import logging
 
 from pipeline.errors import UsageError
 from pipeline.output.metadata import RunFile, thresholds_text
@@ -6,6 +11,8 @@ from pipeline.output.retag import looser_exit
 from pipeline.settings import BINDING_OPTIONS
 
 __all__ = ["continued_run"]
+
+logger = logging.getLogger(__name__)
 
 _WAY_OUT = "choose another --out, or --overwrite to start over"
 
@@ -19,31 +26,41 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         uri: of the output.
 
     Returns:
-        The run with the binding options that it leaves to the earlier one, and with
-        `satisfied_thresholds` if some tags may be below its own.
+        The run with the precision of the earlier one, with the binding options that it does not
+        give itself, and with `satisfied_thresholds` if some tags may be below its own.
 
     Raises:
         UsageError: the results of both must not be mixed.
     """
     inherited = {
         name: getattr(earlier.settings, name)
-        for name in BINDING_OPTIONS
-        if getattr(run.settings, name) is None
+        for name in (*BINDING_OPTIONS, "state")
+        if name != "keep_columns" and not _is_given(run, name)
     }
-    settings = run.settings.model_copy(update=inherited)
+    settings = run.settings.model_copy(update={**inherited, "moved": False})
+    if earlier.dtype != run.dtype:
+        logger.info(
+            "computing in %s, as the earlier runs on %s did; this machine would use %s",
+            earlier.dtype,
+            uri,
+            run.dtype,
+        )
+    is_moved = run.settings.moved
+    run = run.model_copy(update={"settings": settings, "dtype": earlier.dtype})
     bindings = {
-        "archive": (earlier.inputs, run.inputs),
+        "archive": (earlier.inputs, earlier.inputs if is_moved else run.inputs),
         "model": (str(earlier.model), str(run.model)),
         **{
             name.replace("_", "-"): (getattr(earlier.settings, name), getattr(settings, name))
             for name in BINDING_OPTIONS
         },
+        "state": (earlier.state_format, run.state_format),
     }
     for what, (before, now) in bindings.items():
         if before != now:
             raise UsageError(
                 f"out: {uri} holds results of another {what}: {_text(before)}, not {_text(now)}; "
-                f"{_WAY_OUT}"
+                f"{_way_out(what)}"
             )
     exit_stage = looser_exit(earlier.thresholds, run.thresholds)
     if exit_stage is not None:
@@ -55,8 +72,16 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         )
     satisfied = earlier.satisfied_thresholds or earlier.thresholds
     is_satisfied = satisfied == run.thresholds
-    changes = {"settings": settings, "satisfied_thresholds": None if is_satisfied else satisfied}
-    return run.model_copy(update=changes)
+    return run.model_copy(update={"satisfied_thresholds": None if is_satisfied else satisfied})
+
+
+def _is_given(run: RunFile, name: str) -> bool:
+    return name in run.settings.model_fields_set and getattr(run.settings, name) is not None
+
+
+def _way_out(what: str) -> str:
+    moved = "pass --moved if these are the same images in another place, " * (what == "archive")
+    return moved + _WAY_OUT
 
 
 def _text(value: object) -> str:

@@ -106,7 +106,7 @@ class Output:
         folder = self.store.local_folder
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UsageError(f"out: must be a folder (got a file: {folder})")
-        if self._has_run():
+        if self.has_run():
             return
         if any(name not in _HIDDEN_NAMES for name in self.store.names()):
             raise UsageError(
@@ -114,11 +114,12 @@ class Output:
             )
 
     def _continued(self, run: RunFile) -> RunFile:
-        if not self._has_run():
+        if not self.has_run():
             return run
         return continued_run(self.run_file(), run, self.store.uri)
 
-    def _has_run(self) -> bool:
+    def has_run(self) -> bool:
+        """Whether a run has been here."""
         return self.store.read("run.json") is not None
 
     def _check_columns(self, tags_schema: pa.Schema) -> None:

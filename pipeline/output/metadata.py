@@ -61,6 +61,7 @@ class RunFile(BaseModel):
         format: version of this file; any other one is refused.
         inputs: names of the archive's parts, the same on every machine.
         thresholds: of this run; never looser than those of earlier runs.
+        dtype: precision of the computation, that of the first run.
         satisfied_thresholds: while a run with stricter thresholds is unfinished, those that every
             tag meets already; None if these are `thresholds`.
         dtype: precision on the best device of the machine that started the run.
@@ -79,6 +80,11 @@ class RunFile(BaseModel):
     hardware: Hardware
     started_at: datetime
     settings: TagSettings
+
+    @property
+    def state_format(self) -> str:
+        """Format of the features sent between pools."""
+        return self.settings.state or self.dtype
 
     @model_validator(mode="after")
     def _thresholds_fit_exits(self) -> Self:

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -16,7 +17,7 @@ from pipeline.runtime.hardware import available_cpus
 from pipeline.scheduling import Limits, Pool
 from pipeline.settings import TagSettings
 
-__all__ = ["Plan", "PoolPlan", "decode_settings", "plan_job"]
+__all__ = ["Plan", "PoolPlan", "decode_settings", "job_dtype", "plan_job"]
 
 _INFO_BYTES = 1024  # key, URI, confidences and the like of an image
 
@@ -38,6 +39,7 @@ class PoolPlan:
         labels: Ray node labels that the actors require.
         min_actors: started at the beginning.
         max_actors: at any time.
+        model_digest: of the run's model; None accepts any.
     """
 
     name: str
@@ -52,6 +54,7 @@ class PoolPlan:
     labels: dict[str, str]
     min_actors: int
     max_actors: int
+    model_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,11 @@ class Plan:
 
 
 def plan_job(
-    settings: TagSettings, config: dvt.CascadeConfig, thresholds: tuple[float, ...], dtype: str
+    settings: TagSettings,
+    config: dvt.CascadeConfig,
+    thresholds: tuple[float, ...],
+    dtype: str,
+    model_digest: str | None = None,
 ) -> Plan:
     """Divides the cores between single-threaded decoders and the pools.
 
@@ -89,7 +96,8 @@ def plan_job(
         settings: of the job.
         config: of the model.
         thresholds: one for each exit, the last taking everything.
-        dtype: precision on this machine's best device.
+        dtype: precision of all pools, see `job_dtype`.
+        model_digest: that the actors' models must have; None for any.
 
     Raises:
         UsageError: the pools do not fit the model, or ask for a GPU where there is none.
@@ -103,13 +111,12 @@ def plan_job(
     num_cpus = available_cpus()
     # Half of the cores, shared by the actors that run from the start.
     threads = max(1, num_cpus // 2 // sum(pool.actors[0] for pool in pools))
-    devices = [_device(pool) for pool in pools]
-    dtypes = [_dtype(device, dtype) for device in devices]
-    # The precision of the most precise pool loses nothing.
-    state_format = settings.state or ("float32" if "float32" in dtypes else "bfloat16")
+    for pool in pools:
+        _check_device(pool)
+    state_format = settings.state or cast(StateFormat, dtype)
     plans = tuple(
-        _plan_pool(pool, settings.batch_size, device, own_dtype, threads, state_format)
-        for pool, device, own_dtype in zip(pools, devices, dtypes, strict=True)
+        _plan_pool(pool, settings.batch_size, dtype, threads, state_format, model_digest)
+        for pool in pools
     )
     # Actors on a GPU take one core each to feed it.
     taken = sum(plan.min_actors * plan.num_threads for plan in plans)
@@ -132,11 +139,12 @@ def plan_job(
 def _plan_pool(
     pool: PoolSettings,
     batch_size: int,
-    device: str,
     dtype: str,
     threads: int,
     state_format: StateFormat,
+    model_digest: str | None,
 ) -> PoolPlan:
+    device = _device(pool)
     needs_gpu = device == "cuda"
     num_threads = pool.threads or (1 if needs_gpu else threads)
     return PoolPlan(
@@ -152,11 +160,12 @@ def _plan_pool(
         labels=pool.labels,
         min_actors=pool.actors[0],
         max_actors=pool.actors[1],
+        model_digest=model_digest,
     )
 
 
-def _device(pool: PoolSettings) -> str:
-    """The device that a pool computes on.
+def _check_device(pool: PoolSettings) -> None:
+    """Checks that there may be the device that a pool asks for.
 
     Raises:
         UsageError: it needs a GPU, this machine has none, and there is no cluster to join.
@@ -164,6 +173,10 @@ def _device(pool: PoolSettings) -> str:
     wants_gpu = pool.device == "cuda" or bool(pool.gpus)
     if wants_gpu and best_device().type != "cuda" and not os.environ.get("RAY_ADDRESS"):
         raise UsageError(f"pools: pool {pool} asks for a GPU, but this machine has none")
+
+
+def _device(pool: PoolSettings) -> str:
+    """The device that a pool computes on."""
     if pool.device != "auto":
         return pool.device
     if pool.gpus is not None:
@@ -171,13 +184,16 @@ def _device(pool: PoolSettings) -> str:
     return best_device().type
 
 
-def _dtype(device: str, dtype: str) -> str:
-    """Precision on a device, given that of this machine's best one."""
-    if device == best_device().type:
-        return dtype
-    # GPUs of other machines cannot be inspected from here; those in use have bfloat16.
-    dtype_of = torch.bfloat16 if device == "cuda" else inference_dtype(torch.device("cpu"))
-    return str(dtype_of).removeprefix("torch.")
+def job_dtype(settings: TagSettings) -> str:
+    """The precision of all pools of a job: "bfloat16" if each of their devices multiplies it."""
+    devices = [_device(pool) for pool in settings.pools or ()] or [best_device().type]
+    return "bfloat16" if all(map(_has_bfloat16, devices)) else "float32"
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device == "cuda" and best_device().type != "cuda":
+        return True  # other machines cannot be inspected from here; GPUs in use have it
+    return inference_dtype(torch.device(device)) == torch.bfloat16
 
 
 def _bytes_per_image(config: dvt.CascadeConfig, first_stage: int, state_format: StateFormat) -> int:

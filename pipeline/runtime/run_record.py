@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import dvt
-from dvt.device import best_device, inference_dtype
 from dvt.loading import model_digest
 from pipeline.output.metadata import ModelIdentity, RunFile
 from pipeline.runtime.hardware import hardware
+from pipeline.runtime.resource_plan import job_dtype
 from pipeline.settings import TagSettings
 
 __all__ = ["new_run_file"]
@@ -47,7 +47,7 @@ def new_run_file(
             gmacs_per_exit=dvt.gmacs_per_exit(config),
         ),
         thresholds=thresholds[:-1],
-        dtype=str(inference_dtype(best_device())).removeprefix("torch."),
+        dtype=job_dtype(settings),
         versions={key: version(name) for key, name in _VERSIONS.items()},
         hardware=hardware(),
         started_at=datetime.now(UTC).replace(microsecond=0),

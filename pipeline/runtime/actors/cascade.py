@@ -12,6 +12,7 @@ import torch
 
 import dvt
 from dvt.inference import StageExecutor, deterministic_matmul, make_executor
+from dvt.loading import model_digest
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
@@ -19,7 +20,7 @@ from pipeline.cascade.open_rows import OpenRows, RowsOfBlock
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_metrics import StageWork
 from pipeline.cascade.tag_rows import label_names, pack_predictions, tag_rows
-from pipeline.errors import ActorRestartedError
+from pipeline.errors import ActorRestartedError, UsageError
 from pipeline.logs import configure_worker_logging
 from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.actors.decode import DecodedBlock
@@ -100,6 +101,7 @@ class CascadeActor:
         deterministic_matmul()
         torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)
+        self._digest = model_digest(model)
         self._labels = label_names(model)
         self._gmacs = dvt.gmacs_per_exit(model.config)
         self._num_named = min(settings.top_k, model.config.num_classes)
@@ -118,7 +120,16 @@ class CascadeActor:
 
         Returns:
             The ID of its node, once the weights are loaded.
+
+        Raises:
+            UsageError: it has loaded another model than the run has.
         """
+        if self._pool.model_digest not in (None, self._digest):
+            raise UsageError(
+                f"model: {self._settings.model} has changed since the run started: its digest is "
+                f"{self._digest}, not {self._pool.model_digest}; restore it and run the same "
+                "command again"
+            )
         self._runner = CascadeRunner(
             self._executor,
             self._thresholds,

@@ -24,6 +24,7 @@ from pipeline.sources.sharding import Shard, cut_shards
 
 GMACS = (1.0, 3.0)
 _CHUNK = 40
+_OPTIONS = (*BINDING_OPTIONS, "state", "moved")
 
 
 def run_file(**changes: object) -> RunFile:
@@ -39,7 +40,7 @@ def run_file(**changes: object) -> RunFile:
         "hardware": {"cpu": "c", "num_cpus": 2, "gpus": []},
         "started_at": "2026-03-12T10:15:00+00:00",
     }
-    options = {name: changes.pop(name) for name in BINDING_OPTIONS if name in changes}
+    options = {name: changes.pop(name) for name in _OPTIONS if name in changes}
     settings = {"input": "a", "out": "o"} | options
     return RunFile.model_validate(fields | {"settings": settings} | changes)
 

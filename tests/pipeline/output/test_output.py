@@ -69,6 +69,9 @@ def test_the_same_job_continues_on_another_machine(tmp_path: Path) -> None:
         ({"inputs": ("file:///b",)}, "archive"),
         ({"top_k": 3}, "top-k"),
         ({"audit": 0.01}, "audit: none, not 0.01"),
+        ({"decode": "fast"}, "decode: exact, not fast"),
+        ({"max_pixels": 1000}, "max-pixels"),
+        ({"state": "int8"}, "state: float32, not int8"),
         (
             {
                 "model": ModelIdentity(
@@ -224,3 +227,24 @@ def test_epochs_increase_where_the_files_of_earlier_runs_are_lost(tmp_path: Path
     shutil.rmtree(tmp_path / ".runs")
     claim(tmp_path, run_file())
     assert [path.name for path in (tmp_path / ".runs").iterdir()] == ["00000004.json"]
+
+
+def test_a_continued_run_computes_as_the_first_did(tmp_path: Path) -> None:
+    first: dict[str, object] = {"decode": "fast", "max_pixels": 1000, "state": "int8", "top_k": 3}
+    claim(tmp_path, run_file(dtype="bfloat16", **first))
+    claim(tmp_path, run_file(dtype="float32"))
+    run = Output(tmp_path).run_file()
+    assert run.dtype == "bfloat16"
+    assert {name: getattr(run.settings, name) for name in first} == first
+    claim(tmp_path, run_file(dtype="float32", **first))
+
+
+def test_an_archive_in_another_place_is_continued_by_saying_so(tmp_path: Path) -> None:
+    claim(tmp_path, run_file())
+    elsewhere = ("file:///b",)
+    with pytest.raises(UsageError, match="pass --moved if these are the same images in another"):
+        claim(tmp_path, run_file(inputs=elsewhere))
+    claim(tmp_path, run_file(inputs=elsewhere, moved=True))
+    run = Output(tmp_path).run_file()
+    assert (run.inputs, run.settings.moved) == (elsewhere, False)
+    claim(tmp_path, run_file(inputs=elsewhere))

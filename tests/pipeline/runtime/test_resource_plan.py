@@ -7,9 +7,11 @@ import torch
 import dvt
 from dvt.inference import encode_state, make_executor, state_bytes
 from dvt.inference.state_codec import STATE_FORMATS
+from jobs.commands.tag import TagJob
 from pipeline.errors import UsageError
 from pipeline.pools import parse_pools
 from pipeline.runtime import resource_plan
+from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.runtime.hardware import available_cpus
 from pipeline.runtime.resource_plan import Plan
 from pipeline.settings import TagSettings
@@ -95,3 +97,41 @@ def test_pools_that_cannot_be_are_refused_in_one_line(
 
 def test_no_more_processors_are_used_than_the_process_may_run_on() -> None:
     assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))
+
+
+def test_pools_on_different_devices_share_one_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dtype_of(device: torch.device) -> torch.dtype:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+
+    monkeypatch.setattr(resource_plan, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(resource_plan, "inference_dtype", dtype_of)
+
+    def dtype(pools: str) -> str:
+        settings = TagSettings(input=("a",), out="o", pools=parse_pools(pools))
+        return resource_plan.job_dtype(settings)
+
+    assert dtype("1 | 2-3") == "bfloat16"
+    assert dtype("1 device=cpu | 2-3") == "float32"
+    plan = resource_plan.plan_job(
+        TagSettings(input=("a",), out="o", pools=parse_pools("1 device=cpu | 2-3")),
+        CONFIG,
+        THRESHOLDS,
+        "float32",
+    )
+    assert [pool.dtype for pool in plan.pools] == ["float32", "float32"]
+    assert plan.pools[0].state_format == "float32"
+
+
+def test_options_that_were_given_are_distinguished_from_defaults() -> None:
+    part = TagJob(input=("a",), out="o", decode="fast", full_depth=True).part(TagSettings)
+    assert part.model_fields_set == {"input", "out", "decode"}
+
+
+def test_an_actor_that_loads_another_model_ends_the_run() -> None:
+    """As after its file was replaced while the run works."""
+    settings = TagSettings(input=("a",), out="o", model="shapes")
+    config = dvt.load_model("shapes").config
+    thresholds = (0.5,) * (config.num_stages - 1) + (0.0,)
+    (pool,) = resource_plan.plan_job(settings, config, thresholds, "float32", "of the run").pools
+    with pytest.raises(UsageError, match="has changed since the run started: .*not of the run;"):
+        CascadeActor(settings, pool, thresholds).reset()
