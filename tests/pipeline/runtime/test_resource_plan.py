@@ -133,5 +133,5 @@ def test_an_actor_that_loads_another_model_ends_the_run() -> None:
     config = dvt.load_model("shapes").config
     thresholds = (0.5,) * (config.num_stages - 1) + (0.0,)
     (pool,) = resource_plan.plan_job(settings, config, thresholds, "float32", "of the run").pools
-    with pytest.raises(UsageError, match="has changed since the run started: .*not of the run;"):
+    with pytest.raises(UsageError, match=r"has changed since the run started: .*not of the run;"):
         CascadeActor(settings, pool, thresholds).reset()
