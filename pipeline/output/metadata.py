@@ -64,7 +64,6 @@ class RunFile(BaseModel):
         dtype: precision of the computation, that of the first run.
         satisfied_thresholds: while a run with stricter thresholds is unfinished, those that every
             tag meets already; None if these are `thresholds`.
-        dtype: precision on the best device of the machine that started the run.
         settings: of the job, with absolute paths and without credentials.
     """
 

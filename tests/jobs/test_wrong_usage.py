@@ -81,7 +81,7 @@ def test_an_output_of_another_archive(
 ) -> None:
     other = tmp_path / "others"
     other.mkdir()
-    (other / "b.txt").write_text("not a picture")
+    (other / "b.png").write_text("not a picture")
     assert run(capsys, "tag", *SHAPES, other, "--out", tmp_path / "o")[0] == 0
     line = refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o")
     assert "another archive" in line
