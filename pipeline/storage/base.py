@@ -31,7 +31,8 @@ def too_large(size_bytes: int, max_bytes: int) -> ImageError:
 class Store(Protocol):
     """Reads files by URI; thread-safe.
 
-    All reads retry transient failures. Given an etag, they read that version of the file or fail.
+    All reads retry transient failures. Given an etag, S3 reads that version of the object or fails;
+    local files are read as they are now.
     """
 
     def status(self, uri: str) -> FileStatus | None:

@@ -28,7 +28,7 @@ def read_file(uri: str, max_bytes: int) -> bytes:
 
 
 def local_etag(status: os.stat_result) -> str:
-    """What stands for the version of a local file: its size and the time of its last change."""
+    """The version of a local file: its size and the time of its last change."""
     return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
 

@@ -40,8 +40,8 @@ def test_a_permanent_failure_is_a_dead_letter_with_the_cause(
 ) -> None:
     bucket = s3.new_bucket()
     s3.put(bucket, {"a.jpg": bytes(50_000)})
-    patience = RetryPolicy(3, 0.01, 0.02, silence_s=0.3, min_bytes_per_s=100_000)
-    archive = open_archive([f"s3://{bucket}/"], retry_policy=patience)
+    policy = RetryPolicy(3, 0.01, 0.02, silence_s=0.3, min_bytes_per_s=100_000)
+    archive = open_archive([f"s3://{bucket}/"], retry_policy=policy)
     images = list(archive.list_images())
     with faulty_proxy(FaultyProxy(s3.endpoint, 1.0, kinds=(kind,), patience_s=3)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
