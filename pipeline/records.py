@@ -143,9 +143,10 @@ class ImageRecord:
         key: unique in the archive, `/`-separated, the same on every machine.
         uri: of its bytes.
         size_bytes: as listed; 0 if unknown.
-        etag: digest of the file by its store; None if the store has none.
+        etag: version of the file, see `FileStatus`; None if unknown.
         part: where it lies in a file with several images; None for a file of its own.
         kept: values of the passed-through columns, in the order of the source's schema.
+        other_keys: of a source; tried in this order if an earlier image has the same `key`.
     """
 
     key: str
@@ -154,6 +155,7 @@ class ImageRecord:
     etag: str | None = None
     part: TarMember | ParquetRow | Unreadable | None = None
     kept: tuple[Any, ...] = ()
+    other_keys: tuple[str, ...] = ()
 
     @property
     def container(self) -> str | None:

@@ -16,6 +16,7 @@ from pipeline.decoding import DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError, UsageError
 from pipeline.records import ImageRecord, Unreadable
 from pipeline.sources import Fetcher, Source
+from pipeline.sources.keys import with_unique_keys
 
 __all__ = ["LabelledArchive"]
 
@@ -51,7 +52,7 @@ class LabelledArchive(LabelledSource):
         Raises:
             UsageError: a tar or Parquet file is damaged, so that its labels are incomplete.
         """
-        for image in self.source.list_images():
+        for image in with_unique_keys(self.source.list_images()):
             if isinstance(image.part, Unreadable) and image.key.endswith("/"):
                 raise UsageError(f"data: {image.part.file}: {image.part.detail}")
             label = self.label_of(image)

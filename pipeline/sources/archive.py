@@ -8,6 +8,8 @@ import pyarrow as pa
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Fetcher, Source
+from pipeline.sources.keys import with_unique_keys
+from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.read_ahead import concatenate
 
 __all__ = ["Archive", "InputSource"]
@@ -40,18 +42,26 @@ class Archive(Source):
     Args:
         sources: at least one.
         fetcher: reads the bytes of all of them.
+        patterns: select images by key.
 
     Raises:
         UsageError: two sources may have the same keys, or columns of different types.
     """
 
-    def __init__(self, sources: Sequence[InputSource], fetcher: Fetcher) -> None:
+    def __init__(
+        self,
+        sources: Sequence[InputSource],
+        fetcher: Fetcher,
+        patterns: KeyFilter | None = None,
+    ) -> None:
         self.names = tuple(name for source in sources for name in source.names)
         self.fetcher = fetcher
         repeated = next((name for name in self.names if self.names.count(name) > 1), None)
         if repeated is not None:
             raise UsageError(f"input: {repeated} is given twice")
         self._sources = sources
+        self._patterns = patterns or KeyFilter()
+        self.is_cheap_to_list = all(source.source.is_cheap_to_list for source in sources)
         self._prefixes = _prefixes(sources)
         fields = {field.name: field for source in sources for field in source.source.kept}
         self.kept = pa.schema(fields.values())
@@ -59,13 +69,16 @@ class Archive(Source):
             raise UsageError("keep-columns: all inputs must have these columns, of the same types")
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """See `Source.list_images`."""
-        if len(self._sources) == 1:
-            return self._sources[0].source.list_images()
-        return concatenate(map(_prefixed, self._sources, self._prefixes), num_ahead=1)
+        """See `Source.list_images`; holds 8 bytes an image that was listed."""
+        images = self._sources[0].source.list_images()
+        if len(self._sources) > 1:
+            images = concatenate(map(_prefixed, self._sources, self._prefixes), num_ahead=1)
+        return with_unique_keys(images, self._patterns)
 
     def count_images(self) -> int | None:
-        """See `Source.count_images`."""
+        """See `Source.count_images`; gives up if patterns need a listing that is not cheap."""
+        if self._patterns != KeyFilter():
+            return super().count_images()
         total = 0
         for source in self._sources:
             count = source.source.count_images()
@@ -77,7 +90,10 @@ class Archive(Source):
 
 def _prefixed(source: InputSource, prefix: str) -> Iterator[ImageRecord]:
     for image in source.source.list_images():
-        yield replace(image, key=f"{prefix}/{image.key}") if prefix else image
+        if prefix:
+            others = tuple(f"{prefix}/{key}" for key in image.other_keys)
+            image = replace(image, key=f"{prefix}/{image.key}", other_keys=others)
+        yield image
 
 
 def _prefixes(sources: Sequence[InputSource]) -> list[str]:

@@ -19,13 +19,17 @@ class Source(ABC):
 
     Attributes:
         kept: columns that the records carry along, in the order of `ImageRecord.kept`.
+        is_cheap_to_list: listing reads no content of files.
     """
 
     kept: pa.Schema = NOTHING_KEPT
+    is_cheap_to_list = True
 
     @abstractmethod
     def list_images(self) -> Iterator[ImageRecord]:
-        """Streams all images, each key once, in the same order on every run.
+        """Streams all images, in the same order on every run.
+
+        Keys are unique in an `Archive`; in other sources they may repeat.
 
         Raises:
             StorageDeniedError: access to the storage is denied.
@@ -34,7 +38,7 @@ class Source(ABC):
 
     def count_images(self) -> int | None:
         """Number of images; None if counting costs as much as reading the archive."""
-        return sum(1 for _ in self.list_images())
+        return sum(1 for _ in self.list_images()) if self.is_cheap_to_list else None
 
 
 class Fetcher(Protocol):

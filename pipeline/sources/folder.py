@@ -70,7 +70,7 @@ class FolderSource(Source):
             return
         # The slash sorts a folder by its files' keys: "a-b" before "a/b".
         named = [(as_text(entry.name) + "/" * is_dir, entry) for entry, is_dir in entries]
-        for name, entry in sorted(named, key=lambda item: item[0]):
+        for name, entry in sorted(named, key=lambda item: (item[0], item[1].name)):
             if is_hidden(name) or entry.path == self._exclude:
                 continue
             if name.endswith("/"):

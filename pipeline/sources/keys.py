@@ -2,12 +2,17 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SeenKeys", "as_text", "is_hidden", "safe_path"]
+from pipeline.records import ImageRecord
+from pipeline.sources.patterns import KeyFilter
+
+__all__ = ["SeenKeys", "as_text", "is_hidden", "safe_path", "with_unique_keys"]
 
 _FILE_MANAGER_CACHES = {"Thumbs.db", "desktop.ini"}
 _PENDING = 4096
@@ -16,8 +21,8 @@ _PENDING = 4096
 def as_text(name: bytes) -> str:
     """A file name as UTF-8 text.
 
-    Invalid bytes are escaped and a digest is appended, so that the result differs from that of a
-    file whose name holds the escape sequence itself.
+    Invalid bytes are escaped and a digest is appended. Another name may still be spelled like the
+    result, so keys go through `with_unique_keys`.
     """
     try:
         return name.decode("utf-8")
@@ -37,6 +42,28 @@ def safe_path(name: str) -> str:
     """A relative path without `..`: `/a/../b` becomes `a/%2E%2E/b`."""
     parts = (part for part in name.split("/") if part not in ("", "."))
     return "/".join("%2E%2E" if part == ".." else part for part in parts)
+
+
+def with_unique_keys(
+    images: Iterable[ImageRecord], patterns: KeyFilter | None = None
+) -> Iterator[ImageRecord]:
+    """Gives each image a key of its own, and selects images by key.
+
+    An image whose key is taken gets the first free one of its `other_keys`, or else of KEY~2,
+    KEY~3, ... Keys depend on the order of the images alone, not on the patterns.
+
+    Args:
+        images: in the same order on every run.
+        patterns: select images by `key` or one of `other_keys`.
+    """
+    accepts = (patterns or KeyFilter()).accepts
+    seen = SeenKeys()
+    for image in images:
+        numbered = (f"{image.key}~{number}" for number in count(2))
+        key = seen.first_new(chain((image.key,), image.other_keys, numbered))
+        if accepts(key, *image.other_keys):
+            is_final = key == image.key and not image.other_keys
+            yield image if is_final else replace(image, key=key, other_keys=())
 
 
 class SeenKeys:

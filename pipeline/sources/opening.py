@@ -73,7 +73,8 @@ def open_archive(
             f"keep-columns: only Parquet files have columns (got {', '.join(inputs)[:200]})"
         )
     sources = [_source(group, kind, options, stores) for group, kind in _grouped(located)]
-    return Archive(sources, ArchiveFetcher(s3))
+    patterns = KeyFilter(options.include, options.exclude)
+    return Archive(sources, ArchiveFetcher(s3), patterns)
 
 
 def detect_format(location: Location) -> _Format:
@@ -135,19 +136,18 @@ def _source(
     if len(locations) > 1:
         records = [file for location in locations for file in location.files.list_images()]
         files = NamedFiles(sorted(records, key=lambda file: file.key))
-    patterns = KeyFilter(options.include, options.exclude)
     source: Source
     if kind == "webdataset":
-        source = TarSource(files, stores, patterns)
+        source = TarSource(files, stores)
     elif kind == "parquet":
-        source = ParquetSource(files, stores, patterns, options.keep_columns)
+        source = ParquetSource(files, stores, options.keep_columns)
     elif kind == "list":
         if len(locations) > 1:
             texts = " and ".join(location.text for location in locations[:2])
             raise UsageError(f"input: {texts} may have the same keys; tag them in separate runs")
-        source = UriList(next(files.list_images()), stores, patterns)
+        source = UriList(next(files.list_images()), stores)
     else:
-        source = files if patterns == KeyFilter() else FilteredFiles(files, patterns.accepts)
+        source = files
     prefix = "" if kind == "files" else f"{kind}:"
     names = tuple(f"{prefix}{location.name}" for location in locations)
     return InputSource(source, names, first.folder, keys_are_free=kind in ("parquet", "list"))

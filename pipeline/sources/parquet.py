@@ -8,7 +8,7 @@ row appended.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +18,7 @@ from pipeline.errors import ImageError, PipelineError, Reason, StorageFailedErro
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
-from pipeline.sources.keys import SeenKeys
 from pipeline.sources.passthrough_columns import KeptColumns
-from pipeline.sources.patterns import KeyFilter
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Stores
@@ -42,7 +40,6 @@ class ParquetSource(Source):
     Args:
         files: the Parquet files.
         stores: that hold them.
-        patterns: chooses pictures by key.
         keep: columns that are passed through.
 
     Attributes:
@@ -52,16 +49,11 @@ class ParquetSource(Source):
         UsageError: the first file has no column of pictures, or lacks one of `keep`.
     """
 
-    def __init__(
-        self,
-        files: Source,
-        stores: Stores,
-        patterns: KeyFilter | None = None,
-        keep: tuple[str, ...] = (),
-    ) -> None:
+    is_cheap_to_list = False
+
+    def __init__(self, files: Source, stores: Stores, keep: tuple[str, ...] = ()) -> None:
         self._files = files
         self._stores = stores
-        self._patterns = patterns or KeyFilter()
         self._keep = KeptColumns(keep)
         self.schema = pa.schema([])
         first = next(files.list_images(), None)
@@ -82,19 +74,10 @@ class ParquetSource(Source):
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; file by file, row by row, without reading pictures."""
-        seen = SeenKeys()
-        rows = concatenate(map(self._rows, self._files.list_images()), _FILES_AHEAD)
-        for name, image in rows:
-            if name is not None:
-                key = seen.first_new([image.key, f"{image.key}~{name}"])
-                image = image if key == image.key else replace(image, key=key)
-            if self._patterns.accepts(image.key):
-                yield image
+        return concatenate(map(self._rows, self._files.list_images()), _FILES_AHEAD)
 
     def count_images(self) -> int | None:
-        """See `Source.count_images`; reads the footers, and gives up if patterns decide."""
-        if self._patterns != KeyFilter():
-            return None
+        """See `Source.count_images`; reads the footers."""
         total = 0
         try:
             for record in self._files.list_images():
@@ -104,8 +87,8 @@ class ParquetSource(Source):
             return None
         return total
 
-    def _rows(self, file: ImageRecord) -> Iterator[tuple[str | None, ImageRecord]]:
-        """One image a row, and one for the damage, if any; with FILE/row if the file has keys."""
+    def _rows(self, file: ImageRecord) -> Iterator[ImageRecord]:
+        """One image a row, and one for the damage, if any."""
         number = 0
         try:
             with self._open(file) as parquet:
@@ -115,13 +98,12 @@ class ParquetSource(Source):
                     first = number
                     for row in self._small_columns(parquet, group, columns):
                         place = (group, number - first)
-                        image = layout.image(file, place, number, row, self._keep.values(row))
-                        yield None if layout.key is None else f"{file.key}/{number}", image
+                        yield layout.image(file, place, number, row, self._keep.values(row))
                         number += 1
         except (PipelineError, *DAMAGE_ERRORS) as error:
             rest = unreadable_rest(error, file, f"row {number}")
             kept = self._keep.values({})
-            yield None, ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, kept)
+            yield ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, kept)
 
     def _small_columns(
         self, parquet: Any, group: int, columns: list[str]
@@ -173,7 +155,10 @@ class _Layout:
             kept: values of the columns that are passed through.
         """
         given = None if self.key is None else row[self.key]
-        key = f"{file.key}/{number}" if given in (None, "") else str(given)
+        key = f"{file.key}/{number}"
+        others: tuple[str, ...] = ()
+        if given not in (None, ""):
+            key, others = str(given), (f"{given}~{key}",)
         part: ParquetRow | Unreadable
         if self.content is not None:
             part = ParquetRow(file.uri, self.content, *place)
@@ -181,9 +166,10 @@ class _Layout:
             assert self.uri is not None
             uri = row[self.uri]
             if uri is not None:
-                return ImageRecord(key, absolute_uri(str(uri), file.uri), 0, kept=kept)
+                uri = absolute_uri(str(uri), file.uri)
+                return ImageRecord(key, uri, 0, kept=kept, other_keys=others)
             part = Unreadable(file.uri, Reason.FETCH_FAILED, "the row names no URI")
-        return ImageRecord(key, f"{file.uri}#{number}", 0, file.etag, part, kept)
+        return ImageRecord(key, f"{file.uri}#{number}", 0, file.etag, part, kept, others)
 
 
 def _layout(schema: pa.Schema, uri: str) -> _Layout:

@@ -97,20 +97,22 @@ def _fits(path: tuple[str, ...], parts: tuple[str, ...], may_end: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class KeyFilter:
-    """Chooses images by key; in these patterns `*` crosses folders.
+    """Selects images by key; in these patterns `*` crosses folders.
 
     Attributes:
-        include: a key must match one of them, if there are any.
-        exclude: a key must match none of them.
+        include: a name must match one of them, if there are any.
+        exclude: no name may match any of them.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
 
-    def accepts(self, key: str) -> bool:
-        """Whether the image of that key is chosen."""
-        if any(fnmatch.fnmatchcase(key, pattern) for pattern in self.exclude):
+    def accepts(self, *names: str) -> bool:
+        """Whether the image of these names is selected."""
+        if _matches_any(names, self.exclude):
             return False
-        return not self.include or any(
-            fnmatch.fnmatchcase(key, pattern) for pattern in self.include
-        )
+        return not self.include or _matches_any(names, self.include)
+
+
+def _matches_any(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)

@@ -19,8 +19,7 @@ from pipeline.errors import PipelineError, Reason
 from pipeline.records import ImageRecord, TarMember, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
-from pipeline.sources.keys import SeenKeys, as_text, is_hidden, safe_path
-from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.keys import as_text, is_hidden, safe_path
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.tar_entries import Compression, ForwardStream, compression_of, entries
 from pipeline.storage import Stores
@@ -51,21 +50,15 @@ class TarSource(Source):
     Args:
         files: the tars.
         stores: that hold them.
-        patterns: chooses pictures by key, or by key with the member's ending.
         sidecars: endings of sidecars whose contents, at most `MAX_SIDECAR_BYTES` + 1 bytes each,
             are the `kept` values of each picture of the sample; null if there is none.
     """
 
-    def __init__(
-        self,
-        files: Source,
-        stores: Stores,
-        patterns: KeyFilter | None = None,
-        sidecars: tuple[str, ...] = (),
-    ) -> None:
+    is_cheap_to_list = False
+
+    def __init__(self, files: Source, stores: Stores, sidecars: tuple[str, ...] = ()) -> None:
         self._files = files
         self._stores = stores
-        self._patterns = patterns or KeyFilter()
         self._sidecars = sidecars
         self.kept = pa.schema([(ending, pa.binary()) for ending in sidecars])
 
@@ -73,20 +66,15 @@ class TarSource(Source):
         """See `Source.list_images`; tar by tar, in the order of their members."""
         return concatenate(map(self._pictures, self._files.list_images()), _TARS_AHEAD)
 
-    def count_images(self) -> None:
-        """Unknown before all headers are read."""
-
     def _pictures(self, tar: ImageRecord) -> Iterator[ImageRecord]:
-        seen = SeenKeys()
         for _, sample in groupby(self._members(tar), key=lambda member: member_stem(member.name)):
             for member, kept in self._images_of(sample):
-                path = safe_path(member.name)
-                candidates = [f"{tar.key}/{splitext(path)[0]}", f"{tar.key}/{path}"]
+                path = f"{tar.key}/{safe_path(member.name)}"
                 # A tar may hold a name several times; the position tells them apart.
-                key = seen.first_new([*candidates, f"{tar.key}/{path}~{member.position}"])
-                if self._patterns.accepts(key) or self._patterns.accepts(candidates[1]):
-                    uri = f"{tar.uri}#{member.name}" if member.name else tar.uri
-                    yield ImageRecord(key, uri, member.size_bytes, tar.etag, member.part, kept)
+                others = (path, f"{path}~{member.position}")
+                uri = f"{tar.uri}#{member.name}" if member.name else tar.uri
+                key, size_bytes = splitext(path)[0], member.size_bytes
+                yield ImageRecord(key, uri, size_bytes, tar.etag, member.part, kept, others)
 
     def _images_of(
         self, sample: Iterator["_Member"]

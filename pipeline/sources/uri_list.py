@@ -9,8 +9,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from pipeline.errors import ImageError, UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
-from pipeline.sources.keys import SeenKeys, as_text
-from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.keys import as_text
 from pipeline.storage import Stores
 from pipeline.storage.local_files import file_uri
 
@@ -51,29 +50,25 @@ class UriList(Source):
     Args:
         file: the list.
         stores: that hold it.
-        patterns: chooses images by key.
 
     Raises:
         UsageError: the list cannot be read, or a CSV file has no column `uri`.
     """
 
-    def __init__(self, file: ImageRecord, stores: Stores, patterns: KeyFilter) -> None:
+    def __init__(self, file: ImageRecord, stores: Stores) -> None:
         self._file = file
         self._stores = stores
-        self._patterns = patterns
         self._is_csv = file.key.lower().endswith(".csv")
         next(self._rows(), None)
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; in the order of the list."""
-        seen = SeenKeys()
         for line, uri, given in self._rows():
-            key = name = f"{self._file.key}/{line}"
+            key = f"{self._file.key}/{line}"
+            others: tuple[str, ...] = ()
             if given:
-                given = _utf8(given)
-                key = seen.first_new([given, f"{given}~{name}"])
-            if self._patterns.accepts(key):
-                yield ImageRecord(key, absolute_uri(uri, self._file.uri), 0)
+                key, others = _utf8(given), (f"{_utf8(given)}~{key}",)
+            yield ImageRecord(key, absolute_uri(uri, self._file.uri), 0, other_keys=others)
 
     def _rows(self) -> Iterator[tuple[int, str, str | None]]:
         """Line number, URI and key."""

@@ -1,5 +1,10 @@
-"""Reads local files by `file://` URI; names may hold any bytes."""
+"""Reads local files by `file://` URI; names may hold any bytes.
 
+The etag of a local file is its size and the time of its last change. It is compared after each
+read, so that no content of another version is returned.
+"""
+
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -44,31 +49,29 @@ class LocalFiles:
         return FileStatus(status.st_size, local_etag(status))
 
     def read(self, uri: str, status: FileStatus | None, max_bytes: int) -> bytes:
-        """See `Store.read`; notices a change during the read, but none since the listing."""
-        with _read_errors(), _open(uri) as stream:
-            before = os.fstat(stream.fileno())
-            if before.st_size > max_bytes:
-                raise too_large(before.st_size, max_bytes)
+        """See `Store.read`."""
+        with _read_errors(), _ListedFile(uri, None if status is None else status.etag) as file:
+            size_bytes = file.size_bytes
+            if size_bytes > max_bytes:
+                raise too_large(size_bytes, max_bytes)
             # Files in /proc declare no size. One byte more than declared reveals growth.
-            content = _read(stream, (before.st_size or max_bytes) + 1)
-            after = os.fstat(stream.fileno())
+            content = _read(file, (size_bytes or max_bytes) + 1)
         if len(content) > max_bytes:
             raise too_large(len(content), max_bytes)
-        is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        if not is_same or (before.st_size and len(content) != before.st_size):
+        if size_bytes and len(content) != size_bytes:
             raise ImageError(Reason.FETCH_FAILED, "changed while it was read")
         return content
 
     def read_range(self, uri: str, etag: str | None, start: int, length: int) -> bytes:
         """See `Store.read_range`."""
-        with _read_errors(), _open(uri) as stream:
-            stream.seek(start)
-            return _read(stream, length)
+        with _read_errors(), _ListedFile(uri, etag) as file:
+            file.seek(start)
+            return _read(file, length)
 
     def open(self, uri: str, etag: str | None) -> BinaryIO:
         """See `Store.open`."""
         with _read_errors():
-            return _open(uri, buffering=8192)
+            return io.BufferedReader(_ListedFile(uri, etag))
 
 
 @contextmanager
@@ -85,22 +88,57 @@ def _path(uri: str) -> bytes:
     return unquote_to_bytes(urlsplit(uri).path)
 
 
-def _open(uri: str, buffering: int = 0) -> BinaryIO:
-    """Opens a regular file; opening a pipe could block for ever."""
-    path = _path(uri)
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        os.listdir(path)  # raises the reason why it could not be listed
-        raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
-    if not stat.S_ISREG(mode):
-        raise ImageError(Reason.FETCH_FAILED, "is a device, pipe or socket, not a file")
-    return open(path, "rb", buffering=buffering)
+class _ListedFile(io.FileIO):
+    """A regular file that stays as it was listed, or when it was opened if `etag` is None.
+
+    Reads raise `ImageError` once the file has changed.
+    """
+
+    def __init__(self, uri: str, etag: str | None) -> None:
+        path = _path(uri)
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(path)  # raises the reason why it could not be listed
+            raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
+        if not stat.S_ISREG(mode):  # opening a pipe could block for ever
+            raise ImageError(Reason.FETCH_FAILED, "is a device, pipe or socket, not a file")
+        super().__init__(path)
+        status = os.fstat(self.fileno())
+        self.size_bytes = status.st_size
+        self._etag = etag or local_etag(status)
+        try:
+            self._check()
+        except ImageError:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        if local_etag(os.fstat(self.fileno())) != self._etag:
+            raise ImageError(Reason.FETCH_FAILED, "the file changed since it was listed")
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """See `io.RawIOBase`."""
+        length = super().readinto(buffer)
+        self._check()
+        return length
+
+    def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+        """See `io.RawIOBase`."""
+        content = super().read(size)
+        self._check()
+        return content
+
+    def readall(self) -> bytes:
+        """See `io.RawIOBase`."""
+        content = super().readall()
+        self._check()
+        return content
 
 
-def _read(stream: BinaryIO, length: int) -> bytes:
+def _read(file: io.FileIO, length: int) -> bytes:
     """Reads `length` bytes if there are as many; one unbuffered read may return fewer."""
     chunks = []
-    while length > 0 and (chunk := stream.read(length)):
+    while length > 0 and (chunk := file.read(length)):
         chunks.append(chunk)
         length -= len(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
