@@ -5,8 +5,11 @@
 `S3Connection`, with the retries of `RetryPolicy` and the errors of `errors`.
 """
 
+import os
+import re
 from pathlib import Path
 
+from pipeline.errors import UsageError
 from pipeline.storage.base import FileStatus, OutputStore, Store
 from pipeline.storage.errors import output_failures
 from pipeline.storage.local_files import read_file
@@ -31,6 +34,11 @@ __all__ = [
 ]
 
 
+# Delta Lake turns names into URLs and back. It does not find these again, or finds another name.
+_UNUSABLE = re.compile(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\ud800-\udfff\\\[\]^|]")
+_UNUSABLE_ON_S3 = re.compile(rf"{_UNUSABLE.pattern}|[#?]")
+
+
 def open_output_store(location: str | Path) -> OutputStore:
     """The store for an output; nothing is created or requested yet.
 
@@ -38,9 +46,20 @@ def open_output_store(location: str | Path) -> OutputStore:
         location: a folder, or `s3://bucket/prefix`.
 
     Raises:
-        UsageError: the URI names no bucket.
+        UsageError: the URI names no bucket, or Delta Lake cannot use the name.
     """
     text = str(location)
     if text.startswith("s3://"):
+        _check_name(text, _UNUSABLE_ON_S3)
         return S3OutputStore(text)
-    return LocalOutputStore(Path(text).expanduser())
+    folder = Path(text).expanduser()
+    _check_name(os.path.realpath(folder), _UNUSABLE)  # Delta Lake follows links too
+    return LocalOutputStore(folder)
+
+
+def _check_name(name: str, unusable: re.Pattern[str]) -> None:
+    if found := unusable.search(name):
+        raise UsageError(
+            f"out: Delta Lake cannot use a path that holds {found[0]!a} "
+            f"(got {ascii(name)[1:-1]}); choose another --out"
+        )

@@ -30,11 +30,16 @@ class LocalOutputStore(OutputStore):
         self._folder = folder.absolute()
         self.uri = str(folder)
         self.local_folder = self._folder
+        self._has_links = True
 
     @property
     def delta_options(self) -> dict[str, str]:
-        """See `OutputStore`."""
-        return {}
+        """See `OutputStore`.
+
+        Without hard links, Delta Lake renames files, which may replace a commit of another run.
+        Only the lease prevents that.
+        """
+        return {} if self._has_links else {"allow_unsafe_rename": "true"}
 
     def child(self, name: str) -> "LocalOutputStore":
         """See `OutputStore`."""
@@ -44,6 +49,22 @@ class LocalOutputStore(OutputStore):
         """See `OutputStore`."""
         with output_failures(self.uri):
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._has_links = self._can_link()
+
+    def _can_link(self) -> bool:
+        """Whether the file system has hard links; true if that is unknown."""
+        probe = self._folder / f".{uuid.uuid4().hex}.partial"
+        link = probe.with_suffix(".link.partial")
+        try:
+            probe.touch()
+            os.link(probe, link)
+        except OSError as error:
+            return error.errno not in _NO_LINKS
+        finally:
+            for path in (probe, link):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        return True
 
     def read(self, name: str) -> bytes | None:
         """See `OutputStore`."""
