@@ -27,6 +27,7 @@ COMMANDS = {
     "tag": ("jobs.commands.tag", "Tag an archive, or continue an earlier run."),
     "retry": ("jobs.commands.retry", "Process the dead letters of an output again."),
     "status": ("jobs.commands.status", "Show the progress of a run."),
+    "verify": ("jobs.commands.verify", "Check an output completely."),
     "report": ("jobs.commands.report", "Write the HTML report of an output."),
     "train": ("jobs.commands.train", "Train a cascade on labelled images."),
     "eval": (

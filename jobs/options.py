@@ -30,11 +30,12 @@ class Job(Options):
 
 
 class JobResult(BaseModel):
-    """Result of a job: lines of text, and one JSON object."""
+    """Result of a job: lines of text, one JSON object, and the exit code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lines: tuple[str, ...]
     data: dict[str, Any]
+    exit_code: int = 0
 
 
 J = TypeVar("J", bound=Options)
@@ -97,12 +98,13 @@ def job_command(
         click.Option(["--verbose"], is_flag=True, help="log debug messages and stack traces"),
     ]
 
-    def call(config: Path | None, as_json: bool, verbose: bool, **given: Any) -> None:
+    def call(config: Path | None, as_json: bool, verbose: bool, **given: Any) -> int:
         fields = {} if config is None else _from_yaml(config)
         as_json, verbose = _switch(fields, "json") or as_json, _switch(fields, "verbose") or verbose
         configure_logging(logging.DEBUG if verbose else logging.INFO)
         result = run(_filled(job, fields, given))
         _print(result, as_json)
+        return result.exit_code
 
     doc = (job.__doc__ or "").strip()
     return _JobCommand(job, name, params=params, callback=call, help=doc, no_args_is_help=False)

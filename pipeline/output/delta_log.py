@@ -28,7 +28,16 @@ from pipeline.errors import OutputFailedError, StaleEpochError, UsageError
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.storage import OutputStore, output_failures
 
-__all__ = ["DeltaLog", "TableMovedError", "check_columns", "newest_epoch", "open_delta"]
+__all__ = [
+    "DeltaLog",
+    "TableMovedError",
+    "check_columns",
+    "last_commit",
+    "newest_epoch",
+    "num_rows",
+    "number_of",
+    "open_delta",
+]
 
 _EPOCH = "dvt.epoch"
 _RUN = "dvt.run"
@@ -52,6 +61,30 @@ def newest_epoch(store: OutputStore) -> int:
     """Epoch of the last run that opened the table in a folder; 0 if there is none."""
     delta = open_delta(store)
     return 0 if delta is None else delta.transaction_version(_EPOCH) or 0
+
+
+def num_rows(delta: DeltaTable) -> int:
+    """Committed rows, as counted in the log."""
+    files = pa.table(delta.get_add_actions(flatten=True))
+    return sum(filter(None, files["num_records"].to_pylist())) if files.num_rows else 0
+
+
+def number_of(delta: DeltaTable, epoch: int) -> int | None:
+    """Number of the last commit of rows by the run of an epoch; None if it made none."""
+    return delta.transaction_version(_elapsed(epoch))
+
+
+def last_commit(delta: DeltaTable) -> tuple[int, int] | None:
+    """Epoch and number of the last commit of rows; None if there was none."""
+    for epoch in reversed(_epochs(delta)):
+        if (number := number_of(delta, epoch)) is not None:
+            return epoch, number
+    return None
+
+
+def _epochs(delta: DeltaTable) -> range:
+    version = delta.transaction_version
+    return range(version(_FIRST_EPOCH) or 1, (version(_EPOCH) or 0) + 1)
 
 
 def check_columns(delta: DeltaTable, schema: pa.Schema) -> None:
@@ -162,24 +195,10 @@ class DeltaLog:
         first = Transaction(_FIRST_EPOCH, self._epoch)
         self._commit([], self.file_names(), True, [first, self._next_number(0.0)])
 
-    def last_commit(self) -> tuple[int, int] | None:
-        """Epoch and number of the last commit of rows; None if there was none."""
-        for epoch in reversed(self._epochs()):
-            if (number := self.number_of(epoch)) is not None:
-                return epoch, number
-        return None
-
-    def number_of(self, epoch: int) -> int | None:
-        """Number of the last commit that the run of an epoch made; None if it made none."""
-        return self.delta.transaction_version(_elapsed(epoch))
-
     def elapsed_s_of_all_runs(self) -> dict[int, float]:
         """Seconds until the last commit of each run, by epoch."""
-        found = {epoch: self.number_of(epoch) for epoch in self._epochs()}
+        found = {epoch: number_of(self.delta, epoch) for epoch in _epochs(self.delta)}
         return {epoch: ms / 1000 for epoch, ms in found.items() if ms is not None}
-
-    def _epochs(self) -> range:
-        return range(self.delta.transaction_version(_FIRST_EPOCH) or 1, self._epoch + 1)
 
     def _next_number(self, elapsed_s: float) -> Transaction:
         self._last_ms = max(self._last_ms + 1, round(1000 * elapsed_s))

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.errors import OutputFailedError
-from pipeline.output.delta_log import DeltaLog, TableMovedError
+from pipeline.output.delta_log import DeltaLog, TableMovedError, num_rows
 from pipeline.output.parquet_files import FileWriter, WrittenFile, epoch_of
 from pipeline.storage import OutputStore, output_failures
 
@@ -157,8 +157,7 @@ class OutputTable:
     @property
     def num_rows(self) -> int:
         """Committed rows, as counted in the log."""
-        files = self.log.files()
-        return sum(filter(None, files["num_records"].to_pylist())) if files.num_rows else 0
+        return num_rows(self.log.delta)
 
     def remove_leftovers(self) -> int:
         """Deletes files that no reader needs any more, and returns their number.

@@ -28,18 +28,22 @@ from pipeline.output.repair import check_files, reopen_damaged, table_states
 from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
 from pipeline.storage import OutputStore, open_output_store
 
-__all__ = ["Output"]
+__all__ = ["OVERWRITING", "SORT_COLUMNS", "Output"]
 
 logger = logging.getLogger(__name__)
 
-_SORT_COLUMNS = {"tags": "key", "dead_letters": "key", "shards": "shard"}
-_OVERWRITING = ".overwriting"
+SORT_COLUMNS = {"tags": "key", "dead_letters": "key", "shards": "shard"}
+"""The tables, and the column that each file is sorted by and that is unique in the table."""
+
+OVERWRITING = ".overwriting"
+"""Exists from the beginning to the end of an `--overwrite`'s removal of results."""
+
 _FILES = ("run.json", THRESHOLD_LOG, "summary.json", "report.html", "_SUCCESS")
 # All that a run killed before it wrote run.json can leave behind.
 _HIDDEN_NAMES = (
     FOLDER + "/",
-    _OVERWRITING,
-    *(f".{name}.partial" for name in (*_FILES, _OVERWRITING)),
+    OVERWRITING,
+    *(f".{name}.partial" for name in (*_FILES, OVERWRITING)),
 )
 
 
@@ -85,7 +89,7 @@ class Output:
         if not (overwrite or self._is_half_erased()):
             self._continued(run)
         self.store.prepare()
-        epochs = [newest_epoch(self.store.child(name)) for name in _SORT_COLUMNS]
+        epochs = [newest_epoch(self.store.child(name)) for name in SORT_COLUMNS]
         self._lease = Lease(self.store, run.run, max(epochs))
         try:
             if overwrite or self._is_half_erased():
@@ -96,7 +100,7 @@ class Output:
             if run.satisfied_thresholds is not None:
                 self.mark_incomplete()
             self._write_run(run)
-            self.store.delete([_OVERWRITING])
+            self.store.delete([OVERWRITING])
         except BaseException:
             self.release()
             raise
@@ -129,7 +133,7 @@ class Output:
                 check_columns(delta, schema)
 
     def _is_half_erased(self) -> bool:
-        return self.store.read(_OVERWRITING) is not None
+        return self.store.read(OVERWRITING) is not None
 
     def _erase(self, epoch: int, run: str) -> None:
         """Removes what runs wrote here and nothing else.
@@ -140,14 +144,14 @@ class Output:
         if self._is_half_erased():
             logger.warning("%s: removing what an unfinished --overwrite has left", self.store.uri)
         self.store.delete(["_SUCCESS"])
-        self.store.write(_OVERWRITING, run.encode())
+        self.store.write(OVERWRITING, run.encode())
         erased: list[tuple[OutputStore, list[str]]] = []
-        for name in reversed(_SORT_COLUMNS):
+        for name in reversed(SORT_COLUMNS):
             store = self.store.child(name)
             delta = open_delta(store)
             if delta is not None:
                 schema = pa.schema(delta.schema().to_arrow())
-                table = OutputTable(store, schema, epoch, run, _SORT_COLUMNS[name])
+                table = OutputTable(store, schema, epoch, run, SORT_COLUMNS[name])
                 erased.append((store, table.erase()))
         for store, names in erased:
             store.delete(names)
@@ -187,13 +191,13 @@ class Output:
                 schema,
                 self._lease.epoch,
                 self._run.run,
-                _SORT_COLUMNS[name],
+                SORT_COLUMNS[name],
             )
             for name, schema in _schemas(tags_schema).items()
         ]
         is_finished = self.store.read("_SUCCESS") is not None
         reopen_damaged(
-            dict(zip(_SORT_COLUMNS, self._tables, strict=True)),
+            dict(zip(SORT_COLUMNS, self._tables, strict=True)),
             self.mark_incomplete,
             is_finished,
             read_completion(self.store),
@@ -235,7 +239,7 @@ class Output:
             OutputFailedError: committed files are missing.
         """
         assert self._run is not None, "an output must be claimed first"
-        tables = dict(zip(_SORT_COLUMNS, self._tables, strict=True))
+        tables = dict(zip(SORT_COLUMNS, self._tables, strict=True))
         for table in self._tables:
             table.check_epoch()
             check_files(table)

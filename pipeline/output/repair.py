@@ -15,8 +15,10 @@ import logging
 from collections.abc import Callable, Mapping
 
 import pyarrow.compute as pc
+from deltalake import DeltaTable
 
 from pipeline.errors import OutputFailedError
+from pipeline.output.delta_log import last_commit, num_rows, number_of
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.metadata import Completion, TableState
 
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 def table_states(tables: Mapping[str, OutputTable]) -> dict[str, TableState]:
     """What `_SUCCESS` records of each table."""
     return {
-        name: TableState(rows=table.num_rows, last_commit=table.log.last_commit())
+        name: TableState(rows=table.num_rows, last_commit=last_commit(table.log.delta))
         for name, table in tables.items()
     }
 
@@ -40,14 +42,14 @@ def rows_in_shards(shards: OutputTable) -> dict[str, int]:
     return {table: pc.sum(rows[column]).as_py() or 0 for table, column in columns.items()}
 
 
-def difference(table: OutputTable, recorded: TableState) -> str | None:
+def difference(delta: DeltaTable, recorded: TableState) -> str | None:
     """How a table differs from its record in `_SUCCESS`; None if it does not."""
     commit = recorded.last_commit
-    if commit is not None and table.log.number_of(commit[0]) != commit[1]:
+    if commit is not None and number_of(delta, commit[0]) != commit[1]:
         return "lost its last commits"
     # A later run may have recorded finished shards before it was killed.
-    if table.log.last_commit() == commit and table.num_rows != recorded.rows:
-        return f"has {table.num_rows:,} rows instead of {recorded.rows:,}"
+    if last_commit(delta) == commit and num_rows(delta) != recorded.rows:
+        return f"has {num_rows(delta):,} rows instead of {recorded.rows:,}"
     return None
 
 
@@ -71,7 +73,7 @@ def reopen_damaged(
         damage = ["_SUCCESS is damaged"]
     elif not damage and completion is not None:
         for name, recorded in completion.tables.items():
-            found = difference(tables[name], recorded)
+            found = difference(tables[name].log.delta, recorded)
             damage += [f"{name} {found}"] if found else []
     if not damage:
         for name, counted in rows_in_shards(tables["shards"]).items():

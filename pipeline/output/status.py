@@ -4,13 +4,12 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.output.delta_log import open_delta
+from pipeline.output.delta_log import num_rows, open_delta
 from pipeline.output.lease import newest_owner
-from pipeline.output.metadata import read_run_file
+from pipeline.output.metadata import read_completion, read_run_file
+from pipeline.output.repair import difference
 from pipeline.storage import open_output_store, output_failures
 
 __all__ = ["OutputStatus", "read_status"]
@@ -44,27 +43,31 @@ def read_status(location: str | Path) -> OutputStatus:
     """
     store = open_output_store(location)
     read_run_file(store)
-    num_rows, commits_ms = [], []
+    rows, commits_ms = [], []
+    completion = read_completion(store)
+    is_finished = completion is not None
     for name in ("tags", "dead_letters", "shards"):
         delta = open_delta(store.child(name))
         if delta is None:
-            num_rows.append(0)
+            rows.append(0)
+            is_finished = False
             continue
         with output_failures(store.uri):
-            files = pa.table(delta.get_add_actions(flatten=True))
             last = next(iter(delta.history(1)), {})
-        num_rows.append(pc.sum(files["num_records"]).as_py() or 0)
-        if files.num_rows and "timestamp" in last:
+        rows.append(num_rows(delta))
+        if completion is not None and name in completion.tables:
+            is_finished &= difference(delta, completion.tables[name]) is None
+        if rows[-1] and "timestamp" in last:
             commits_ms.append(last["timestamp"])
     owner = newest_owner(store)
     age_s = max(0.0, time.time() - max(commits_ms) / 1000) if commits_ms else None
     return OutputStatus(
         out=store.uri,
         running=owner is not None and owner.is_alive(store),
-        finished=store.read("_SUCCESS") is not None,
-        tagged=num_rows[0],
-        dead_letters=num_rows[1],
-        shards=num_rows[2],
+        finished=is_finished,
+        tagged=rows[0],
+        dead_letters=rows[1],
+        shards=rows[2],
         last_commit_age_s=None if age_s is None else round(age_s, 1),
         epoch=0 if owner is None else owner.epoch,
         host=None if owner is None else owner.host,
