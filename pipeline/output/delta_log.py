@@ -15,6 +15,7 @@ of one table without those that other tables made after it.
 """
 
 import hashlib
+import threading
 import time
 from collections.abc import Collection, Sequence
 from typing import Literal
@@ -125,6 +126,7 @@ class DeltaLog:
         store.prepare()
         self.delta = open_delta(store) or self._create("ignore")
         self._must_reload = False
+        self._lock = threading.RLock()
         self._last_ms = self.delta.transaction_version(_elapsed(epoch)) or 0
         self._commit([], [], True, [self._run, Transaction(_EPOCH, epoch)])
         check_columns(self.delta, schema)
@@ -163,7 +165,7 @@ class DeltaLog:
         Raises:
             StaleEpochError: a later run has opened the table.
         """
-        with output_failures(self._store.uri):
+        with self._lock, output_failures(self._store.uri):
             self.delta.update_incremental()
         self._check_epoch()
 
@@ -248,7 +250,8 @@ class DeltaLog:
                 else:
                     self._sync(version + 1)
 
-        self._store.call(attempt)
+        with self._lock:
+            self._store.call(attempt)
 
     def _check_epoch(self) -> None:
         newest = self.delta.transaction_version(_EPOCH) or 0

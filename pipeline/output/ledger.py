@@ -10,6 +10,7 @@ transaction; one that replaces a row of the other table is committed before that
 crash in between leaves both rows and an unfinished shard, in which the next run finds them.
 """
 
+import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ class Ledger:
         self._earlier = EarlierResults(
             tags, dead_letters, shards, num_stages, retry, thresholds, retag_finished
         )
+        self._committing = threading.RLock()  # one commit at a time
+        self._state = threading.Lock()  # what `open` and a commit in another thread share
         # For the next commit: rows to remove, shards to reopen, shards that are finished.
         self._leftover_tags: set[str] = set()
         self._leftover_letters: set[str] = set()
@@ -104,18 +107,23 @@ class Ledger:
         self._num_opened += 1
         found = self._earlier.resume(shard)
         entry = _OpenShard(shard, found)
-        if len(found.rows):
-            self._open[number] = entry
-            if found.is_recorded:
-                self._reopened.append(shard.name)
-        elif not (found.is_recorded or found.num_left):
-            self._unrecorded.append(self._row(entry))
-        self._reopened += found.superseded
-        self._leftover_tags |= found.leftover_tags
-        self._leftover_letters |= found.leftover_letters
-        self._count(shard, found)
-        if len(self._unrecorded) >= _MAX_UNRECORDED:
-            self.commit(None, [], {})
+        with self._state:
+            if len(found.rows):
+                self._open[number] = entry
+                if found.is_recorded:
+                    self._reopened.append(shard.name)
+            elif not (found.is_recorded or found.num_left):
+                self._unrecorded.append(self._row(entry))
+            self._reopened += found.superseded
+            self._leftover_tags |= found.leftover_tags
+            self._leftover_letters |= found.leftover_letters
+            self._count(shard, found)
+        is_due = len(self._unrecorded) >= _MAX_UNRECORDED
+        if is_due and self._committing.acquire(blocking=False):  # else with the next commit
+            try:
+                self.commit(None, [], {})
+            finally:
+                self._committing.release()
         return number, found.rows
 
     def _count(self, shard: Shard, found: ShardResume) -> None:
@@ -143,7 +151,7 @@ class Ledger:
         letters: list[DeadLetter],
         counts: dict[int, Counts],
     ) -> None:
-        """Commits results, in the order that the module describes.
+        """Commits results, in the order that the module describes; may run beside `open`.
 
         Args:
             file: tags, already written; None if there are none.
@@ -154,41 +162,55 @@ class Ledger:
             StaleEpochError: a later run has taken over the output.
             OutputFailedError: the storage keeps failing.
         """
-        elapsed_s = time.monotonic() - self._started
-        entries = [self._open[number] for number in counts]
+        with self._committing:
+            self._commit(file, letters, counts, time.monotonic() - self._started)
+
+    def _commit(
+        self,
+        file: WrittenFile | None,
+        letters: list[DeadLetter],
+        counts: dict[int, Counts],
+        elapsed_s: float,
+    ) -> None:
+        with self._state:
+            entries = [self._open[number] for number in counts]
+            reopened, unrecorded = self._reopened, self._unrecorded
+            leftover_tags, leftover_letters = self._leftover_tags, self._leftover_letters
+            self._reopened, self._unrecorded = [], []
+            self._leftover_letters, self._leftover_tags = set(), set()
         old_tags = set[str]().union(*(entry.found.replaced_tags for entry in entries))
         old_letters = set[str]().union(*(entry.found.replaced_letters for entry in entries))
         dead = {letter.key for letter in letters}
         tagged = set[str]()
         if file is not None and (old_tags or old_letters):
             tagged.update(self._tags.read(file.name)["key"].to_pylist())
-        self._shards.commit([], elapsed_s, without=self._reopened)
+        self._shards.commit([], elapsed_s, without=reopened)
         self._tags.commit([file] if file else [], elapsed_s, without=old_tags & tagged)
         letter_files = [self._write_letters(letters, entries)] if letters else []
-        gone_letters = old_letters & (tagged | dead) | self._leftover_letters
+        gone_letters = old_letters & (tagged | dead) | leftover_letters
         self._dead_letters.commit(letter_files, elapsed_s, without=gone_letters)
-        self._tags.commit([], elapsed_s, without=old_tags & dead | self._leftover_tags)
-        self._reopened, self._leftover_letters, self._leftover_tags = [], set(), set()
+        self._tags.commit([], elapsed_s, without=old_tags & dead | leftover_tags)
+        with self._state:
+            unrecorded += self._finished_rows(counts)
+        if unrecorded:
+            rows = [row | {"elapsed_s": elapsed_s} for row in unrecorded]
+            table = pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
+            self._shards.commit([self._shards.writer.write(table)], elapsed_s)
+
+    def _finished_rows(self, counts: dict[int, Counts]) -> list[dict[str, Any]]:
+        """Adds committed results; returns rows of `shards` for those that are finished now."""
         for number, added in counts.items():
             self._open[number].found.done.add(added)
             self.totals.this_run.add(added)
             self.totals.all_runs.add(added)
-        self._commit_finished(counts, elapsed_s)
+        entries = [self._open.pop(number) for number in counts if self._open[number].is_finished]
+        return [self._row(entry) for entry in entries if not entry.found.num_left]
 
     def _write_letters(self, letters: list[DeadLetter], entries: list[_OpenShard]) -> WrittenFile:
         images = (image for entry in entries for image in entry.shard.images)
         dead = {letter.key for letter in letters}
         etags = {image.key: image.etag for image in images if image.key in dead}
         return self._dead_letters.writer.write(dead_letter_table(letters, etags))
-
-    def _commit_finished(self, numbers: Collection[int], elapsed_s: float) -> None:
-        entries = [self._open.pop(n) for n in numbers if self._open[n].is_finished]
-        self._unrecorded += [self._row(entry) for entry in entries if not entry.found.num_left]
-        if self._unrecorded:
-            rows = [row | {"elapsed_s": elapsed_s} for row in self._unrecorded]
-            table = pa.Table.from_pylist(rows, schema=SHARDS_SCHEMA)
-            self._shards.commit([self._shards.writer.write(table)], elapsed_s)
-            self._unrecorded = []
 
     def _row(self, entry: _OpenShard) -> dict[str, Any]:
         done = entry.found.done

@@ -86,6 +86,11 @@ class Results:
         return self._in_progress is None and not self._collected.num_images
 
     @property
+    def is_commit_in_progress(self) -> bool:
+        """Whether a commit was started and has not ended."""
+        return self._in_progress is not None
+
+    @property
     def are_behind(self) -> bool:
         """Whether so many results wait for the writer that no more work should start."""
         return self._collected.num_images > 2 * _MAX_IMAGES
@@ -143,16 +148,11 @@ class Results:
         letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
         self.add_dead_letters(number, [letter])
 
-    def start_commit(self, at_once: bool) -> list[Any]:
-        """Starts a commit if one is due and none is in progress.
-
-        Dead letters without predictions are committed right away.
+    def start_commit(self, at_once: bool) -> bool:
+        """Starts a commit if one is due and none is in progress; `commit` ends it.
 
         Args:
             at_once: whatever has been collected is due.
-
-        Returns:
-            References to the tables to write as one file; pass the file to `commit`.
         """
         now_s = self._clock()
         elapsed_s = now_s - self._started_s
@@ -160,15 +160,13 @@ class Results:
         num_images = self._collected.num_images
         is_due = at_once or now_s - self._taken_s >= interval_s or num_images >= _MAX_IMAGES
         if self._in_progress is not None or not is_due or not num_images:
-            return []
+            return False
         self._in_progress, self._collected = self._collected, _Batch()
         self._taken_s = now_s
-        if not self._in_progress.tables:
-            self.commit(None)
-        return self.tables_in_progress
+        return True
 
     def commit(self, file: WrittenFile | None) -> None:
-        """Ends the commit in progress.
+        """Ends the commit in progress; may run beside the other methods, in another thread.
 
         Args:
             file: holds the rows of `tables_in_progress`; None if there are none.
@@ -205,8 +203,6 @@ class Results:
                 restarted.append((shard, np.sort(rows)))
         num_images = sum(len(rows) for _, rows in restarted)
         logger.warning("lost %d predictions before their commit; redoing these images", num_images)
-        if not batch.tables:
-            self.commit(None)
         return restarted
 
     def finish(self) -> None:

@@ -62,15 +62,14 @@ def verify_output(location: str | Path) -> Verification:
     problems = []
     if store.read(OVERWRITING) is not None:
         problems.append("an --overwrite is unfinished: dvt tag finishes it")
-    digests = KeyDigests()
-    for name, delta in tables.items():
-        if delta is not None:
-            problems += _check_files(store.child(name), name, delta, digests)
-        elif is_finished:
-            problems.append(f"{name}: there is no such table")
-    problems += _shortened(
-        [_repetition(*found) for found in digests.repeated(_keys(store, tables))]
-    )
+    with KeyDigests() as digests:
+        for name, delta in tables.items():
+            if delta is not None:
+                problems += _check_files(store.child(name), name, delta, digests)
+            elif is_finished:
+                problems.append(f"{name}: there is no such table")
+        repeated = digests.repeated(_keys(store, tables))
+        problems += _shortened([_repetition(*found) for found in repeated])
     problems += _check_counts(store, tables, is_finished)
     return Verification(
         out=store.uri,

@@ -1,8 +1,11 @@
-"""The writer actor and the commits: predictions become a file, and the file becomes visible."""
+"""The writer actor and the commits: predictions become a file, and the file becomes visible.
+
+Commits run in a thread, one at a time, because a storage that throttles may take minutes for one.
+"""
 
 import logging
 import time
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.errors import PipelineError
 from pipeline.output.results import Results, ShardRows
@@ -37,10 +40,26 @@ class ResultWriter:
         self._supervisor = supervisor
         self._results = results
         self._actor = supervisor.start(kind)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._commit: Future[None] | None = None
 
     def commit_if_due(self, at_once: bool) -> None:
-        """Starts the next commit if it is due; `at_once`: whatever has been collected is due."""
-        self._write(self._results.start_commit(at_once))
+        """Starts the next commit if the last one has ended and it is due.
+
+        Args:
+            at_once: whatever has been collected is due.
+
+        Raises:
+            StaleEpochError: a later run has taken the output over.
+            OutputFailedError: the storage does not accept the results.
+        """
+        if self._commit is not None:
+            if not self._commit.done():
+                return
+            self._commit.result()
+            self._commit = None
+        if self._results.start_commit(at_once):
+            self._write()
 
     def concerns(self, event: Event) -> bool:
         """Whether an event is about the writer actor or its call."""
@@ -52,23 +71,19 @@ class ResultWriter:
 
         Returns:
             Shards and rows whose predictions were lost, to be done again.
-
-        Raises:
-            StaleEpochError: a later run has taken the output over.
-            OutputFailedError: the storage does not accept the results.
         """
         restarted: ShardRows = []
         match event:
             case CallReturned(_, file):
-                self._results.commit(file)
+                self._commit = self._thread.submit(self._results.commit, file)
             case InputLost():
                 lost = lost_objects(self._results.tables_in_progress)
                 restarted = self._results.drop_lost(lost)
-                self._write(self._results.tables_in_progress)
+                self._write()
             case ActorDown(_, reason):
                 logger.warning("lost %s (%s); it writes its last file again", self._actor, reason)
-            case ActorUp():
-                self._write(self._results.tables_in_progress)
+            case ActorUp() if self._results.is_commit_in_progress and self._commit is None:
+                self._write()
         return restarted
 
     def settle(self) -> None:
@@ -83,9 +98,12 @@ class ResultWriter:
         except PipelineError as error:
             logger.warning("the last results could not be committed: %s", error)
 
-    def _write(self, tables: list[Any]) -> None:
+    def _write(self) -> None:
         """Writes one file with the rows of all tables, now or once the actor is up."""
-        if tables and self._actor.is_up:
+        tables = self._results.tables_in_progress
+        if not tables:  # dead letters only
+            self._commit = self._thread.submit(self._results.commit, None)
+        elif self._actor.is_up:
             file = self._actor.handle.write.remote(*tables)
             description = f"a file of {len(tables)} tables"
             self._supervisor.expect(file, self._actor, self, description, has_input=True)

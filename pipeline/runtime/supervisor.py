@@ -119,14 +119,27 @@ class ActorSupervisor:
             PipelineError: an actor that is needed does not start, or a call raised an error that
                 ends the run.
         """
-        elsewhere_s = time.monotonic() - self._waited_s
-        for actor in self._actors.values():  # nobody could have received their replies meanwhile
-            actor.heard_s += elsewhere_s
+        self._excuse()
         for reference in self._ready():
-            yield from self._take(reference)
+            yield from self._excused(self._take(reference))
         for actor in list(self._actors.values()):
-            yield from self._check(actor, time.monotonic())
+            yield from self._excused(self._check(actor, time.monotonic()))
         self._waited_s = time.monotonic()
+
+    def _excused(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The same events; the time in which the caller handles one counts against no actor."""
+        for event in events:
+            self._waited_s = time.monotonic()
+            yield event
+            self._excuse()
+
+    def _excuse(self) -> None:
+        """Moves all times by the time spent elsewhere, where no reply could be received."""
+        elsewhere_s = time.monotonic() - self._waited_s
+        for actor in self._actors.values():
+            actor.heard_s += elsewhere_s
+            if actor.down_s is not None:
+                actor.down_s += elsewhere_s
 
     def _ready(self) -> list[Any]:
         references = list(self._calls)
@@ -178,7 +191,9 @@ class ActorSupervisor:
         elif actor.calls and now_s - actor.heard_s > self._stalled_s:
             calls = [self._calls[reference] for reference in actor.calls]
             limit_s = self._stalled_s + max(call.extra_s for call in calls)
-            if now_s - actor.heard_s > limit_s:
+            is_silent = now_s - actor.heard_s > limit_s
+            # A reply may have come since the last look.
+            if is_silent and not ray.wait(list(actor.calls), timeout=0, fetch_local=False)[0]:
                 work = ", ".join(call.description for call in calls)
                 yield from self._fail(actor, Loss.RAISED, f"no reply for {limit_s:.0f} s to {work}")
 

@@ -85,6 +85,7 @@ def test_their_images_restart_and_all_others_are_committed(
             cluster.kill_worker(0)
             writer.commit_if_due(at_once=True)
             while not results.are_committed:
+                writer.commit_if_due(at_once=True)
                 for event in supervisor.wait():
                     inputs_lost += isinstance(event, InputLost)
                     restarted += [(shard, list(rows)) for shard, rows in writer.handle(event)]

@@ -41,9 +41,10 @@ class World:
             self.ledger.open(self.shards[-1])
 
     def commit(self) -> None:
-        tables = self.results.start_commit(at_once=True)
-        if tables:
-            self.results.commit(self.ledger.tag_writer.write(pa.concat_tables(tables)))
+        if self.results.start_commit(at_once=True):
+            tables = self.results.tables_in_progress
+            file = self.ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
+            self.results.commit(file)
 
     def decode(
         self, shard: int, rows: list[int], decoded: list[int], digests: list[bytes]

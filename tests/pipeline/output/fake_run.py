@@ -84,9 +84,11 @@ def work(location: str, num_images: int, pause_s: float) -> None:
             number, rows = ledger.open(shard)
             for start in range(0, len(rows), _CHUNK):
                 _add(results, number, shard, rows[start : start + _CHUNK])
-                # None where a kill left only the dead letters to do.
-                if tables := results.start_commit(at_once=True):
-                    results.commit(ledger.tag_writer.write(pa.concat_tables(tables)))
+                if results.start_commit(at_once=True):
+                    # None where a kill left only the dead letters to do.
+                    tables = results.tables_in_progress
+                    file = ledger.tag_writer.write(pa.concat_tables(tables)) if tables else None
+                    results.commit(file)
                 time.sleep(pause_s)
         ledger.commit(None, [], {})
         assert ledger.is_complete
