@@ -3,11 +3,13 @@
 The key gives the confidence at exit 1: "a3" has 0.3. Exit 2 takes all.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
+from numpy.typing import NDArray
 
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts
@@ -58,23 +60,37 @@ def work_off(
     """Does what is to do, in two commits a shard; returns the keys."""
     done: list[str] = []
     for shard in shards:
-        number, rows = ledger.open(shard)
-        for part in np.array_split(rows, 2):
-            images = [shard.images[row] for row in part]
-            if not images:
-                continue
-            done += [image.key for image in images]
-            good = [image for image in images if image.key not in dead]
-            exits = np.bincount([exit_at(i.key, threshold) - 1 for i in good], minlength=2)
-            letters = [
-                DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, run, 1, shard.name)
-                for i in images
-                if i.key in dead
-            ]
-            table = tag_table(good, shard.name, threshold, run)
-            file = ledger.tag_writer.write(table) if good else None
-            ledger.commit(file, letters, {number: Counts(exits, len(letters))})
+        done += do_shard(ledger, shard, *ledger.open(shard), threshold, run, dead)
     ledger.commit(None, [], {})
+    return done
+
+
+def do_shard(
+    ledger: Ledger,
+    shard: Shard,
+    number: int,
+    rows: NDArray[np.int64],
+    threshold: float,
+    run: str,
+    dead: set[str],
+) -> list[str]:
+    """Does the rows of one open shard in two commits; returns the keys."""
+    done: list[str] = []
+    for part in np.array_split(rows, 2):
+        images = [shard.images[row] for row in part]
+        if not images:
+            continue
+        done += [image.key for image in images]
+        good = [image for image in images if image.key not in dead]
+        exits = np.bincount([exit_at(i.key, threshold) - 1 for i in good], minlength=2)
+        letters = [
+            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, run, 1, shard.name)
+            for i in images
+            if i.key in dead
+        ]
+        table = tag_table(good, shard.name, threshold, run)
+        file = ledger.tag_writer.write(table) if good else None
+        ledger.commit(file, letters, {number: Counts(exits, len(letters))})
     return done
 
 
@@ -87,12 +103,33 @@ def tag(
     retry: tuple[Reason, ...] | None = None,
 ) -> tuple[list[str], Ledger]:
     """`dvt tag` (or `dvt retry`) without a model; returns the keys of the images it did."""
+    return run_job(folder, shards_of(keys), threshold, run, dead, retry)
+
+
+def run_job(
+    folder: Path,
+    shards: list[Shard],
+    threshold: float,
+    run: str,
+    dead: set[str],
+    retry: tuple[Reason, ...] | None = None,
+    overwrite: bool = False,
+) -> tuple[list[str], Ledger]:
+    """The same for a listing with etags, in the steps of `pipeline.job`."""
     output = Output(folder)
-    claimed = output.claim(run_file(thresholds=(threshold,)), overwrite=False)
+    claimed = output.claim(run_file(thresholds=(threshold,)), overwrite)
     try:
         retag_finished = claimed.satisfied_thresholds is not None
         ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), retag_finished)
-        done = work_off(ledger, shards_of(keys), threshold, run, dead)
+        opened = ((shard, *ledger.open(shard)) for shard in shards)
+        first = next((item for item in opened if len(item[2])), None)
+        done: list[str] = []
+        if first is not None or ledger.totals.num_left:
+            output.mark_incomplete()
+        if first is not None:
+            for item in chain([first], opened):
+                done += do_shard(ledger, *item, threshold, run, dead)
+        ledger.commit(None, [], {})
         assert ledger.is_complete
         if retry is None:
             ledger.remove_unlisted_shards()
@@ -110,7 +147,8 @@ def tag(
             images_per_second=None,
             out=str(folder),
         )
-        output.complete(summary, is_whole=retry is None or not retag_finished)
+        is_whole = ledger.totals.num_left == 0
+        output.complete(summary, is_whole and (retry is None or not retag_finished))
     finally:
         output.release()
     return done, ledger
