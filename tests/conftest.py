@@ -63,6 +63,7 @@ MARKED_PATHS = {
     "jobs/commands/test_profile.py": ("slow",),
     "jobs/commands/test_simulate.py": ("slow",),
     "jobs/evaluation/test_exit_record.py": ("slow",),
+    "pipeline/output/test_any_history.py": ("slow",),
     "pipeline/output/test_processes.py": ("slow",),
     "pipeline/output/test_retagging.py": ("slow",),
     "pipeline/runtime/test_split_cascade.py": ("slow",),
