@@ -1,7 +1,7 @@
 """Runs the real coordinator, scheduler, ledger and tables on synthetic images and actors."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from pipeline.runtime.run_record import new_run_file
 from pipeline.runtime.worklist import Worklist
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
-from pipeline.sources.base import NOTHING_KEPT
-from pipeline.sources.sharding import cut_shards
+from pipeline.sources.base import NOTHING_KEPT, Source
+from pipeline.sources.listing import ShardListing
 
 __all__ = ["InstantActor", "PixelActor", "SlowActor", "SyntheticRun"]
 
@@ -68,22 +68,32 @@ class SyntheticRun:
 
     def execute(self, images: Iterable[ImageRecord], specs: ActorPoolSpecs) -> float:
         """Runs to the last commit; returns the seconds that took, without starting the actors."""
-        coordinator = Coordinator(
-            Scheduler(self.plan.limits),
-            specs,
-            Worklist(map(self.ledger.open, cut_shards(images)), self.ledger),
-            Results(self.ledger, self._num_stages),
-            lambda progress: None,
-        )
-        started = time.perf_counter()
-        coordinator.run()
-        seconds = time.perf_counter() - started
+        with ShardListing(_Images(images)) as listing:
+            shards = (None if shard is None else self.ledger.open(shard) for shard in listing)
+            coordinator = Coordinator(
+                Scheduler(self.plan.limits),
+                specs,
+                Worklist(shards, self.ledger, listing),
+                Results(self.ledger, self._num_stages),
+                lambda progress: None,
+            )
+            started = time.perf_counter()
+            coordinator.run()
+            seconds = time.perf_counter() - started
         self._output.release()
         return seconds
 
     def tags(self, columns: list[str]) -> pa.Table:
         """Columns of all tags."""
         return self._tables[0].scan(columns)
+
+
+class _Images(Source):
+    def __init__(self, images: Iterable[ImageRecord]) -> None:
+        self._images = images
+
+    def list_images(self) -> Iterator[ImageRecord]:
+        yield from self._images
 
 
 class PixelActor:

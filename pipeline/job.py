@@ -25,10 +25,10 @@ from pipeline.records import TAGS_SCHEMA
 from pipeline.runtime.ray_session import running_ray
 from pipeline.runtime.resource_plan import Plan, job_dtype, plan_job
 from pipeline.runtime.run_record import new_run_file
+from pipeline.runtime.worklist import Worklist
 from pipeline.settings import TagSettings
 from pipeline.sources import Archive, open_archive
-from pipeline.sources.read_ahead import poll
-from pipeline.sources.sharding import cut_shards
+from pipeline.sources.listing import ShardListing
 
 __all__ = ["precision", "retry_dead_letters", "tag_archive"]
 
@@ -134,14 +134,16 @@ def _run(
         ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_retag)
         claimed = _Claimed(run, output, source, model, tables[0], ledger)
         seconds, outcome = 0.0, None
-        work = _work_if_any(source, ledger)
-        if work is None:
-            if ledger.totals.num_left:
+        with ShardListing(source) as listing:
+            work = _work_if_any(listing, ledger)
+            if work is None:
+                if ledger.totals.num_left:
+                    output.mark_incomplete()
+                ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
+            else:
                 output.mark_incomplete()
-            ledger.commit(None, [], {})  # a crash may have left finished shards unrecorded
-        else:
-            output.mark_incomplete()
-            seconds, outcome = _work_on_ray(claimed, work, listener, deadline, started_s)
+                worklist = Worklist(work, ledger, listing, settings.max_errors)
+                seconds, outcome = _work_on_ray(claimed, worklist, listener, deadline, started_s)
         summary = _complete(claimed, seconds, is_retry=retry is not None)
         return summary.model_copy(update={"deadline": outcome})
     finally:
@@ -169,19 +171,16 @@ def _open_source(settings: TagSettings) -> Archive:
     return source
 
 
-def _work_if_any(source: Archive, ledger: Ledger) -> Work | None:
+def _work_if_any(listing: ShardListing, ledger: Ledger) -> Work | None:
     """The shards of an archive; None if every image has its result."""
-    work = (
-        None if shard is None else ledger.open(shard)
-        for shard in poll(cut_shards(source.list_images()))
-    )
+    work = (None if shard is None else ledger.open(shard) for shard in listing)
     first = next((item for item in work if item is not None and len(item[1])), None)
     return None if first is None else chain([first], work)
 
 
 def _work_on_ray(
     claimed: _Claimed,
-    work: Work,
+    worklist: Worklist,
     listener: ProgressListener,
     deadline: DeadlineSettings | None,
     started_s: float,
@@ -205,7 +204,7 @@ def _work_on_ray(
                 model,
                 plan,
                 claimed.ledger,
-                work,
+                worklist,
                 listener,
                 controller,
             )

@@ -1,11 +1,8 @@
 """The part of a job that runs on Ray. Import it inside `running_ray`."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
@@ -38,7 +35,7 @@ def run_on_ray(
     model: dvt.Cascade,
     plan: Plan,
     ledger: Ledger,
-    work: Iterator[tuple[int, NDArray[np.int64]] | None],
+    worklist: Worklist,
     listener: ProgressListener,
     deadline: DeadlineController | None = None,
 ) -> None:
@@ -50,7 +47,7 @@ def run_on_ray(
         model: loaded.
         plan: of the job.
         ledger: of the output.
-        work: open shards and their rows without a result; None while the next is being listed.
+        worklist: of the archive.
         listener: receives progress.
         deadline: chooses the thresholds of each call; None uses those of the plan.
 
@@ -64,7 +61,7 @@ def run_on_ray(
     Coordinator(
         Scheduler(plan.limits),
         actor_pool_specs(settings, plan, source, ledger.tag_writer),
-        Worklist(work, ledger, source.count_images, settings.max_errors),
+        worklist,
         results,
         listener,
         fanout,

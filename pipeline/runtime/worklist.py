@@ -1,14 +1,14 @@
 """What a run has to do: shards with images without a result, and how many images there are."""
 
 import math
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import TooManyDeadLettersError
 from pipeline.output.ledger import Ledger
+from pipeline.sources.listing import ShardListing
 from pipeline.sources.sharding import Shard
 
 __all__ = ["Worklist", "allowed_dead_letters"]
@@ -23,13 +23,12 @@ class Worklist(Iterator[OpenShard | None]):
     """The shards of an archive that a run has to do.
 
     Yields the number of an open shard and its rows without a result, or None while the listing has
-    no further shard yet. Counts the archive in a thread, because that may take long.
+    no further shard yet.
 
     Args:
         shards: what to yield.
         ledger: opened the shards.
-        count_images: counts the archive; returns None if that costs as much as reading it, and then
-            the number is known at the end of the listing.
+        listing: of the archive.
         max_errors: how many images may fail: a number, or a share of the archive; None for
             any number.
     """
@@ -38,35 +37,22 @@ class Worklist(Iterator[OpenShard | None]):
         self,
         shards: Iterator[OpenShard | None],
         ledger: Ledger,
-        count_images: Callable[[], int | None] = lambda: None,
+        listing: ShardListing,
         max_errors: int | float | None = None,
     ) -> None:
         self._shards = shards
         self._ledger = ledger
-        self._count_images = count_images
+        self._listing = listing
         self._max_errors = max_errors
-        self._num_images: int | None = None
-        self._is_uncountable = False
-        threading.Thread(target=self._count, daemon=True, name="count-images").start()
-
-    def _count(self) -> None:
-        num_images = self._count_images()
-        if num_images is None:
-            self._is_uncountable = True
-        else:
-            self._num_images = num_images
 
     def __next__(self) -> OpenShard | None:
         """The next shard.
 
         Raises:
             StopIteration: the listing has ended.
+            StorageDeniedError, StorageFailedError: the archive cannot be listed.
         """
-        try:
-            return next(self._shards)
-        except StopIteration:
-            self._num_images = self._ledger.totals.num_images
-            raise
+        return next(self._shards)
 
     def shard(self, number: int) -> Shard:
         """An open shard."""
@@ -75,12 +61,13 @@ class Worklist(Iterator[OpenShard | None]):
     @property
     def num_images(self) -> int | None:
         """Images in the archive; None while unknown."""
-        return self._num_images
+        return self._listing.num_images
 
     @property
     def num_to_do(self) -> int | None:
         """Images that are for this run to do, including those it has done; None while unknown."""
-        return None if self._num_images is None else self._ledger.totals.num_to_do(self._num_images)
+        num_images = self.num_images
+        return None if num_images is None else self._ledger.totals.num_to_do(num_images)
 
     @property
     def num_skipped(self) -> int:
@@ -95,7 +82,7 @@ class Worklist(Iterator[OpenShard | None]):
         """
         num_listed = self._ledger.totals.num_images
         allowed = allowed_dead_letters(
-            self._max_errors, self._num_images, num_listed, self._is_uncountable
+            self._max_errors, self.num_images, num_listed, not self._listing.is_ahead
         )
         if allowed is not None and num_failed > allowed:
             raise TooManyDeadLettersError(

@@ -75,18 +75,6 @@ class Archive(Source):
             images = concatenate(map(_prefixed, self._sources, self._prefixes), num_ahead=1)
         return with_unique_keys(images, self._patterns)
 
-    def count_images(self) -> int | None:
-        """See `Source.count_images`; gives up if patterns need a listing that is not cheap."""
-        if self._patterns != KeyFilter():
-            return super().count_images()
-        total = 0
-        for source in self._sources:
-            count = source.source.count_images()
-            if count is None:
-                return None
-            total += count
-        return total
-
 
 def _prefixed(source: InputSource, prefix: str) -> Iterator[ImageRecord]:
     for image in source.source.list_images():

@@ -36,10 +36,6 @@ class Source(ABC):
             StorageFailedError: the storage keeps failing.
         """
 
-    def count_images(self) -> int | None:
-        """Number of images; None if counting costs as much as reading the archive."""
-        return sum(1 for _ in self.list_images()) if self.is_cheap_to_list else None
-
 
 class Fetcher(Protocol):
     """Reads the bytes of listed images; picklable, since decode actors use it."""

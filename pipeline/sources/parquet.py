@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import ImageError, PipelineError, Reason, StorageFailedError, UsageError
+from pipeline.errors import ImageError, PipelineError, Reason, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
@@ -75,17 +75,6 @@ class ParquetSource(Source):
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; file by file, row by row, without reading pictures."""
         return concatenate(map(self._rows, self._files.list_images()), _FILES_AHEAD)
-
-    def count_images(self) -> int | None:
-        """See `Source.count_images`; reads the footers."""
-        total = 0
-        try:
-            for record in self._files.list_images():
-                with self._open(record) as file:
-                    total += file.metadata.num_rows
-        except (ImageError, StorageFailedError, *DAMAGE_ERRORS):
-            return None
-        return total
 
     def _rows(self, file: ImageRecord) -> Iterator[ImageRecord]:
         """One image a row, and one for the damage, if any."""

@@ -2,13 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["concatenate", "poll"]
-
-_POLL_S = 0.02
+__all__ = ["concatenate"]
 
 T = TypeVar("T")
 
@@ -44,26 +42,5 @@ def concatenate(
             if items:
                 started.appendleft((stream, pool.submit(next_page, stream)))
                 yield from items
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def poll(items: Iterator[T]) -> Iterator[T | None]:
-    """The items, taken by a thread; None whenever the next one is not ready within 20 ms.
-
-    Args:
-        items: an error of it is raised here.
-    """
-    pool = ThreadPoolExecutor(1, "poll")
-    try:
-        upcoming = pool.submit(next, items, None)
-        while True:
-            while not wait([upcoming], _POLL_S).done:
-                yield None
-            item = upcoming.result()
-            if item is None:
-                return
-            upcoming = pool.submit(next, items, None)
-            yield item
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -27,6 +27,7 @@ from pipeline.runtime.run_record import new_run_file
 from pipeline.scheduling import Scheduler
 from pipeline.settings import TagSettings
 from pipeline.sources import open_archive
+from pipeline.sources.listing import ShardListing
 from pipeline.sources.sharding import cut_shards
 
 __all__ = ["Hangs", "HasLittleMemory", "Kills", "Raises", "Running", "Slow", "hooked", "run_with"]
@@ -197,7 +198,7 @@ def run_with(
         Coordinator(
             running.scheduler,
             specs,
-            Worklist(work(), ledger, source.count_images),
+            Worklist(work(), ledger, ShardListing(source)),
             Results(ledger, model.config.num_stages),
             lambda progress: None,
             deadline=deadline,

@@ -1,15 +1,16 @@
 """What a run has to do, and when too many images have failed."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import TooManyDeadLettersError
 from pipeline.output.ledger import Ledger
-from pipeline.records import ImageRecord
 from pipeline.runtime.worklist import Worklist, allowed_dead_letters
-from pipeline.sources.sharding import Shard
+from pipeline.sources.listing import ShardListing
 from tests.pipeline.output.tables import tables_in
+from tests.pipeline.sources.test_listing import Made
 
 
 @pytest.fixture
@@ -17,26 +18,30 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(*tables_in(tmp_path, 1), (1.0, 3.0), "run")
 
 
-def shards() -> list[Shard]:
-    return [
-        Shard(name, tuple(ImageRecord(f"{name}{n}", "uri", 1) for n in range(5))) for name in "ab"
-    ]
+def check(value: bool) -> None:
+    assert value
 
 
 def test_the_number_of_images_is_known_at_the_end_of_the_listing(ledger: Ledger) -> None:
-    worklist = Worklist(map(ledger.open, shards()), ledger)
-    assert [(item[0], len(item[1])) for item in worklist if item] == [(0, 5), (1, 5)]
-    assert worklist.num_images == 10
-    assert worklist.num_to_do == 10
+    with ShardListing(Made(10)) as listing:
+        shards = (None if shard is None else ledger.open(shard) for shard in listing)
+        worklist = Worklist(shards, ledger, listing)
+        assert [(item[0], len(item[1])) for item in worklist if item] == [(0, 10)]
+        assert worklist.num_images == 10
+        assert worklist.num_to_do == 10
 
 
 def test_a_share_of_failures_above_the_limit_stops_the_run(ledger: Ledger) -> None:
-    worklist = Worklist(map(ledger.open, shards()), ledger, max_errors=0.2)
-    worklist.check_dead_letters(10)  # of a number of images that is not known yet
-    list(worklist)
-    worklist.check_dead_letters(2)
-    with pytest.raises(TooManyDeadLettersError, match="max-errors: 3 images failed, at most 2 may"):
-        worklist.check_dead_letters(3)
+    go_on = threading.Event()
+    with ShardListing(Made(10, before=lambda number: check(go_on.wait(30)))) as listing:
+        shards = (None if shard is None else ledger.open(shard) for shard in listing)
+        worklist = Worklist(shards, ledger, listing, max_errors=0.2)
+        worklist.check_dead_letters(10)  # of a number of images that is not known yet
+        go_on.set()
+        list(worklist)
+        worklist.check_dead_letters(2)
+        with pytest.raises(TooManyDeadLettersError, match="3 images failed, at most 2 may"):
+            worklist.check_dead_letters(3)
 
 
 @pytest.mark.parametrize("limit", [None, 0, 7])

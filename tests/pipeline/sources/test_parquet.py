@@ -44,7 +44,7 @@ def test_bytes_in_rows_are_read_in_any_order_of_row_groups(
         location = f"s3://{bucket}/d/"
     archive = open_archive([location])
     assert fetched(archive) == {f"a.parquet/{n}": content for n, content in enumerate(PICTURES)}
-    assert archive.count_images() == 100
+    assert archive.is_cheap_to_list
     images = list(archive.list_images())[::-1]
     assert list(archive.fetcher.fetch_all(images, 2**20)) == PICTURES[::-1]
     shards = list(cut_shards(archive.list_images(), mean_length=10**9))
