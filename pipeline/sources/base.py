@@ -19,7 +19,7 @@ class Source(ABC):
 
     Attributes:
         kept: columns that the records carry along, in the order of `ImageRecord.kept`.
-        is_cheap_to_list: listing reads no content of files.
+        is_cheap_to_list: listing costs far less than reading the images.
     """
 
     kept: pa.Schema = NOTHING_KEPT

@@ -49,8 +49,6 @@ class ParquetSource(Source):
         UsageError: the first file has no column of pictures, or lacks one of `keep`.
     """
 
-    is_cheap_to_list = False
-
     def __init__(self, files: Source, stores: Stores, keep: tuple[str, ...] = ()) -> None:
         self._files = files
         self._stores = stores
