@@ -3,9 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 
+from pipeline.errors import OutputFailedError
+from pipeline.output.layout import Output
 from tests.pipeline.output.fake_tagging import DEAD, KEYS, check_is_whole, tag
 
 TAGGED = set(KEYS) - DEAD
@@ -47,3 +51,43 @@ def test_a_damaged_table_is_completed_by_the_next_run(
     caplog.clear()
     assert tag(tmp_path, 0.2, "third")[0] == []
     assert not caplog.messages
+
+
+def test_success_is_not_written_over_missing_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They vanish while the run works."""
+    merge_files = Output.merge_files
+
+    def merge_and_lose(output: Output) -> None:
+        merge_files(output)
+        for path in (tmp_path / "tags").glob("*.parquet"):
+            path.unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Output, "merge_files", merge_and_lose)
+        with pytest.raises(OutputFailedError, match=r"is missing in .*tags"):
+            tag(tmp_path, 0.2, "first")
+    assert not (tmp_path / "_SUCCESS").exists()
+    assert set(tag(tmp_path, 0.2, "second")[0]) == TAGGED
+    check_is_whole(tmp_path, 0.2)
+
+
+def test_every_commit_is_on_the_disk_before_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("pipeline.storage.local_output._sync", synced.append)
+    commit = DeltaTable.create_write_transaction
+    logs = set[Path]()
+
+    def checked(delta: DeltaTable, *arguments: Any, **options: Any) -> None:
+        assert logs <= set(synced)
+        commit(delta, *arguments, **options)
+        logs.update(tmp_path.glob("*/_delta_log/*.json"))
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", checked)
+    tag(tmp_path, 0.2, "first")
+    assert len(logs) > 10
+    assert logs <= set(synced)
+    assert {path.parent for path in logs} <= set(synced)
