@@ -1,6 +1,9 @@
-"""Runs the installed `dvt` as a person would, and reads its tables as a stranger would."""
+"""Runs `dvt` as a person does, and reads its tables without its code."""
 
+import contextlib
+import io
 import json
+import logging
 import subprocess
 import sysconfig
 from dataclasses import dataclass
@@ -9,14 +12,15 @@ from typing import Any
 
 import duckdb
 
+from jobs import cli
+
 DVT = Path(sysconfig.get_path("scripts")) / "dvt"
-# The model of drawn shapes: the archives of most tests are of these, the default model is not.
-SHAPES = ("--model", "shapes")
+SHAPES = ("--model", "shapes")  # most archives in tests are drawn shapes
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left behind."""
+    """The outcome of a command."""
 
     code: int
     out: str
@@ -30,11 +34,32 @@ class Finished:
         return content
 
 
-def dvt(*arguments: object, timeout_s: float = 280) -> Finished:
+def dvt(*arguments: object) -> Finished:
+    """A command in this process; one that needs Ray joins the session's, see `ray_session`."""
+    out, err = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = cli.run([str(argument) for argument in arguments])
+    finally:  # the command has replaced pytest's
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    return Finished(code, out.getvalue(), err.getvalue())
+
+
+def dvt_process(*arguments: object, timeout_s: float = 280) -> Finished:
+    """A command in a process of its own, where its start, its end or its own Ray matters."""
     done = subprocess.run(
         [DVT, *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, check=False
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def succeeded(done: Finished) -> Finished:
+    """The outcome of a command that must not fail."""
+    assert done.code == 0, done.err
+    return done
 
 
 def committed_files(table: Path) -> list[str]:

@@ -22,6 +22,7 @@ from tests.models import (
     tiny_cascade,
     tiny_config,
 )
+from tests.ray_session import ray_address, ray_session, tagged
 from tests.s3 import moto_endpoint, s3
 
 __all__ = [
@@ -35,41 +36,30 @@ __all__ = [
     "moto_endpoint",
     "published_layout",
     "random_images",
+    "ray_address",
+    "ray_session",
     "s3",
+    "tagged",
     "tiny_cascade",
     "tiny_config",
 ]
 
 TESTS = Path(__file__).parent
 
-# Markers by path below this folder; `slow` are the files that take most of the processor's time.
+# Markers by path below this folder; `slow` are files that take ten seconds of processor time.
 MARKED_PATHS = {
     "failures/*.py": ("ray", "chaos"),
-    "jobs/commands/test_tag*.py": ("ray",),
-    "jobs/commands/test_retry_and_status.py": ("ray",),
-    "jobs/commands/test_train_workers.py": ("ray",),
     "dvt/training/test_loop.py": ("train",),
     "dvt/training/test_resume.py": ("train",),
     "dvt/training/test_float16.py": ("train",),
-    "benchmarks/test_evidence*.py": ("slow",),
-    "dvt/test_golden_logits.py": ("slow",),
-    "dvt/loading/test_hostile_published_files.py": ("slow",),
-    "dvt/test_plain_cascade.py": ("slow",),
-    "dvt/loading/test_published_files.py": ("slow",),
-    "dvt/loading/test_static_models.py": ("slow",),
-    "jobs/commands/test_calibrate.py": ("slow",),
     "jobs/commands/test_demo.py": ("slow",),
-    "jobs/commands/test_eval.py": ("slow",),
     "jobs/commands/test_profile.py": ("slow",),
-    "jobs/commands/test_simulate.py": ("slow",),
-    "jobs/evaluation/test_exit_record.py": ("slow",),
     "pipeline/output/test_any_history.py": ("slow",),
+    "jobs/evaluation/test_recorder.py": ("slow",),
     "pipeline/output/test_processes.py": ("slow",),
     "pipeline/output/test_retagging.py": ("slow",),
-    "pipeline/runtime/test_split_cascade.py": ("slow",),
-    "pipeline/test_ray_data.py": ("slow",),
 }
-_MARKED_FIXTURES = {"s3": "s3", "moto_endpoint": "s3", "setting": "train"}
+_MARKED_FIXTURES = {"s3": "s3", "moto_endpoint": "s3", "ray_address": "ray", "setting": "train"}
 
 settings.register_profile("fast", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)

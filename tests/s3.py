@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-__all__ = ["TestStore", "moto_endpoint", "s3"]
+__all__ = ["TestStore", "moto_endpoint", "s3", "use_server"]
 
 _NUMBERS = itertools.count(1)
 
@@ -56,17 +56,22 @@ def moto_endpoint() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def s3(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> TestStore:
-    """The environment of this test and its processes leads to the server."""
+def use_server(endpoint: str, patch: pytest.MonkeyPatch) -> None:
+    """Points the environment of this process and its children to a server."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE"):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name, raising=False)
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIATESTTESTTESTTEST",
         "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": moto_endpoint,
+        "AWS_ENDPOINT_URL": endpoint,
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
+
+
+@pytest.fixture
+def s3(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> TestStore:
+    """The environment of this test and its processes leads to the server."""
+    use_server(moto_endpoint, monkeypatch)
     return TestStore(moto_endpoint, boto3.client("s3", endpoint_url=moto_endpoint))

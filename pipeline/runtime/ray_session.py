@@ -31,8 +31,9 @@ _MAX_SOCKET_CHARS = 107
 def running_ray(num_cpus: int) -> Iterator[None]:
     """Runs Ray for the length of a `with` block.
 
-    Joins the cluster at `RAY_ADDRESS`, or starts one on this machine. Import modules that import
-    Ray inside the block, because authentication must be configured first.
+    Uses the Ray that this process runs already, joins the cluster at `RAY_ADDRESS`, or starts one
+    on this machine. Import modules that import Ray inside the block, because authentication must be
+    configured first.
 
     Args:
         num_cpus: CPUs that a local cluster offers.
@@ -40,6 +41,9 @@ def running_ray(num_cpus: int) -> Iterator[None]:
     Raises:
         UsageError: the cluster does not answer, or there is no folder for Ray's files.
     """
+    if _is_running():
+        yield
+        return
     address = os.environ.get("RAY_ADDRESS", "")
     joins = address not in ("", "local")
     _configure(joins)
@@ -70,6 +74,14 @@ def running_ray(num_cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _is_running() -> bool:
+    if "ray" not in sys.modules:
+        return False
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def _configure(joins: bool) -> None:

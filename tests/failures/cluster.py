@@ -1,21 +1,15 @@
 """A Ray cluster of several raylets on this machine, whose processes can be killed."""
 
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
-from tests.command_line import DVT
-
-__all__ = ["TestCluster", "give_notice", "pids_of", "running_cluster", "start_dvt"]
+__all__ = ["TestCluster", "give_notice", "running_cluster"]
 
 # Detects the death of a node in half a second instead of fifteen.
 _QUICK = {
@@ -80,56 +74,6 @@ def running_cluster(workers: int, cpus_per_node: int) -> Iterator[TestCluster]:
         yield cluster
     finally:
         cluster.close()
-
-
-def start_dvt(cluster: TestCluster | None, *arguments: object) -> "subprocess.Popen[str]":
-    """Starts `dvt` in a process group of its own, on that cluster or on one of its own."""
-    environment = dict(os.environ)
-    if cluster is not None:
-        environment["RAY_ADDRESS"] = cluster.address
-    return subprocess.Popen(
-        [DVT, *map(str, arguments)],
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-
-
-def pids_of(name: str) -> list[int]:
-    """Descendants of this process that Ray runs under a name."""
-    parents: dict[int, int] = {}
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            # The name in brackets may hold anything; what follows it does not.
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            parents[int(entry.name)] = int(fields[1])
-            if (entry / "cmdline").read_bytes().startswith(name.encode()):
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it ended while we looked
-    return [pid for pid in found if _is_below(pid, os.getpid(), parents)]
-
-
-def _is_below(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        pid = parents.get(pid, 0)
-    return False
-
-
-def kill(pid: int, number: int = signal.SIGKILL) -> bool:
-    """Sends a signal; False where the process was gone."""
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def give_notice(cluster: TestCluster, number: int, deadline_s: float) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import duckdb
 
-from tests.command_line import SHAPES, committed_files, dvt
-from tests.failures.cluster import TestCluster, kill, pids_of, start_dvt
+from tests.command_line import SHAPES, committed_files
+from tests.failures.cluster import TestCluster
+from tests.processes import kill, pids_of, running_dvt
 
 __all__ = ["Disturbed", "run_with_kills", "sorted_table"]
 
@@ -41,22 +42,16 @@ def sorted_table(out: Path) -> bytes:
     return target.read_bytes()
 
 
-def run_calmly(images: Path, out: Path) -> None:
-    """Runs the same job without a cluster and without kills."""
-    done = dvt("tag", *SHAPES, images, "--out", out, "--json", *_OPTIONS)
-    assert done.code == 0, done.err
-
-
 def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> Disturbed:
     """Runs the job to its end through four kills; starts its command again where needed."""
     chance = random.Random(seed)
     disturbed = Disturbed()
     planned = [chance.choice(("actor", "actor", "node", "coordinator")) for _ in range(4)]
     deadline = time.monotonic() + _MOST_S
+    command = ("tag", *SHAPES, images, "--out", out, *_OPTIONS)
     while True:
-        process = start_dvt(cluster, "tag", *SHAPES, images, "--out", out, *_OPTIONS)
         disturbed.starts += 1
-        try:
+        with running_dvt(*command, environment={"RAY_ADDRESS": cluster.address}) as process:
             while planned and process.poll() is None:
                 time.sleep(chance.uniform(0.2, 3.0))
                 # Kill only once there are actors.
@@ -65,8 +60,6 @@ def run_with_kills(cluster: TestCluster, images: Path, out: Path, seed: int) -> 
                 ):
                     disturbed.kills.append(planned.pop(0))
             _, log = process.communicate(timeout=max(1.0, deadline - time.monotonic()))
-        finally:
-            kill(-process.pid)
         disturbed.log += log
         while len(cluster.workers) < 2:
             cluster.add_worker()

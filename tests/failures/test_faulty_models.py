@@ -14,7 +14,6 @@ from pipeline.pools import parse_pools
 from pipeline.runtime.actors.cascade import CascadeActor
 from pipeline.settings import TagSettings
 from tests.command_line import rows
-from tests.failures.cluster import kill, pids_of
 from tests.failures.faulty import (
     MARKER,
     Hangs,
@@ -25,6 +24,7 @@ from tests.failures.faulty import (
     Slow,
     run_with,
 )
+from tests.processes import kill, pids_of
 
 NUM_IMAGES = 200
 

@@ -2,9 +2,8 @@
 
 import logging
 import re
-import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.shapes import WrittenArchive, write_shapes
 from pipeline.pools import parse_pools
 from pipeline.settings import TagSettings
-from tests.command_line import SHAPES, committed_files, rows
-from tests.failures.cluster import TestCluster, give_notice, running_cluster, start_dvt
+from tests.command_line import SHAPES, rows
+from tests.failures.cluster import TestCluster, give_notice, running_cluster
 from tests.failures.faulty import Running, Slow, run_with
+from tests.processes import running_dvt, wait_for_rows
 
 POOLS = "1 actors=2 threads=1 | 2-3 actors=2 threads=1"
 BATCH = 16
@@ -27,18 +27,21 @@ def cluster() -> Iterator[TestCluster]:
         yield cluster
 
 
-def run_until_first_rows(
-    cluster: TestCluster, archive: WrittenArchive, out: Path, pools: str
-) -> "subprocess.Popen[str]":
-    process = start_dvt(
-        cluster, "tag", *SHAPES, archive.images, "--out", out, "--pools", pools, "--decoders", 2
-    )
-    deadline = time.monotonic() + 200
-    while not (out / "tags" / "_delta_log").is_dir() or not committed_files(out / "tags"):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
+def log_of_run(
+    cluster: TestCluster,
+    archive: WrittenArchive,
+    out: Path,
+    pools: str,
+    disturb: Callable[[], None],
+) -> str:
+    """Tags an archive on a cluster that is disturbed after the first commit; returns the log."""
+    command = ("tag", *SHAPES, archive.images, "--out", out, "--pools", pools, "--decoders", 2)
+    with running_dvt(*command, environment={"RAY_ADDRESS": cluster.address}) as process:
+        wait_for_rows(out, process)
+        disturb()
+        _, log = process.communicate(timeout=250)
+    assert process.returncode == 0, log
+    return log
 
 
 def check_complete(out: Path, num_images: int) -> None:
@@ -50,10 +53,8 @@ def check_complete(out: Path, num_images: int) -> None:
 def test_a_node_with_notice_hands_over_and_loses_nothing(
     cluster: TestCluster, archive_5000: WrittenArchive, tmp_path: Path
 ) -> None:
-    process = run_until_first_rows(cluster, archive_5000, tmp_path / "out", POOLS)
-    give_notice(cluster, 0, deadline_s=120)
-    _, log = process.communicate(timeout=250)
-    assert process.returncode == 0, log
+    notice = partial(give_notice, cluster, 0, deadline_s=120)
+    log = log_of_run(cluster, archive_5000, tmp_path / "out", POOLS, notice)
     assert "is draining; starting a replacement" in log
     assert "has handed over its images and ends" in log
     assert "lost" not in log
@@ -65,11 +66,12 @@ def test_the_images_of_actors_that_die_with_their_node_go_to_other_actors(
 ) -> None:
     cluster.add_worker(labels={"zone": "doomed"})
     pools = "1 actors=2 threads=1 label:zone=doomed | 2-3 actors=2 threads=1"
-    process = run_until_first_rows(cluster, archive_5000, tmp_path / "out", pools)
-    cluster.kill_worker(2)
-    cluster.add_worker(labels={"zone": "doomed"})
-    _, log = process.communicate(timeout=250)
-    assert process.returncode == 0, log
+
+    def replace_the_node() -> None:
+        cluster.kill_worker(2)
+        cluster.add_worker(labels={"zone": "doomed"})
+
+    log = log_of_run(cluster, archive_5000, tmp_path / "out", pools, replace_the_node)
     assert re.search(r"lost pool 1 #\d \(.*\): .* go to other actors; the attempt counts", log)
     check_complete(tmp_path / "out", 5000)
 

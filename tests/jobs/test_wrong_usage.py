@@ -76,6 +76,7 @@ def test_an_output_that_is_something_else(
     )
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_an_output_of_another_archive(
     capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,6 @@ from jobs.datasets import load_labelled
 from pipeline import CascadePredictor
 from pipeline.errors import Reason
 from pipeline.ray_data import PREDICTION_SCHEMA
-from pipeline.runtime.ray_session import running_ray
 from pipeline.runtime.resource_plan import decode_settings
 
 BATCH = 16
@@ -261,7 +260,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], prob
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_ray_data_runs_it_as_an_actor(
     pixels: NDArray[np.uint8], expected: dvt.Prediction, tmp_path: Path
 ) -> None:
@@ -274,20 +273,19 @@ def test_ray_data_runs_it_as_an_actor(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Ray Data, and of what it imports
-        with running_ray(num_cpus=2):
-            import ray.data
+        import ray.data
 
-            ray.data.DataContext.get_current().enable_progress_bars = False
-            for name, (batch_format, images) in inputs.items():
-                rows = [{"number": number, "image": image} for number, image in enumerate(images)]
-                ray.data.from_items(rows, override_num_blocks=3).map_batches(
-                    CascadePredictor,
-                    fn_constructor_kwargs={"model": "shapes", "model_batch_size": BATCH},
-                    batch_size=64,
-                    batch_format=batch_format,
-                    compute=ray.data.ActorPoolStrategy(size=1),
-                    num_cpus=1,
-                ).write_parquet(str(tmp_path / name))
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        for name, (batch_format, images) in inputs.items():
+            rows = [{"number": number, "image": image} for number, image in enumerate(images)]
+            ray.data.from_items(rows, override_num_blocks=3).map_batches(
+                CascadePredictor,
+                fn_constructor_kwargs={"model": "shapes", "model_batch_size": BATCH},
+                batch_size=64,
+                batch_format=batch_format,
+                compute=ray.data.ActorPoolStrategy(size=1),
+                num_cpus=1,
+            ).write_parquet(str(tmp_path / name))
     for name in inputs:
         predictions = pq.read_table(tmp_path / name).sort_by("number").to_pylist()
         assert [row["number"] for row in predictions] == list(range(100))

@@ -60,8 +60,9 @@ def test_code_in_a_file_is_refused_and_does_not_run(
     marker = tmp_path / "marker"
     content = {"model_state_dict": {}, place: {"weight": Code(marker)}}
     WRITERS[writer](content, path)
-    message = refusal(path)
-    assert "refused, it holds pickled code" in message or "plain" in writer
+    # torch reads no plain pickle of protocol 4, and so does not find the code.
+    reason = "truncated, damaged" if writer == "plain pickle" else "refused, it holds pickled code"
+    assert reason in refusal(path)
     assert not marker.exists()
     pickle.loads(pickle.dumps(Code(marker))).close()
     assert marker.exists(), "the trap works where pickles are trusted"

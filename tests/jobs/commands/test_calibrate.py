@@ -161,7 +161,7 @@ def test_wrong_input_is_refused_in_one_line(
     assert word in refused(capsys, "calibrate", *given)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_tag_takes_the_file_and_prints_its_promise(archive: WrittenArchive, tmp_path: Path) -> None:
     found = calibrated(tmp_path, max_drop="1%")
     done = dvt(

@@ -3,10 +3,13 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from jobs.shapes import write_shapes
 from tests.command_line import SHAPES, dvt, rows
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_what_was_repaired_is_tagged_by_a_retry_and_ceases_to_be_a_dead_letter(
     tmp_path: Path,
 ) -> None:

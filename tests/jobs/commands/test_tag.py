@@ -1,6 +1,7 @@
 """`dvt tag` from the command line, on real files, with a real Ray."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,23 +16,17 @@ from jobs.datasets import load_labelled
 from jobs.shapes import WrittenArchive
 from pipeline.output.metadata import Summary
 from pipeline.runtime.resource_plan import decode_settings
-from tests.command_line import SHAPES, dvt, rows
+from tests.command_line import SHAPES, committed_files, dvt, rows, succeeded
+from tests.ray_session import Tagged
 
-PHOTOS = Path(__file__).parents[3] / "shared" / "datasets" / "photos"
 
-
-def test_labels_and_exits_equal_those_of_predict_image_by_image(
-    archive_5000: WrittenArchive, tmp_path: Path
-) -> None:
-    done = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
-    assert done.code == 0, done.err
-    assert done.json["tagged"] == 5000
+def test_labels_and_exits_equal_those_of_predict_image_by_image(tagged: Tagged) -> None:
     model = dvt_package.load_model("shapes")
-    pictures = load_labelled(str(archive_5000.images.parent), decode_settings(model.config))
+    pictures = load_labelled(str(tagged.archive.images.parent), decode_settings(model.config))
     dtype = inference_dtype(torch.device("cpu"))
     images = normalise(pixels_to_unit(torch.from_numpy(pictures.pixels)), model.config.preprocess)
     expected = model.to(dtype).predict(images.to(dtype))
-    got = rows(tmp_path / "out" / "tags", "SELECT * FROM t ORDER BY key")
+    got = rows(tagged.out / "tags", "SELECT * FROM t ORDER BY key")
     # In bfloat16 a row's place in its batch may move a confidence by more than the last bit of a
     # float32, and with it an exit that is on the edge.
     allowed = 0 if dtype == torch.float32 else 10
@@ -43,53 +38,47 @@ def test_labels_and_exits_equal_those_of_predict_image_by_image(
         if number not in differ:
             tolerance = 1e-5 if dtype == torch.float32 else 0.02
             assert got[number]["confidence"] == pytest.approx(confidence, abs=tolerance)
-    assert sum(done.json["exits"]) == 5000
-    assert min(done.json["exits"]) > 0, "all exits must be used, or this shows little"
-
-    again = dvt("tag", *SHAPES, archive_5000.images, "--out", tmp_path / "out", "--json")
-    assert again.json["skipped"] == 5000
-    assert again.json["tagged"] == 0
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["tagged"] == 5000
-    assert summary["exits"] == done.json["exits"]
+    assert tagged.json["tagged"] == sum(tagged.json["exits"]) == tagged.archive.num_images
+    assert min(tagged.json["exits"]) > 0, "the test needs images at every exit"
 
 
+def test_a_second_run_adds_no_row_and_keeps_the_summary_of_all(
+    tagged: Tagged, tmp_path: Path
+) -> None:
+    out = shutil.copytree(tagged.out, tmp_path / "out")
+    again = succeeded(dvt("tag", *SHAPES, tagged.archive.images, "--out", out, "--json"))
+    assert (again.json["skipped"], again.json["tagged"]) == (tagged.archive.num_images, 0)
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["tagged"], summary["exits"]) == (tagged.json["tagged"], tagged.json["exits"])
+    assert committed_files(out / "tags") == [
+        str(out / "tags" / Path(file).name) for file in committed_files(tagged.out / "tags")
+    ]
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_every_damaged_file_is_one_dead_letter_with_the_right_reason_and_the_rest_are_tags(
     damaged_archive: WrittenArchive, tmp_path: Path
 ) -> None:
-    done = dvt("tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "out", "--json")
-    assert done.code == 0, done.err
+    command = ("tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "out", "--json")
+    done = succeeded(dvt(*command))
     truth = pq.read_table(damaged_archive.truth).to_pylist()
     expected = {r["key"]: r["expected_reason"] for r in truth if r["expected_reason"]}
     letters = rows(tmp_path / "out" / "dead_letters")
     assert {row["key"]: row["reason"] for row in letters} == expected
     assert len(letters) == len(expected) == done.json["dead_letters"]
-    tagged = {row["key"]: row for row in rows(tmp_path / "out" / "tags")}
-    assert set(tagged) == {row["key"] for row in truth} - set(expected)
+    tags = {row["key"]: row for row in rows(tmp_path / "out" / "tags")}
+    assert set(tags) == {row["key"] for row in truth} - set(expected)
     for row in truth:
-        if row["key"] in tagged:
-            tag = tagged[row["key"]]
+        if row["key"] in tags:
+            tag = tags[row["key"]]
             assert (tag["width"], tag["height"]) == (row["width"], row["height"])
             assert tag["top_labels"][0] == tag["label"]
             assert len(tag["exit_confidences"]) == tag["exit_stage"]
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
-    few = dvt(
-        "tag", *SHAPES, damaged_archive.images, "--out", tmp_path / "few", "--max-errors", "2"
-    )
+    few = dvt(*command[:-2], tmp_path / "few", "--max-errors", "2")
     assert few.code == 3
     assert "max-errors" in few.err.splitlines()[-1]
-
-
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photographs of ../shared/datasets")
-def test_real_photographs_are_all_tagged_and_a_second_run_adds_no_row(tmp_path: Path) -> None:
-    first = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
-    assert first.code == 0, first.err
-    assert (first.json["images"], first.json["tagged"]) == (200, 200)
-    second = dvt("tag", *SHAPES, PHOTOS, "--out", tmp_path / "out", "--json")
-    assert second.json["skipped"] == 200
-    keys = [row["key"] for row in rows(tmp_path / "out" / "tags", "SELECT key FROM t")]
-    assert len(keys) == len(set(keys)) == 200
 
 
 @pytest.mark.parametrize(

@@ -8,19 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.shapes import write_shapes
-from tests.command_line import SHAPES, Finished, dvt, rows
+from tests.command_line import SHAPES, dvt, rows, succeeded
 
-pytestmark = pytest.mark.timeout(600)  # several runs a test, each with a Ray of its own
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 NUM_IMAGES, NUM_COPIED = 200, 100
 _COLUMNS = "key, uri, label, label_id, top_labels, exit_stage, width, height, confidence, gmacs"
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
     """A third of the files are copies of others, far from them and near; so of broken ones."""
-    folder = tmp_path_factory.mktemp("copies")
-    made = write_shapes(folder / "a", NUM_IMAGES, seed=21, size=(96, 80), damaged=7)
+    made = write_shapes(tmp_path / "a", NUM_IMAGES, seed=21, size=(96, 80), damaged=7)
     truth = pq.read_table(made.truth, columns=["key", "damage"]).sort_by("key").to_pylist()
     for number, file in enumerate(truth):
         if file["damage"] or number < NUM_COPIED:
@@ -29,11 +28,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"zz-{number}-{path.name}" if is_far else f"{path.stem}-copy{path.suffix}"
             shutil.copy(path, (made.images if is_far else path.parent) / name)
     return made.images
-
-
-def finished(done: Finished) -> Finished:
-    assert done.code == 0, done.err
-    return done
 
 
 def tags(out: Path) -> dict[str, dict[str, Any]]:
@@ -46,21 +40,13 @@ def letters(out: Path) -> list[dict[str, Any]]:
     return rows(out / "dead_letters", "SELECT key, reason, detail FROM t ORDER BY key")
 
 
-@pytest.fixture(scope="module")
-def plain(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("plain") / "out"
-    finished(dvt("tag", *SHAPES, archive, "--out", out))
-    return out
-
-
-@pytest.mark.parametrize("pools", ["1-3", "1 | 2-3"])
 def test_with_a_third_of_copies_all_is_as_without_but_what_they_cost(
-    archive: Path, plain: Path, tmp_path: Path, pools: str
+    archive: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    done = finished(
-        dvt("tag", *SHAPES, archive, "--out", out, "--dedupe", "--pools", pools, "--json")
-    )
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    tag = ("tag", *SHAPES, archive, "--pools", "1 | 2-3", "--out")
+    succeeded(dvt(*tag, plain))
+    done = succeeded(dvt(*tag, out, "--dedupe", "--json"))
     expected, got = tags(plain), tags(out)
     assert got.keys() == expected.keys()
     for key, row in got.items():

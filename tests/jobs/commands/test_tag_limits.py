@@ -13,9 +13,8 @@ from pipeline.runtime.resource_plan import decode_settings, plan_job
 from pipeline.settings import TagSettings
 from tests.command_line import SHAPES, dvt, rows
 
-pytestmark = pytest.mark.timeout(300)
 
-
+@pytest.mark.usefixtures("ray_session")
 def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
     tmp_path: Path,
 ) -> None:

@@ -11,13 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.shapes import WrittenArchive
-from tests.command_line import SHAPES, Finished, dvt, rows
+from tests.command_line import SHAPES, dvt, dvt_process, rows, succeeded
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.messy_archive import MessyFile, messy_files
 from tests.s3 import TestStore
 
-pytestmark = pytest.mark.timeout(900)  # up to four runs a test, each with a Ray of its own
-
+NUM_IMAGES = 300
 _COLUMNS = "label, exit_stage, confidence, width, height"
 
 
@@ -31,17 +30,9 @@ def results(out: Path) -> dict[str, Any]:
     return found
 
 
-def finished(done: Finished) -> Finished:
-    assert done.code == 0, done.err
-    return done
-
-
-def contents(archive: WrittenArchive) -> dict[str, bytes]:
-    return {
-        path.relative_to(archive.images).as_posix(): path.read_bytes()
-        for path in sorted(archive.images.rglob("*"))
-        if path.is_file()
-    }
+def contents(archive: WrittenArchive, most: int | None = None) -> dict[str, bytes]:
+    paths = sorted(path for path in archive.images.rglob("*") if path.is_file())
+    return {path.relative_to(archive.images).as_posix(): path.read_bytes() for path in paths[:most]}
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
@@ -65,23 +56,24 @@ def messy_by_number() -> dict[str, MessyFile]:
     }
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     archive_5000: WrittenArchive,
     damaged_archive: WrittenArchive,
     s3: TestStore,
     tmp_path: Path,
 ) -> None:
-    """5,000 good pictures, damaged ones, and more than a hundred kinds of messy files."""
+    """Good pictures, damaged ones, and more than a hundred kinds of messy files."""
     messy = messy_by_number()
     assert len(messy) > 100
-    files = contents(archive_5000)
+    files = contents(archive_5000, NUM_IMAGES)
     files |= {f"damaged/{name}": content for name, content in contents(damaged_archive).items()}
     files |= {name: file.content for name, file in messy.items()}
     folder = tmp_path / "all"
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    finished(dvt("tag", *SHAPES, folder, "--out", tmp_path / "folder"))
+    succeeded(dvt("tag", *SHAPES, folder, "--out", tmp_path / "folder"))
     expected = results(tmp_path / "folder")
     assert set(expected) == set(files)
     wrong = {}
@@ -93,7 +85,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
 
     bucket = s3.new_bucket()
     s3.put(bucket, {f"all/{name}": content for name, content in files.items()})
-    finished(dvt("tag", *SHAPES, f"s3://{bucket}/all", "--out", tmp_path / "s3"))
+    succeeded(dvt("tag", *SHAPES, f"s3://{bucket}/all", "--out", tmp_path / "s3"))
     assert results(tmp_path / "s3") == expected
     uris = rows(tmp_path / "s3" / "tags", "SELECT key, uri, etag FROM t")
     assert all(row["uri"] == f"s3://{bucket}/all/{row['key']}" and row["etag"] for row in uris)
@@ -106,7 +98,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "0.tar").write_bytes(tar_of(halves[0]))
     s3.put(bucket, {"t/1.tar": tar_of(halves[1])})
-    finished(
+    succeeded(
         dvt(
             "tag",
             *SHAPES,
@@ -128,12 +120,12 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     table = pa.table({"key": names, "image": list(files.values()), "label": names})
     pq.write_table(table, tmp_path / "all.parquet", row_group_size=400)
     arguments = ("tag", *SHAPES, tmp_path / "all.parquet", "--out", tmp_path / "parquet")
-    finished(dvt(*arguments, "--keep-columns", "label"))
+    succeeded(dvt(*arguments, "--keep-columns", "label"))
     assert results(tmp_path / "parquet") == expected
     kept = rows(tmp_path / "parquet" / "tags", "SELECT key, input_label FROM t")
     assert kept
     assert all(row["key"] == row["input_label"] for row in kept)
-    again = finished(dvt(*arguments, "--keep-columns", "label", "--json"))
+    again = succeeded(dvt(*arguments, "--keep-columns", "label", "--json"))
     assert again.json["skipped"] == len(files)
     other = dvt(*arguments)
     assert other.code == 2
@@ -142,6 +134,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     assert len(inputs) == 2
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_run_through_failing_storage_ends_with_the_table_of_one_through_good(
     damaged_archive: WrittenArchive,
     s3: TestStore,
@@ -151,16 +144,18 @@ def test_a_run_through_failing_storage_ends_with_the_table_of_one_through_good(
     files = contents(damaged_archive)
     bucket = s3.new_bucket()
     s3.put(bucket, files)
-    finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "good"))
+    command = ("tag", *SHAPES, f"s3://{bucket}/", "--out")
+    succeeded(dvt(*command, tmp_path / "good"))
     # Trickles and silences take their time by design; they have a test of their own.
     kinds = ("slow_down", "internal_error", "reset", "reset_in_body", "truncated", "short")
     with faulty_proxy(FaultyProxy(s3.endpoint, seed=3, kinds=(*kinds, "damaged"))) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "faulty"))
+        succeeded(dvt_process(*command, tmp_path / "faulty"))
         assert proxy.faults.total() > 20
     assert results(tmp_path / "faulty") == results(tmp_path / "good")
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_credentials_that_expire_in_a_run_stop_it_in_one_line_without_dead_letters(
     damaged_archive: WrittenArchive,
     s3: TestStore,
@@ -168,19 +163,18 @@ def test_credentials_that_expire_in_a_run_stop_it_in_one_line_without_dead_lette
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket = s3.new_bucket()
+    command = ("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "out", "--json")
     s3.put(bucket, {n: c for n, c in contents(damaged_archive).items() if n.endswith("png")})
     with faulty_proxy(FaultyProxy(s3.endpoint, share=0.0)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         proxy.deny_after(10, "ExpiredToken")
-        done = dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "out")
+        done = dvt_process(*command)
     assert done.code == 1
     assert done.err.strip().splitlines()[-1] == (
         f"dvt: storage: s3://{bucket}: the credentials have expired (ExpiredToken)"
     )
     assert rows(tmp_path / "out" / "dead_letters") == []
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
-    resumed = finished(dvt("tag", *SHAPES, f"s3://{bucket}/", "--out", tmp_path / "out", "--json"))
-    assert (
-        resumed.json["images"]
-        == resumed.json["tagged"] + resumed.json["skipped"] + (resumed.json["dead_letters"])
-    )
+    resumed = succeeded(dvt(*command)).json
+    done_now = resumed["tagged"] + resumed["dead_letters"]
+    assert resumed["images"] == done_now + resumed["skipped"]

@@ -22,7 +22,8 @@ from jobs.datasets import load_labelled
 from jobs.training.recipe import read_recipe, shipped_recipes
 from pipeline.errors import UsageError
 from pipeline.runtime.resource_plan import decode_settings
-from tests.command_line import DVT
+from tests.command_line import DVT, succeeded
+from tests.command_line import dvt as dvt_command
 from tests.tiny_training import NAMES, Setting, curve, setting
 
 __all__ = ["setting"]
@@ -217,3 +218,21 @@ def test_shipped_recipes_are_valid_and_fit_their_model(name: str) -> None:
     recipe = read_recipe(name)
     if name != "finetune":  # whose model comes by --from
         assert recipe.configuration().num_stages == 3
+
+
+def test_the_command_writes_a_checkpoint_that_evaluates_to_the_accuracy_it_printed(
+    setting: Setting,
+) -> None:
+    out = setting.folder / "out"
+    recipe = setting.recipe(training={"epochs": 1, "batch_size": 8})
+    trained = succeeded(dvt_command("train", "--recipe", recipe, "--out", out, "--json")).json
+    data = out / "training" / "validation.parquet"
+    found = succeeded(dvt_command("eval", "--model", out, "--data", data, "--json")).json
+    assert found["images"] == 12
+    assert found["accuracy_per_exit"] == pytest.approx(trained["validation_accuracy_per_exit"])
+
+
+def test_an_unknown_key_of_a_recipe_is_named(setting: Setting) -> None:
+    done = dvt_command("train", "--recipe", setting.recipe(lr=1), "--out", setting.folder / "out")
+    assert done.code == 2
+    assert "lr" in done.err.strip().splitlines()[-1]

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.errors import UsageError
 from tests.command_line import DVT
+from tests.processes import pids_of
 from tests.tiny_training import Setting, curve, setting
 
 __all__ = ["setting"]
@@ -29,27 +29,7 @@ GENTLE = {
 }
 
 
-def train_workers_of(driver: int) -> list[int]:
-    """Process ids of the Ray Train workers below a process."""
-    parents, workers = {}, []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            status = (entry / "stat").read_text()
-            title = (entry / "cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        parents[int(entry.name)] = int(status.rpartition(")")[2].split()[1])
-        if b"RayTrainWorker" in title:
-            workers.append(int(entry.name))
-
-    def is_below(pid: int) -> bool:
-        return pid == driver or (pid in parents and is_below(parents[pid]))
-
-    return sorted(pid for pid in workers if is_below(pid))
-
-
+@pytest.mark.ray
 @pytest.mark.timeout(580)
 def test_two_workers_one_of_them_killed_end_with_the_curve_of_one_process(
     setting: Setting,
@@ -66,7 +46,7 @@ def test_two_workers_one_of_them_killed_end_with_the_curve_of_one_process(
         deadline = time.monotonic() + 300
         while not curve(out) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
-        workers = train_workers_of(process.pid)
+        workers = pids_of("ray::RayTrainWorker", process.pid)
         assert len(workers) == 2, log.read_text()
         os.kill(workers[-1], signal.SIGKILL)
         answer, _ = process.communicate(timeout=250)

@@ -17,7 +17,6 @@ from pipeline.errors import UsageError
 from tests.jobs.datasets.conftest import File
 
 SETTINGS = DecodeSettings(resize=48, crop=48)
-CIFAR10 = Path(__file__).parents[4] / "shared" / "datasets" / "cifar10" / "test.parquet"
 
 Content = dict[str, tuple[int, bytes]]
 
@@ -77,18 +76,6 @@ def test_drawn_pictures_are_labelled_as_they_are_drawn() -> None:
     again = load_labelled("shapes:20:3", SETTINGS, CLASSES)
     assert np.array_equal(again.pixels, pictures.pixels[:20])
     assert np.array_equal(again.labels, pictures.labels[:20])
-
-
-@pytest.mark.skipif(not CIFAR10.is_file(), reason="needs CIFAR-10 of ../shared/datasets")
-def test_cifar_10_is_read_with_its_names() -> None:
-    source = open_labelled(str(CIFAR10))
-    first = next(source.samples())
-    assert (first.label.text, first.label.number, first.key) == ("ship", 8, "test/ship/0709")
-    (batch,) = source.decode([first], SETTINGS)
-    assert batch.pixels.shape == (1, 48, 48, 3)
-    labels = source.labels()
-    assert labels is not None
-    assert sum(1 for _ in labels) == 5000
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from PIL import Image
 
 from benchmarks.decode import plain
 from pipeline.decoding import DecodeSettings, decode, fit
-
-PHOTOS = Path(__file__).parents[4] / "shared" / "datasets" / "photos"
+from tests.photographs import PHOTOGRAPH_SIZES, photograph
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -60,13 +59,15 @@ def test_other_sizes_and_filters_equal_the_plain_way_too(
     assert off(fit(picture, settings), expected).max() <= 1
 
 
-@pytest.mark.skipif(not PHOTOS.exists(), reason="the photographs are not part of the project")
-def test_photographs_are_within_one_grey_level_but_for_one_value_in_a_million() -> None:
+def test_photographs_are_within_one_grey_level_but_for_one_value_in_a_million(
+    tmp_path: Path,
+) -> None:
     settings = DecodeSettings(resize=256, crop=224)
-    differences = [
-        off(decode(path.read_bytes(), settings).pixels, plain(path))
-        for path in sorted(PHOTOS.iterdir())
-    ]
+    differences = []
+    for number, size in enumerate(PHOTOGRAPH_SIZES):
+        path = tmp_path / f"{number}.jpg"
+        photograph(*size).save(path, quality=90)
+        differences.append(off(decode(path.read_bytes(), settings).pixels, plain(path)))
     assert max(difference.max() for difference in differences) <= 2
     assert np.mean([(difference > 1).mean() for difference in differences]) < 1e-6
 

@@ -15,7 +15,6 @@ from pipeline.decoding import DecodedSize, DecodeSettings, IsolatedDecoder, deco
 from pipeline.errors import ImageError, PipelineError, Reason
 from pipeline.records import ImageRecord
 from pipeline.runtime.actors.decode import DecodeActor
-from pipeline.runtime.ray_session import running_ray
 from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.storage.s3_connection import S3Options
 from tests.pipeline.decoding.crashing_child import MAGIC
@@ -140,7 +139,7 @@ def test_a_child_that_does_not_start_is_an_error_and_no_dead_letter() -> None:
         decoder.decode_all([picture(1)], 1)
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path) -> None:
     contents = [picture(1), bad("crash"), picture(2), bad("hang"), picture(3)]
     images = []
@@ -149,11 +148,10 @@ def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path
         uri = (tmp_path / f"{number}").as_uri()
         images.append(ImageRecord(f"{number}", uri, len(content)))
     images.append(ImageRecord("gone", (tmp_path / "gone").as_uri(), 0))
-    with running_ray(1):
-        remote: Any = ray.remote(DecodeActor)
-        actor = remote.remote(ArchiveFetcher(S3Options()), SETTINGS, child=CRASHING)
-        decoded, result = actor.decode.remote(images, "a-shard")
-        block, outcome = ray.get([decoded, result], timeout=120)
+    remote: Any = ray.remote(DecodeActor)
+    actor = remote.remote(ArchiveFetcher(S3Options()), SETTINGS, child=CRASHING)
+    decoded, result = actor.decode.remote(images, "a-shard")
+    block, outcome = ray.get([decoded, result], timeout=120)
     assert outcome.decoded_rows == [0, 2, 4]
     assert [letter.key for letter in outcome.dead_letters] == ["1", "3", "gone"]
     assert {letter.reason for letter in outcome.dead_letters[:2]} == {Reason.UNREADABLE}

@@ -111,7 +111,7 @@ def test_2000_mutated_files_end_with_pixels_or_a_reason_in_little_memory() -> No
     assert max(resident[5:]) < max(resident[:5]) + 64 * 2**20
 
 
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_session")
 def test_a_folder_of_all_of_them_is_tagged_as_it_should_whatever_the_files_are_called(
     tmp_path: Path,
 ) -> None:

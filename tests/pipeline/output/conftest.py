@@ -10,7 +10,7 @@ from tests.s3_server import BUCKET, S3Server, s3
 __all__ = ["s3"]
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.s3)])
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A location without an output: a folder that does not exist, or a prefix of a bucket."""
     if request.param == "folder":
