@@ -9,9 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS)
 
+FAST := --hypothesis-profile=fast -m "not (ray or s3 or train or chaos or slow or night)"
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test-fast test test-all check fuzz constraints clean
+.PHONY: help demo test-fast test test-all test-lowest check fuzz constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,13 +22,23 @@ demo: $(VENV)/.installed  ## tag a small archive made on the spot and write its 
 	$(BIN)/dvt demo --out demo-output
 
 test-fast: $(VENV)/.installed-dev  ## run the tests without Ray, S3 and training, in 3 minutes
-	$(BIN)/python -m pytest --hypothesis-profile=fast -m "not (ray or s3 or train or chaos or slow)"
+	$(BIN)/python -m pytest $(FAST)
 
 test: $(VENV)/.installed-dev  ## run the tests, in 12 minutes
 	$(BIN)/python -m pytest -m "not night"
 
-test-all: $(VENV)/.installed-dev fuzz  ## run all tests at length, for the night
+test-all: $(VENV)/.installed-dev fuzz  ## run all tests and the fuzzer at length, for the night
 	$(BIN)/python -m pytest --hypothesis-profile=night
+
+# torch stays at its pinned version: the package index has older ones with CUDA libraries only.
+test-lowest:  ## run the fast tests with the oldest versions that pyproject.toml allows
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
+	grep '^torch==' constraints.txt > build/lowest/torch.txt
+	build/lowest/bin/uv pip install --python build/lowest $(PIP_FLAGS) \
+		--resolution lowest-direct --override build/lowest/torch.txt -e '.[dev]'
+	build/lowest/bin/python -m pytest $(FAST)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, direction of imports
 	$(BIN)/ruff check
