@@ -104,7 +104,7 @@ def pytest_runtest_setup() -> None:
 def archive_5000(tmp_path_factory: pytest.TempPathFactory) -> WrittenArchive:
     """5,000 small labelled pictures without damage."""
     folder = tmp_path_factory.mktemp("archive-5000")
-    return write_shapes(folder / "a", 5000, seed=11, size=(128, 96))
+    return write_shapes(folder / "a", 5000, seed=11, size=(64, 48))
 
 
 @pytest.fixture(scope="session")

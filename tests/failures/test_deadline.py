@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -63,6 +64,7 @@ def allowed_thresholds() -> tuple[ThresholdSet, ...]:
     return choice.deadline.threshold_sets
 
 
+@pytest.mark.night
 def test_a_slowed_model_ends_within_five_percent_of_the_deadline(tmp_path: Path) -> None:
     archive = write_shapes(tmp_path / "a", NUM_IMAGES, seed=21, size=(64, 64))
     threshold_sets = allowed_thresholds()
@@ -102,6 +104,7 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(tmp_path: Path)
     assert all(row["confidence"] >= loosest[row["exit_stage"] - 1] - 1e-6 for row in early)
 
 
+@pytest.mark.usefixtures("ray_session")
 def test_a_run_far_from_its_deadline_stays_at_full_depth(tmp_path: Path) -> None:
     archive = write_shapes(tmp_path / "a", 40, seed=21, size=(64, 64))
     out = tmp_path / "out"

@@ -2,7 +2,6 @@
 
 import bisect
 import random
-import time
 import tracemalloc
 from dataclasses import dataclass
 
@@ -106,10 +105,8 @@ class EndlessPager:
 
 def test_a_million_objects_start_at_once_and_a_few_thousand_keys_are_held() -> None:
     pager = EndlessPager()
-    started = time.monotonic()
     pages = ascending_pages(pager, "p/")
     first = next(pages)
-    assert time.monotonic() - started < 1
     assert (len(first), pager.num_requests) == (1000, 1)
     num_keys, before = len(first), first[-1][0]
     for page in pages:
