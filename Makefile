@@ -34,10 +34,11 @@ test-all: $(VENV)/.installed-dev fuzz  ## run all tests and the fuzzer at length
 test-lowest:  ## run the fast tests with the oldest versions that pyproject.toml allows
 	rm -rf build/lowest
 	$(PYTHON) -m venv build/lowest
-	build/lowest/bin/python -m pip install --disable-pip-version-check --quiet uv
 	grep '^torch==' constraints.txt > build/lowest/torch.txt
-	build/lowest/bin/uv pip install --python build/lowest $(PIP_FLAGS) \
-		--resolution lowest-direct --override build/lowest/torch.txt -e '.[dev]'
+	build/lowest/bin/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) \
+		uv -r build/lowest/torch.txt
+	build/lowest/bin/uv pip install --python build/lowest --resolution lowest-direct \
+		--override build/lowest/torch.txt -e '.[dev]'
 	build/lowest/bin/python -m pytest $(FAST)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, direction of imports
