@@ -10,7 +10,6 @@ from hypothesis import is_hypothesis_test, settings
 from dvt.inference import deterministic_matmul
 from jobs.shapes import WrittenArchive, write_shapes
 from tests.models import (
-    golden_fill,
     golden_images,
     golden_logits,
     golden_scores,
@@ -26,7 +25,6 @@ from tests.ray_session import ray_address, ray_session, tagged
 from tests.s3 import moto_endpoint, s3
 
 __all__ = [
-    "golden_fill",
     "golden_images",
     "golden_logits",
     "golden_scores",

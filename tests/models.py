@@ -1,10 +1,9 @@
 """Golden figures of the published code, and cascades small enough to run in milliseconds."""
 
-import importlib.util
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,12 @@ import dvt
 from dvt.config import CascadeConfig, Preprocess, StemConv, TokenGrid
 from dvt.loading.state_dict_adapter import to_own_names
 from dvt.token_grids import patch_grid, t2t_grid
+from tests.golden import fill
 
 GOLDEN = Path(__file__).parent / "golden"
 PREFIXES = ("less_less_token", "less_token", "normal_token")
 
 Shapes = dict[str, tuple[int, ...]]
-
-
-@pytest.fixture(scope="session")
-def golden_fill() -> ModuleType:
-    """`golden/fill.py`, loaded by path because it belongs to no package."""
-    spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
@@ -47,23 +36,21 @@ def golden_shapes() -> dict[str, Shapes]:
 
 @pytest.fixture(scope="session")
 def golden_weights(
-    golden_fill: ModuleType, golden_shapes: dict[str, Shapes]
+    golden_shapes: dict[str, Shapes],
 ) -> Callable[[str], dict[str, Tensor]]:
     """The filled state dict of one backbone, under its published names."""
 
     def weights(backbone: str) -> dict[str, Tensor]:
         shapes = golden_shapes[backbone]
-        return {
-            key: torch.from_numpy(golden_fill.weight(key, shape)) for key, shape in shapes.items()
-        }
+        return {key: torch.from_numpy(fill.weight(key, shape)) for key, shape in shapes.items()}
 
     return weights
 
 
 @pytest.fixture(scope="session")
-def golden_images(golden_fill: ModuleType) -> Tensor:
+def golden_images() -> Tensor:
     """The two images behind the golden logits, [2, 3, 224, 224]."""
-    return torch.from_numpy(np.stack([golden_fill.image(0), golden_fill.image(1)]))
+    return torch.from_numpy(np.stack([fill.image(0), fill.image(1)]))
 
 
 @pytest.fixture(scope="session")
@@ -81,16 +68,9 @@ def golden_sweep() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def golden_scores(
-    golden_fill: ModuleType,
-) -> Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def golden_scores() -> Callable[[int], tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Scores [3, 2000, 10] and labels [2000] of one seed: 10 to fit, 11 to evaluate."""
-
-    def scores(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        drawn: tuple[NDArray[np.float32], NDArray[np.int64]] = golden_fill.scores(seed, 2000)
-        return drawn
-
-    return scores
+    return partial(fill.scores, num_images=2000)
 
 
 @pytest.fixture(scope="session")
