@@ -1,5 +1,6 @@
 """Markers, Hypothesis profiles, and fixtures that several rooms share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +59,11 @@ MARKED_PATHS = {
     "pipeline/output/test_retagging.py": ("slow",),
 }
 _MARKED_FIXTURES = {"s3": "s3", "moto_endpoint": "s3", "ray_address": "ray", "setting": "train"}
+
+# Ray's workers import the actors of tests, and nothing from the current folder.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(TESTS.parent), os.environ.get("PYTHONPATH")))
+)
 
 settings.register_profile("fast", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True)
