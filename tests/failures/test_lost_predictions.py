@@ -47,6 +47,7 @@ def tags(first: int, stop: int) -> pa.Table:
         "audit_confidence": [None] * count,
         "width": [1] * count,
         "height": [1] * count,
+        "decode_note": [None] * count,
         "etag": [None] * count,
         "shard": ["s"] * count,
     }
