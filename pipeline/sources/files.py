@@ -2,11 +2,17 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote_to_bytes
 
+from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
+from pipeline.sources.keys import as_text
+from pipeline.storage import Stores
+from pipeline.storage.s3_connection import NUM_CONNECTIONS
 
-__all__ = ["FilteredFiles", "NamedFiles"]
+__all__ = ["FilteredFiles", "NamedFiles", "named_files"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,3 +58,22 @@ class FilteredFiles(Source):
                 num_rejected += 1
         if num_rejected and self._others is not None:
             logger.info("skipped %d %s", num_rejected, self._others)
+
+
+def named_files(uris: Sequence[str], stores: Stores, folder_length: int) -> NamedFiles:
+    """Files, all of which must exist; keys are what follows the folder in their URIs.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+        statuses = list(pool.map(lambda uri: stores.of(uri).status(uri), uris))
+    files = []
+    for uri, status in zip(uris, statuses, strict=True):
+        key = uri[folder_length:]
+        if not uri.startswith("s3://"):
+            key = as_text(unquote_to_bytes(key))
+        if status is None:
+            raise UsageError(f"no such file: {uri}")
+        files.append(ImageRecord(key, uri, status.size_bytes, status.etag))
+    return NamedFiles(files)

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from pipeline.records import ImageRecord
 from pipeline.sources.patterns import KeyFilter
 
-__all__ = ["SeenKeys", "as_text", "is_hidden", "safe_path", "with_unique_keys"]
+__all__ = ["SeenKeys", "as_text", "safe_path", "with_unique_keys"]
 
-_FILE_MANAGER_CACHES = {"Thumbs.db", "desktop.ini"}
 _PENDING = 4096
 
 
@@ -28,14 +27,6 @@ def as_text(name: bytes) -> str:
         return name.decode("utf-8")
     except UnicodeDecodeError:
         return f"{name.decode('utf-8', 'backslashreplace')}~{zlib.crc32(name):08x}"
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a component starts with a dot or is a cache of a file manager."""
-    return any(
-        part in _FILE_MANAGER_CACHES or (part.startswith(".") and part not in (".", ".."))
-        for part in path.split("/")
-    )
 
 
 def safe_path(name: str) -> str:

@@ -6,16 +6,19 @@ is a list of URIs, and everything else is a picture. A folder holds tars or Parq
 are such, and no pictures, among its first thousand names.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote_to_bytes
 
 from pipeline.errors import UsageError
 from pipeline.sources.archive import Archive, InputSource
 from pipeline.sources.base import Source
 from pipeline.sources.fetching import ArchiveFetcher
 from pipeline.sources.files import FilteredFiles, NamedFiles
+from pipeline.sources.keys import as_text
 from pipeline.sources.locations import Location, locate
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.parquet import ParquetSource
@@ -65,13 +68,14 @@ def open_archive(
     excluded = None if output is None else str(output)
     located: list[tuple[Location, _Format]] = []
     for text in inputs:
-        location = locate(text, stores, excluded)
+        location = locate(text, stores, excluded, all_files=options.all_files)
         wanted = options.input_format
         located.append((location, detect_format(location) if wanted == "auto" else wanted))
     if options.keep_columns and all(kind != "parquet" for _, kind in located):
         raise UsageError(
             f"keep-columns: only Parquet files have columns (got {', '.join(inputs)[:200]})"
         )
+    _check_overlap(located)
     sources = [_source(group, kind, options, stores) for group, kind in _grouped(located)]
     patterns = KeyFilter(options.include, options.exclude)
     return Archive(sources, ArchiveFetcher(s3), patterns)
@@ -94,15 +98,42 @@ def detect_format(location: Location) -> _Format:
 
 
 def files_of(location: Location, kind: _Format) -> Source:
-    """The files of a location that have a format; of a folder, other files are skipped."""
-    if not location.is_folder or kind not in ("webdataset", "parquet"):
+    """The files of a location that have a format; of a folder, other files are skipped.
+
+    Names that begin with `_` are what Spark and Hadoop leave beside the data, unless the argument
+    has such a name itself, or the name is of a partition (`_day=1`).
+    """
+    if kind not in ("webdataset", "parquet") or not (location.is_folder or location.globs):
         return location.files
-    endings = ENDINGS[kind]
+    endings = ENDINGS[kind] if location.is_folder else ("",)
+    takes_all = any(part.startswith("_") for part in location.text.split("/"))
 
     def accepts(key: str) -> bool:
-        return key.lower().endswith(endings) and not key.rpartition("/")[2].startswith("_")
+        parts = () if takes_all else key.split("/")
+        is_temporary = any(part.startswith("_") and "=" not in part for part in parts)
+        return key.lower().endswith(endings) and not is_temporary
 
-    return FilteredFiles(location.files, accepts, f"files that do not end in {', '.join(endings)}")
+    others = f"files that do not end in {', '.join(endings)}, or begin with _"
+    return FilteredFiles(location.files, accepts, others)
+
+
+def _check_overlap(located: Sequence[tuple[Location, _Format]]) -> None:
+    """Raises `UsageError` if an INPUT of the same format lies in another one."""
+    outer_in: dict[tuple[str, _Format], list[Location]] = {}
+    for location, kind in located:
+        if location.is_folder or location.globs:
+            outer_in.setdefault((location.folder, kind), []).append(location)
+    for inner, kind in located:
+        for slash in re.finditer("/", inner.folder[:-1]):
+            folder, below = inner.folder[: slash.end()], inner.folder[slash.end() :]
+            if folder.startswith("file://"):
+                below = as_text(unquote_to_bytes(below))
+            for outer in outer_in.get((folder, kind), ()):
+                if outer.is_folder or any(glob.may_match_below(below) for glob in outer.globs):
+                    raise UsageError(
+                        f"input: {outer.text} and {inner.text} may hold the same files; give only "
+                        "one of them"
+                    )
 
 
 def _grouped(
@@ -138,7 +169,7 @@ def _source(
         files = NamedFiles(sorted(records, key=lambda file: file.key))
     source: Source
     if kind == "webdataset":
-        source = TarSource(files, stores)
+        source = TarSource(files, stores, all_files=options.all_files)
     elif kind == "parquet":
         source = ParquetSource(files, stores, options.keep_columns)
     elif kind == "list":

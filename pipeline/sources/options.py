@@ -23,6 +23,9 @@ class SourceOptions(Options):
     exclude: Annotated[
         Texts, Field(description="skip keys that match this glob pattern; repeatable")
     ] = ()
+    all_files: Annotated[
+        bool, Field(description="take hidden files, thumbnail caches and recycle bins too")
+    ] = False
     keep_columns: Annotated[
         Names, Field(description="Parquet columns to copy into the tags table, e.g. A,B")
     ] = ()

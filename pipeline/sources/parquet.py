@@ -1,9 +1,9 @@
 """Parquet files with a column of pictures, or of their URIs.
 
 Pictures: a column `image`, `img`, `bytes`, `content`, `jpg` or `png`, binary, or a struct with a
-field `bytes` as Hugging Face writes it. URIs: a column `uri`, `url` or `path`; relative ones are
-relative to the Parquet file. Keys: a column `key`, else FILE/row. A repeated key gets its file and
-row appended.
+field `bytes` as Hugging Face writes it; in row groups without any bytes, its field `path` has URIs.
+URIs: a column `uri`, `url` or `path`; relative ones are relative to the Parquet file. Keys: a
+column `key`, else FILE/row. A repeated key gets its file and row appended.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from pipeline.errors import ImageError, PipelineError, Reason, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
-from pipeline.sources.passthrough_columns import KeptColumns
+from pipeline.sources.passthrough_columns import KeptColumns, is_binary, is_text
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Stores
@@ -80,17 +80,19 @@ class ParquetSource(Source):
         try:
             with self._open(file) as parquet:
                 layout = _layout(parquet.schema_arrow, file.uri)
-                columns = [*layout.small, *self._keep.present_in(parquet.schema_arrow)]
+                kept = self._keep.present_in(parquet.schema_arrow)
                 for group in range(parquet.num_row_groups):
                     first = number
+                    in_group = layout.in_row_group(parquet.metadata.row_group(group))
+                    columns = [*in_group.small, *kept]
                     for row in self._small_columns(parquet, group, columns):
                         place = (group, number - first)
-                        yield layout.image(file, place, number, row, self._keep.values(row))
+                        yield in_group.image(file, place, number, row, self._keep.values(row))
                         number += 1
         except (PipelineError, *DAMAGE_ERRORS) as error:
             rest = unreadable_rest(error, file, f"row {number}")
-            kept = self._keep.values({})
-            yield ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, kept)
+            nothing = self._keep.values({})
+            yield ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, nothing)
 
     def _small_columns(
         self, parquet: Any, group: int, columns: list[str]
@@ -113,11 +115,33 @@ class ParquetSource(Source):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Names of a file's columns; it has either `content` or `uri`."""
+    """Names of a file's columns; "image.bytes" is a field of a struct.
+
+    Attributes:
+        content: of the bytes; None if `uri` is used.
+        uri: None if `content` is used.
+        key: None if the file has no keys.
+        path: used as `uri` in row groups without any `content`; None if there is none.
+    """
 
     content: str | None
     uri: str | None
     key: str | None
+    path: str | None = None
+
+    def in_row_group(self, group: Any) -> "_Layout":
+        """The layout of one row group, by its statistics.
+
+        Args:
+            group: metadata of the row group.
+        """
+        if self.path is None:
+            return self
+        columns = [group.column(number) for number in range(group.num_columns)]
+        (content,) = (column for column in columns if column.path_in_schema == self.content)
+        statistics = content.statistics
+        is_empty = statistics is not None and statistics.null_count == group.num_rows
+        return _Layout(None, self.path, self.key) if is_empty else self
 
     @property
     def small(self) -> list[str]:
@@ -151,7 +175,8 @@ class _Layout:
             part = ParquetRow(file.uri, self.content, *place)
         else:
             assert self.uri is not None
-            uri = row[self.uri]
+            name, _, field = self.uri.partition(".")
+            uri = (row[name] or {}).get(field) if field else row[name]
             if uri is not None:
                 uri = absolute_uri(str(uri), file.uri)
                 return ImageRecord(key, uri, 0, kept=kept, other_keys=others)
@@ -168,9 +193,9 @@ def _layout(schema: pa.Schema, uri: str) -> _Layout:
     key = "key" if "key" in schema.names else None
     for name in _PICTURE_COLUMNS:
         if name in schema.names and (content := _content(schema.field(name))) is not None:
-            return _Layout(content, None, key)
+            return _Layout(content, None, key, _path(schema.field(name)))
     for name in _URI_COLUMNS:
-        if name in schema.names and _is_text(schema.field(name).type):
+        if name in schema.names and is_text(schema.field(name).type):
             return _Layout(None, name, key)
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise UsageError(
@@ -183,16 +208,15 @@ def _content(field: pa.Field) -> str | None:
     """Path of the column of bytes, if the field holds bytes."""
     if pa.types.is_struct(field.type):
         position = field.type.get_field_index("bytes")
-        is_bytes = position >= 0 and _is_binary(field.type.field(position).type)
+        is_bytes = position >= 0 and is_binary(field.type.field(position).type)
         return f"{field.name}.bytes" if is_bytes else None
-    return str(field.name) if _is_binary(field.type) else None
+    return str(field.name) if is_binary(field.type) else None
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _path(field: pa.Field) -> str | None:
+    """Path of the column of paths beside the bytes, if the field is a struct with one."""
+    if not pa.types.is_struct(field.type):
+        return None
+    position = field.type.get_field_index("path")
+    is_path = position >= 0 and is_text(field.type.field(position).type)
+    return f"{field.name}.path" if is_path else None

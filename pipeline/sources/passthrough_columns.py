@@ -9,7 +9,28 @@ from pipeline.errors import UsageError
 from pipeline.records import TAGS_SCHEMA
 from pipeline.sources.base import NOTHING_KEPT
 
-__all__ = ["KeptColumns"]
+__all__ = ["KeptColumns", "is_binary", "is_text"]
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes."""
+    if pa.types.is_dictionary(kind):
+        return is_binary(kind.value_type)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are text."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 class KeptColumns:
@@ -70,9 +91,9 @@ def _kept_type(kind: pa.DataType) -> pa.DataType | None:
     """The type in the tags: Delta tables have no unsigned, large or dictionary types."""
     if pa.types.is_dictionary(kind):
         return _kept_type(kind.value_type)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if is_text(kind):
         return pa.string()
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+    if is_binary(kind):
         return pa.binary()
     if pa.types.is_unsigned_integer(kind):
         return {8: pa.int16(), 16: pa.int32(), 32: pa.int64()}.get(kind.bit_width)

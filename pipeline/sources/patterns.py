@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import UsageError
@@ -46,10 +46,22 @@ def is_glob(name: str) -> bool:
     return any(mark in name for mark in _WILDCARDS)
 
 
-def fixed_folder(pattern: str) -> str:
-    """The part up to the last slash before the first wildcard or range; keys are relative to it."""
-    marks = _WILDCARDS + "{" * (_RANGE.search(pattern) is not None)
-    return _before(pattern, marks).rpartition("/")[0] + "/"
+def fixed_folder(pattern: str, is_folder: Callable[[str], bool]) -> str:
+    """The folder that keys are relative to, with a slash: all before the first wildcard or range.
+
+    A component with wildcards or ranges that names an existing folder is taken as it is.
+
+    Args:
+        pattern: an absolute path or URI.
+        is_folder: whether a folder exists, by its path without a slash.
+    """
+    folder, *parts, _ = re.split(r"(?<=[^:/]/)|(?<=^/)", pattern)
+    for part in parts:
+        has_marks = is_glob(part) or _RANGE.search(part)
+        if has_marks and not is_folder(folder + part.rstrip("/")):
+            break
+        folder += part
+    return folder
 
 
 def _before(text: str, marks: str) -> str:
@@ -67,9 +79,9 @@ class Glob:
     parts: tuple[str, ...]
 
     @classmethod
-    def below(cls, folder: str, pattern: str) -> "Glob":
-        """The part of a pattern that follows its folder."""
-        return cls(tuple(part for part in pattern[len(folder) :].split("/") if part))
+    def of(cls, pattern: str) -> "Glob":
+        """The glob of a pattern below a folder."""
+        return cls(tuple(part for part in pattern.split("/") if part))
 
     @property
     def prefix(self) -> str:
@@ -78,21 +90,35 @@ class Glob:
 
     def matches(self, path: str) -> bool:
         """Whether a file, or a folder above it, matches."""
-        return _fits(tuple(path.split("/")), self.parts, may_end=False)
+        return len(self.parts) in self._positions(path)
 
     def may_match_below(self, path: str) -> bool:
         """Whether files below this folder can match."""
-        return _fits(tuple(path.rstrip("/").split("/")), self.parts, may_end=True)
+        return bool(self._positions(path.rstrip("/")))
 
+    def _positions(self, path: str) -> set[int]:
+        """How many parts may have matched at the end of a path; paths can be a thousand deep."""
+        reached = self._skipping_stars({0})
+        for name in path.split("/"):
+            if len(self.parts) in reached:
+                break
+            reached = self._skipping_stars(
+                {
+                    position + (part != "**")
+                    for position in reached
+                    for part in (self.parts[position],)
+                    if part == "**" or fnmatch.fnmatchcase(name, part)
+                }
+            )
+        return reached
 
-def _fits(path: tuple[str, ...], parts: tuple[str, ...], may_end: bool) -> bool:
-    if not parts:
-        return True
-    if not path:
-        return may_end or parts == ("**",)
-    if parts[0] == "**":
-        return may_end or _fits(path, parts[1:], may_end) or _fits(path[1:], parts, may_end)
-    return fnmatch.fnmatchcase(path[0], parts[0]) and _fits(path[1:], parts[1:], may_end)
+    def _skipping_stars(self, reached: set[int]) -> set[int]:
+        """Also the positions behind `**`, which matches no folder as well."""
+        for position in sorted(reached):
+            while position < len(self.parts) and self.parts[position] == "**":
+                position += 1
+                reached.add(position)
+        return reached
 
 
 @dataclass(frozen=True, slots=True)

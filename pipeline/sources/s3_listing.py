@@ -5,6 +5,8 @@ the rest is cut into ranges of keys at the ends of folders, and some ranges are 
 Otherwise one stream of pages of a thousand keys is the fastest way.
 """
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Any
 from pipeline.errors import ImageError, StorageDeniedError, StorageFailedError
 from pipeline.records import ImageRecord
 from pipeline.sources.base import Source
-from pipeline.sources.keys import is_hidden
+from pipeline.sources.left_out import LeftOut
 from pipeline.sources.patterns import Glob
 from pipeline.sources.read_ahead import concatenate
 from pipeline.storage import FileStatus
@@ -22,8 +24,11 @@ from pipeline.storage.s3_connection import S3Connection, split_uri
 
 __all__ = ["Page", "Pager", "S3Prefix", "ascending_pages"]
 
+logger = logging.getLogger(__name__)
+
 _RANGES_AHEAD = 3
 _KEYS_PER_RANGE = 4000
+_RUN = re.compile(r".+/\.runs/\d{8}\.json", re.DOTALL)
 _LAST_CHARACTER = "\U0010ffff"
 
 _Objects = list[tuple[str, FileStatus]]
@@ -127,6 +132,7 @@ class S3Prefix(Source):
         globs: objects must match one of them; none for all objects.
         exclude: URI of a folder to skip.
         page_length: keys per page; stores return at most a thousand.
+        all_files: leave nothing out.
     """
 
     def __init__(
@@ -136,26 +142,35 @@ class S3Prefix(Source):
         globs: tuple[Glob, ...] = (),
         exclude: str | None = None,
         page_length: int = 1000,
+        *,
+        all_files: bool = False,
     ) -> None:
         self._connection = connection
         self._bucket, self._folder = split_uri(folder)
         self._globs = globs
         self._exclude = None if exclude is None else exclude.rstrip("/") + "/"
         self._page_length = page_length
+        self._left_out = LeftOut(all_files)
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; holds a few listing pages."""
         prefix = self._folder + (self._globs[0].prefix if len(self._globs) == 1 else "")
+        output: str | None = None
         for page in ascending_pages(partial(self._page, prefix), prefix):
             for key, status in page:
                 uri = f"s3://{self._bucket}/{key}"
                 name = key[len(self._folder) :]
                 is_placeholder = key.endswith("/") and not status.size_bytes
                 is_excluded = self._exclude is not None and uri.startswith(self._exclude)
-                if is_placeholder or is_excluded or is_hidden(name):
+                if _RUN.fullmatch(name):  # precedes all else in an output of dvt
+                    output = name.rpartition(".runs/")[0]
+                    logger.info("skipped %s: an output of dvt", uri.rpartition(".runs/")[0])
+                is_excluded |= output is not None and name.startswith(output)
+                if is_placeholder or is_excluded or self._left_out.hides(name):
                     continue
                 if not self._globs or any(glob.matches(name) for glob in self._globs):
                     yield ImageRecord(name, uri, status.size_bytes, status.etag)
+        self._left_out.log(f"s3://{self._bucket}/{self._folder}")
 
     def _page(self, prefix: str, after: str, token: str | None, by_folder: bool) -> Page:
         """See `Pager`."""

@@ -19,7 +19,8 @@ from pipeline.errors import PipelineError, Reason
 from pipeline.records import ImageRecord, TarMember, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
-from pipeline.sources.keys import as_text, is_hidden, safe_path
+from pipeline.sources.keys import as_text, safe_path
+from pipeline.sources.left_out import LeftOut
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.tar_entries import Compression, ForwardStream, compression_of, entries
 from pipeline.storage import Stores
@@ -52,14 +53,23 @@ class TarSource(Source):
         stores: that hold them.
         sidecars: endings of sidecars whose contents, at most `MAX_SIDECAR_BYTES` + 1 bytes each,
             are the `kept` values of each picture of the sample; null if there is none.
+        all_files: leave nothing out.
     """
 
     is_cheap_to_list = False
 
-    def __init__(self, files: Source, stores: Stores, sidecars: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        files: Source,
+        stores: Stores,
+        sidecars: tuple[str, ...] = (),
+        *,
+        all_files: bool = False,
+    ) -> None:
         self._files = files
         self._stores = stores
         self._sidecars = sidecars
+        self._all_files = all_files
         self.kept = pa.schema([(ending, pa.binary()) for ending in sidecars])
 
     def list_images(self) -> Iterator[ImageRecord]:
@@ -105,6 +115,7 @@ class TarSource(Source):
     def _members(self, tar: ImageRecord) -> Iterator["_Member"]:
         """All members, and one more for the damage, if any."""
         position = 0
+        left_out = LeftOut(self._all_files)
         try:
             with self._stores.of(tar.uri).open(tar.uri, tar.etag) as packed:
                 compression = compression_of(packed)
@@ -113,9 +124,10 @@ class TarSource(Source):
                     stream = cast(BinaryIO, ForwardStream(packed, compression))
                 for entry in entries(stream):
                     name = as_text(entry.name.encode("utf-8", "surrogateescape"))
-                    if not entry.isdir() and not is_hidden(safe_path(name)):
+                    if not entry.isdir() and not left_out.hides(safe_path(name)):
                         yield self._member(tar.uri, name, entry, compression, stream)
                     position = entry.offset_data + entry.size
+            left_out.log(tar.uri)
         except (PipelineError, *DAMAGE_ERRORS) as error:
             yield _Member("", 0, position, unreadable_rest(error, tar, f"byte {position:,}"))
 

@@ -65,7 +65,10 @@ def entries(stream: BinaryIO) -> Iterator[tarfile.TarInfo]:
     Raises:
         One of `DAMAGE_ERRORS`: the tar is cut off or damaged from here on.
     """
-    with tarfile.open(fileobj=stream, mode="r:", tarinfo=_CheckedEntry) as archive:
+    # Tars that were joined continue behind an end mark, which is a block of zeros.
+    with tarfile.open(
+        fileobj=stream, mode="r:", tarinfo=_CheckedEntry, ignore_zeros=True
+    ) as archive:
         while (entry := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # keeps memory bounded
             yield entry

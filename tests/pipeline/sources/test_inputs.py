@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import ImageError, UsageError
 from pipeline.sources import SourceOptions, open_archive
+from tests.s3 import TestStore
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -46,6 +47,42 @@ def test_a_relative_path_and_a_home_folder_are_found(
     assert open_archive(["a"]).names == (tmp_path.as_uri() + "/a",)
 
 
+@pytest.mark.parametrize("folder", ["Photos [2019]", "a {001..002}", "x*y", "why?"])
+def test_a_folder_that_is_there_is_taken_as_it_is(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, f"{folder}/1.jpg", f"{folder}/b/2.jpg", f"{folder}/3.png")
+    assert keys(tmp_path / folder / "*.jpg") == ["1.jpg"]
+    assert keys(tmp_path / folder / "**/*.jpg") == ["1.jpg", "b/2.jpg"]
+    assert keys(tmp_path / folder / "{1..1}.jpg") == ["1.jpg"]
+
+
+def test_a_prefix_with_brackets_is_taken_as_it_is(s3: TestStore) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, {"Photos [2019]/1.jpg": b"1", "Photos [2019]/b/2.jpg": b"2"})
+    assert keys(f"s3://{bucket}/Photos [2019]") == ["1.jpg", "b/2.jpg"]
+    assert keys(f"s3://{bucket}/Photos [2019]/*.jpg") == ["1.jpg"]
+
+
+def test_a_message_says_how_to_escape_wildcards(tmp_path: Path) -> None:
+    touch(tmp_path, "a[1].jpg", "ab.png")
+    assert keys(tmp_path / "a[[]1*") == ["a[1].jpg"]
+    with pytest.raises(UsageError, match=r"is written \[\[\], \[\*\] or \[\?\]"):
+        keys(tmp_path / "*[1].*")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"caf\xe9/in", b"caf\xe9 [1]"])
+def test_a_folder_whose_name_is_no_utf_8_is_read(tmp_path: Path, name: bytes) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    touch(folder, "1.jpg", "a/2.jpg")
+    for text, count in ((folder, 2), (folder / "*.jpg", 1), (folder / "{1..1}.jpg", 1)):
+        archive = open_archive([str(text)])
+        images = list(archive.list_images())
+        assert [image.key for image in images] == ["1.jpg", "a/2.jpg"][:count]
+        assert not isinstance(next(archive.fetcher.fetch_all(images, 100)), ImageError)
+        "".join(archive.names).encode()
+        if count == 2:
+            assert keys(*archive.names) == ["1.jpg", "a/2.jpg"]
+
+
 def test_several_inputs_get_the_shortest_different_prefixes(tmp_path: Path) -> None:
     touch(tmp_path, "m/photos/1.jpg", "n/photos/1.jpg", "more/1.jpg", "other.jpg")
     assert sorted(keys(tmp_path / "m/photos", tmp_path / "more")) == ["more/1.jpg", "photos/1.jpg"]
@@ -56,8 +93,6 @@ def test_several_inputs_get_the_shortest_different_prefixes(tmp_path: Path) -> N
     assert one_way == keys(tmp_path / "n/photos", tmp_path / "m/photos"), (
         "the order does not matter"
     )
-    nested = keys(tmp_path, tmp_path / "more")
-    assert len(nested) == len(set(nested)) == 5
     assert len([*open_archive([str(tmp_path / "more"), str(tmp_path / "m")]).list_images()]) == 2
 
 
@@ -116,6 +151,10 @@ def test_odd_bytes_in_a_list_are_read_as_they_are(tmp_path: Path) -> None:
         (["{8..9}*.jpg"], "nothing matches"),
         (["1.jpg", "1.jpg"], "given twice"),
         (["*.jpg", "1.*"], "may hold the same files"),
+        ([".", "sub"], "may hold the same files"),
+        (["s*", "sub"], "may hold the same files"),
+        ([".", "sub/*.jpg"], "may hold the same files"),
+        (["*.jpg", "sub/link"], "may hold the same files"),
         (["a.csv", "1.jpg"], "may have the same keys"),
         (["a\0b"], "no such folder or file"),
         (["ftp://host/x"], "cannot be read"),
@@ -124,7 +163,8 @@ def test_odd_bytes_in_a_list_are_read_as_they_are(tmp_path: Path) -> None:
 def test_wrong_inputs_are_named_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], word: str
 ) -> None:
-    touch(tmp_path, "1.jpg", "2.jpg")
+    touch(tmp_path, "1.jpg", "2.jpg", "sub/3.jpg")
+    (tmp_path / "sub" / "link").symlink_to(tmp_path)
     (tmp_path / "a.csv").write_text("uri\n1.jpg\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=f"^input: .*{word}") as raised:

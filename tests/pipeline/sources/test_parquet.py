@@ -26,7 +26,7 @@ PICTURES = [bytes([n]) * (200 * n + 1) for n in range(100)]
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
-@pytest.mark.parametrize("kind", ["binary", "large", "struct", "dictionary"])
+@pytest.mark.parametrize("kind", ["binary", "large", "struct", "dictionary", "view"])
 def test_bytes_in_rows_are_read_in_any_order_of_row_groups(
     s3: TestStore, tmp_path: Path, place: str, kind: str
 ) -> None:
@@ -34,6 +34,7 @@ def test_bytes_in_rows_are_read_in_any_order_of_row_groups(
         "binary": pa.array(PICTURES, pa.binary()),
         "large": pa.array(PICTURES, pa.large_binary()),
         "struct": pa.array([{"bytes": content, "path": None} for content in PICTURES]),
+        "view": pa.array(PICTURES, pa.binary_view()),
         "dictionary": pa.array(PICTURES, pa.binary()).dictionary_encode(),
     }[kind]
     pq.write_table(pa.table({"image": image}), tmp_path / "a.parquet", row_group_size=30)
@@ -62,6 +63,45 @@ def test_uris_in_rows_are_fetched_wherever_they_lead(s3: TestStore, tmp_path: Pa
     assert (got["one"], got["two"], got["three"]) == (b"on s3", b"here", b"here")
     assert "'http' is not a readable scheme" in str(got["four"])
     assert "names no URI" in str(got["five"])
+
+
+def test_keys_uris_bytes_and_kept_columns_may_have_any_binary_or_text_type(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "image": pa.array([b"1234", b"5678"], pa.binary(4)),
+            "key": pa.array(["a", "b"], pa.string_view()),
+            "text": pa.array(["x", None], pa.string_view()),
+            "place": pa.array(["x", "y"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    options = SourceOptions(keep_columns=("text", "place"))
+    archive = open_archive([str(tmp_path / "a.parquet")], options)
+    assert fetched(archive) == {"a": b"1234", "b": b"5678"}
+    assert [image.kept for image in archive.list_images()] == [("x", "x"), (None, "y")]
+    (tmp_path / "1.jpg").write_bytes(b"one")
+    for kind in (pa.string_view(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        uris = pa.table({"url": pa.array(["1.jpg"]).cast(kind)})
+        pq.write_table(uris, tmp_path / "b.parquet")
+        assert fetched(open_archive([str(tmp_path / "b.parquet")])) == {"b.parquet/0": b"one"}
+
+
+def test_images_of_hugging_face_without_bytes_are_read_by_their_paths(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "1.jpg").write_bytes(b"one")
+    rows = [
+        {"bytes": None, "path": "files/1.jpg"},
+        {"bytes": None, "path": None},
+        {"bytes": b"two", "path": "two.jpg"},
+        {"bytes": b"", "path": "files/1.jpg"},
+    ]
+    table = pa.table({"image": pa.array(rows, kind)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
+    got = fetched(open_archive([str(tmp_path / "a.parquet")]))
+    assert got.pop("a.parquet/0") == b"one"
+    assert "names no URI" in str(got.pop("a.parquet/1"))
+    assert got == {"a.parquet/2": b"two", "a.parquet/3": b""}
 
 
 def test_columns_are_kept_on_request_in_types_that_tags_can_hold(tmp_path: Path) -> None:

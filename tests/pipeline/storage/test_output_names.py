@@ -17,9 +17,7 @@ SCHEMA = pa.schema([("key", pa.string())])
 
 @pytest.mark.parametrize("name", ["My%20Photos", "back\\slash", "a[1]", os.fsdecode(b"aus\xe9")])
 def test_a_name_that_delta_lake_takes_for_another_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(
-        UsageError, match=r"^out: Delta Lake cannot use a path that holds"
-    ) as raised:
+    with pytest.raises(UsageError, match=r"^out: Delta Lake cannot use a path") as raised:
         open_output_store(tmp_path / name)
     str(raised.value).encode("ascii")
     (tmp_path / name).mkdir()
