@@ -15,6 +15,7 @@ from pipeline.errors import ImageError, Reason
 from pipeline.records import ImageRecord, ParquetRow, TarMember
 from pipeline.sources.damage import DAMAGE_ERRORS, damaged
 from pipeline.sources.parquet import PARQUET_BUFFER_BYTES
+from pipeline.sources.parquet_values import check_expansion
 from pipeline.sources.tar_entries import ForwardStream
 from pipeline.storage import Store
 from pipeline.storage.base import too_large
@@ -22,7 +23,7 @@ from pipeline.storage.base import too_large
 __all__ = ["Cursors"]
 
 _MAX_OPEN = 4
-_ROWS = 16
+_BATCH_ROWS, _BATCH_BYTES = 16, 64 * 2**20
 
 
 class Cursors:
@@ -50,11 +51,11 @@ class Cursors:
                 cursor.close()
                 cursor = None
             if cursor is None:
-                cursor = _open(store, image)
+                cursor = _open(store, image, max_bytes)
             content = cursor.read(image, max_bytes)
         except (ImageError, *DAMAGE_ERRORS) as error:
-            if isinstance(error, ImageError) and error.reason is Reason.TOO_LARGE:
-                assert cursor is not None
+            is_too_large = isinstance(error, ImageError) and error.reason is Reason.TOO_LARGE
+            if is_too_large and cursor is not None:
                 self._open[identity] = cursor
             elif cursor is not None:
                 cursor.close()
@@ -84,10 +85,10 @@ def _position(image: ImageRecord) -> int:
     return part.offset
 
 
-def _open(store: Store, image: ImageRecord) -> "_TarCursor | _RowCursor":
+def _open(store: Store, image: ImageRecord, max_bytes: int) -> "_TarCursor | _RowCursor":
     part = image.part
     if isinstance(part, ParquetRow):
-        return _RowCursor(store, part, image.etag)
+        return _RowCursor(store, part, image.etag, max_bytes)
     assert isinstance(part, TarMember)
     assert part.compression is not None
     return _TarCursor(ForwardStream(store.open(part.file, image.etag), part.compression))
@@ -117,12 +118,20 @@ class _TarCursor:
 class _RowCursor:
     """A position in a column of one row group; holds the rows of the last read."""
 
-    def __init__(self, store: Store, part: ParquetRow, etag: str | None) -> None:
+    def __init__(self, store: Store, part: ParquetRow, etag: str | None, max_bytes: int) -> None:
         self._stream = store.open(part.file, etag)
         try:
             self._file = pq.ParquetFile(self._stream, buffer_size=PARQUET_BUFFER_BYTES)
+            group = self._file.metadata.row_group(part.row_group)
+            columns = (group.column(number) for number in range(group.num_columns))
+            (column,) = (column for column in columns if column.path_in_schema == part.column)
+            check_expansion(column, max_bytes)
+            # Any row may hold all bytes of the column, and so may each of several equal rows.
+            num_rows = min(
+                max(_BATCH_BYTES // (column.total_uncompressed_size + 1), 1), _BATCH_ROWS
+            )
             self._batches: Iterator[Any] = self._file.iter_batches(
-                _ROWS, row_groups=[part.row_group], columns=[part.column], use_threads=False
+                num_rows, row_groups=[part.row_group], columns=[part.column], use_threads=False
             )
         except BaseException:
             self._stream.close()

@@ -1,9 +1,9 @@
 """Opens the archive that INPUT arguments name.
 
 An INPUT is a folder, a file, a glob, a range in braces, or one of these on S3. Names determine its
-format: .tar, .tar.gz, .tgz and .tar.zst are tars, .parquet is Parquet, a single .txt or .csv file
-is a list of URIs, and everything else is a picture. A folder holds tars or Parquet files if there
-are such, and no pictures, among its first thousand names.
+format: .tar, .tar.gz, .tgz and .tar.zst are tars, .parquet is Parquet, a single .txt, .csv or .tsv
+file is a list of URIs, and everything else is a picture. A folder holds tars or Parquet files if
+there are such, and no pictures, among its first thousand names.
 """
 
 import re
@@ -39,7 +39,7 @@ _Format = Literal["files", "webdataset", "parquet", "list"]
 ENDINGS: dict[_Format, tuple[str, ...]] = {
     "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"),
     "parquet": (".parquet", ".pq"),
-    "list": (".txt", ".csv"),
+    "list": (".txt", ".csv", ".tsv"),
 }
 _NUM_NAMES = 1000
 

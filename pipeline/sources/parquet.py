@@ -8,7 +8,7 @@ column `key`, else FILE/row. A repeated key gets its file and row appended.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,8 @@ from pipeline.errors import ImageError, PipelineError, Reason, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
-from pipeline.sources.passthrough_columns import KeptColumns, is_binary, is_text
+from pipeline.sources.parquet_values import MAX_VALUE_BYTES, is_binary, is_text, without_long_values
+from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Stores
@@ -78,16 +79,17 @@ class ParquetSource(Source):
         """One image a row, and one for the damage, if any."""
         number = 0
         try:
-            with self._open(file) as parquet:
+            with self._open_for_listing(file) as parquet:
                 layout = _layout(parquet.schema_arrow, file.uri)
                 kept = self._keep.present_in(parquet.schema_arrow)
                 for group in range(parquet.num_row_groups):
                     first = number
                     in_group = layout.in_row_group(parquet.metadata.row_group(group))
                     columns = [*in_group.small, *kept]
-                    for row in self._small_columns(parquet, group, columns):
+                    for row, long_column in self._small_columns(parquet, group, columns):
                         place = (group, number - first)
-                        yield in_group.image(file, place, number, row, self._keep.values(row))
+                        image = in_group.image(file, place, number, row, self._keep.values(row))
+                        yield _too_long(image, file, long_column) if long_column else image
                         number += 1
         except (PipelineError, *DAMAGE_ERRORS) as error:
             rest = unreadable_rest(error, file, f"row {number}")
@@ -96,13 +98,15 @@ class ParquetSource(Source):
 
     def _small_columns(
         self, parquet: Any, group: int, columns: list[str]
-    ) -> Iterator[dict[str, Any]]:
-        """The rows of a row group without their pictures."""
+    ) -> Iterator[tuple[dict[str, Any], str | None]]:
+        """The rows of a row group without their pictures, and the column that is too long."""
         if not columns:  # Arrow returns no batches without columns
-            yield from ({} for _ in range(parquet.metadata.row_group(group).num_rows))
+            yield from (({}, None) for _ in range(parquet.metadata.row_group(group).num_rows))
             return
         for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=columns):
-            yield from self._keep.cast(batch).to_pylist()
+            bounded, long_columns = without_long_values(batch)
+            rows = self._keep.cast(bounded).to_pylist()
+            yield from ((row, long_columns.get(number)) for number, row in enumerate(rows))
 
     @contextmanager
     def _open(self, file: ImageRecord) -> Iterator[Any]:
@@ -111,6 +115,27 @@ class ParquetSource(Source):
             pq.ParquetFile(stream, buffer_size=PARQUET_BUFFER_BYTES) as parquet,
         ):
             yield parquet
+
+    @contextmanager
+    def _open_for_listing(self, file: ImageRecord) -> Iterator[Any]:
+        """Text and bytes come dictionary-coded, so repeated ones take no memory."""
+        with self._stores.of(file.uri).open(file.uri, file.etag) as stream:
+            metadata = pq.read_metadata(stream)
+            leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+            coded = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            stream.seek(0)
+            with pq.ParquetFile(
+                stream,
+                metadata=metadata,
+                buffer_size=PARQUET_BUFFER_BYTES,
+                read_dictionary=coded,
+            ) as parquet:
+                yield parquet
+
+
+def _too_long(image: ImageRecord, file: ImageRecord, column: str) -> ImageRecord:
+    detail = f"column {column} holds more than {MAX_VALUE_BYTES} bytes"
+    return replace(image, part=Unreadable(file.uri, Reason.TOO_LARGE, detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +200,7 @@ class _Layout:
             part = ParquetRow(file.uri, self.content, *place)
         else:
             assert self.uri is not None
-            name, _, field = self.uri.partition(".")
-            uri = (row[name] or {}).get(field) if field else row[name]
+            uri = row[self.uri.partition(".")[0]]
             if uri is not None:
                 uri = absolute_uri(str(uri), file.uri)
                 return ImageRecord(key, uri, 0, kept=kept, other_keys=others)

@@ -8,29 +8,9 @@ import pyarrow as pa
 from pipeline.errors import UsageError
 from pipeline.records import TAGS_SCHEMA
 from pipeline.sources.base import NOTHING_KEPT
+from pipeline.sources.parquet_values import is_binary, is_text
 
-__all__ = ["KeptColumns", "is_binary", "is_text"]
-
-
-def is_binary(kind: pa.DataType) -> bool:
-    """Whether values are bytes."""
-    if pa.types.is_dictionary(kind):
-        return is_binary(kind.value_type)
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether values are text."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+__all__ = ["KeptColumns"]
 
 
 class KeptColumns:

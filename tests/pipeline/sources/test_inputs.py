@@ -124,9 +124,32 @@ def test_a_list_of_uris_as_text_or_csv(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text('key,uri\none,p/1.jpg\none,"p/ä 2.jpg"\n,p/1.jpg\n')
     archive = open_archive([str(tmp_path / "list.csv")])
     assert [i.key for i in archive.list_images()] == ["one", "one~list.csv/3", "list.csv/4"]
-    (tmp_path / "bad.csv").write_text("url\nx\n")
-    with pytest.raises(UsageError, match="must have a column uri"):
+    (tmp_path / "bad.csv").write_text("link\nx\n")
+    with pytest.raises(UsageError, match="must have a column uri, url, path"):
         open_archive([str(tmp_path / "bad.csv")])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.txt", "# pictures\r\n\"p/ä 2.jpg\"\r\n'p/1.jpg'\r\n"),
+        ("l.csv", 'key,URI\r\na,"p/ä 2.jpg"\r\nb,p/1.jpg\r\n'),
+        ("l.csv", 'Path;Key\r\n"p/ä 2.jpg";a\r\np/1.jpg;b\r\n'),
+        ("l.tsv", "url\tother\tkey\np/ä 2.jpg\t1,2\ta\np/1.jpg\t\tb\n"),
+    ],
+)
+def test_lists_are_read_as_people_write_them(
+    tmp_path: Path, name: str, text: str, encoding: str
+) -> None:
+    touch(tmp_path, "p/1.jpg", "p/ä 2.jpg")
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    archive = open_archive([str(tmp_path / name)])
+    images = list(archive.list_images())
+    expected = ["l.txt/2", "l.txt/3"] if name == "l.txt" else ["a", "b"]
+    assert [image.key for image in images] == expected
+    contents = list(archive.fetcher.fetch_all(images, 1000))
+    assert contents == ["p/ä 2.jpg".encode(), b"p/1.jpg"]
 
 
 def test_odd_bytes_in_a_list_are_read_as_they_are(tmp_path: Path) -> None:

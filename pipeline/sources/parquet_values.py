@@ -1,0 +1,83 @@
+"""Values of Parquet columns: their types, and bounds on their memory.
+
+A file of a few hundred bytes can stand for gigabytes: by compression, and by repetition, since
+repeated values are stored once.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ImageError, Reason
+
+__all__ = ["MAX_VALUE_BYTES", "check_expansion", "is_binary", "is_text", "without_long_values"]
+
+MAX_VALUE_BYTES = 2**16
+"""Longest key, URI, and text or bytes of a column that is passed through."""
+
+_MAX_RATIO = 20  # pictures do not compress
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether values are bytes."""
+    if pa.types.is_dictionary(kind):
+        return is_binary(kind.value_type)
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are text."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def without_long_values(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int, str]]:
+    """Replaces values that are too long by null.
+
+    Args:
+        batch: texts and bytes are dictionary-coded; structs have one field, which replaces them.
+
+    Returns:
+        The batch, and for each row with a long value the name of its column.
+    """
+    long_columns: dict[int, str] = {}
+    for position, name in enumerate(batch.schema.names):
+        column = batch.column(position)
+        if pa.types.is_struct(column.type):
+            column = column.flatten()[0]
+        if pa.types.is_dictionary(column.type) and len(column.dictionary):
+            is_long = pc.greater(pc.binary_length(column.dictionary), MAX_VALUE_BYTES)
+            if pc.any(is_long).as_py():
+                rows = pc.take(is_long, column.indices)
+                long_columns.update((row, name) for row in pc.indices_nonzero(rows).to_pylist())
+                short = pc.if_else(is_long, None, column.dictionary)
+                column = pa.DictionaryArray.from_arrays(column.indices, short)
+        batch = batch.set_column(position, name, column)
+    return batch, long_columns
+
+
+def check_expansion(column: Any, max_bytes: int) -> None:
+    """Refuses a column of a row group that expands far beyond its size in the file.
+
+    Args:
+        column: its metadata.
+        max_bytes: an image may have; less never matters.
+
+    Raises:
+        ImageError: `too_large`.
+    """
+    expanded = column.total_uncompressed_size
+    if expanded > max(max_bytes, _MAX_RATIO * column.total_compressed_size):
+        raise ImageError(
+            Reason.TOO_LARGE,
+            f"its row group expands from {column.total_compressed_size} to {expanded} bytes",
+        )
