@@ -60,7 +60,9 @@ def without_long_values(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int
                 rows = pc.take(is_long, column.indices)
                 long_columns.update((row, name) for row in pc.indices_nonzero(rows).to_pylist())
                 short = pc.if_else(is_long, None, column.dictionary)
-                column = pa.DictionaryArray.from_arrays(column.indices, short)
+                # Rebuilt, because Arrow keeps the memory of replaced values, and multiplies it.
+                values = pa.array(short.to_pylist(), short.type)
+                column = pa.DictionaryArray.from_arrays(column.indices, values)
         batch = batch.set_column(position, name, column)
     return batch, long_columns
 
