@@ -4,7 +4,7 @@
 rule in one process and removes images that exited from the batch. The distributed engine uses
 neither and runs the stages one by one.
 
-Shapes: B images, S pixels a side.
+Shapes: B images, S pixels per side.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dvt.config import CascadeConfig
 from dvt.errors import ModelError
-from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds
+from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds, scores
 from dvt.reuse import StageState, pad_images
 from dvt.stage import Stage
 from dvt.tokenizers import ConvTokenizer
@@ -156,7 +156,7 @@ class Cascade(nn.Module):
                     upstream = state[start : start + batch_size].padded(batch_size)
                 images = pad_images(images_B3SS[batch], batch_size)
                 output = self.stages[index](images, upstream)[: len(batch)]
-                confidence_n, label_n = (part.cpu() for part in confidence(output.logits))
+                confidence_n, label_n = (part.cpu() for part in confidence(scores(output.logits)))
                 exits_n = exit_mask(confidence_n, threshold)
                 labels[batch[exits_n]] = label_n[exits_n]
                 confidences[batch[exits_n]] = confidence_n[exits_n]

@@ -25,14 +25,17 @@ def scores(logits_BC: Tensor) -> Tensor:
     return logits_BC.float().softmax(dim=-1)
 
 
-def confidence(logits_BC: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest softmax probability [B] and its label [B] of every image."""
-    largest = scores(logits_BC).max(dim=-1)
+def confidence(scores_BC: Tensor) -> tuple[Tensor, Tensor]:
+    """The exit signal [B] and the label [B] of every image, here the largest probability's.
+
+    Everything that decides about exits uses it: `Cascade.predict`, the engine, calibration.
+    """
+    largest = scores_BC.max(dim=-1)
     return largest.values, largest.indices
 
 
 def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float, ...]:
-    """Validates thresholds, one for every exit but the last.
+    """Validates thresholds, one forevery exit but the last.
 
     Args:
         thresholds: one value for each exit but the last, or one for each exit, the last of which

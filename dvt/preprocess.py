@@ -1,7 +1,7 @@
 """Normalisation on the compute device; pixels stay uint8 until then.
 
 Decoding, resizing and cropping happen where files are read; their parameters are in
-`CascadeConfig.preprocess`. Shapes: B images, S pixels a side.
+`CascadeConfig.preprocess`. Shapes: B images, S pixels per side.
 """
 
 from functools import cache

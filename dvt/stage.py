@@ -2,7 +2,7 @@
 
 It takes images and the previous stage's state, and returns logits and its own state.
 
-Shapes: B images, S pixels a side, N tokens (class token first), D width, L layers, H heads.
+Shapes: B images, S pixels per side, N tokens (class token first), D width, L layers, H heads.
 """
 
 from dataclasses import dataclass

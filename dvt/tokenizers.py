@@ -4,7 +4,7 @@ Three kinds: one convolution (`patch`, DeiT), soft splits with token performers 
 and a stem of convolutions (`conv`; Xiao et al., "Early convolutions help Transformers see better",
 arXiv 2106.14881).
 
-Shapes: B images, S pixels a side, C channels, s side of a token map, g tokens a side, D width,
+Shapes: B images, S pixels per side, C channels, s side of a token map, g tokens a side, D width,
 T = 64 channels inside T2T, M random features, P = s*s positions, Z = 3T.
 """
 

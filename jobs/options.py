@@ -122,13 +122,20 @@ def _print(result: JobResult, as_json: bool) -> None:
         raise PipelineError(text) from error
 
 
+def _default_text(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "default_text" in extra:
+        return str(extra["default_text"])
+    return ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+
+
 def _option(name: str, field: FieldInfo) -> click.Option:
     flag = "--" + name.rstrip("_").replace("_", "-")
     text = field.description or ""
     if field.is_required():
         text += " [required]"
     elif field.default not in (None, False, ()):
-        text += f" [default: {field.default}]"
+        text += f" [default: {_default_text(field)}]"
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=text)
     metavar = name.rstrip("_").upper()

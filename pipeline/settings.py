@@ -43,7 +43,7 @@ class TagSettings(RunOptions, SourceOptions, DecodeOptions, CascadeOptions):
     ] = DEFAULT_MODEL
     overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
     moved: Annotated[
-        bool, Field(description="continue OUT although INPUT has moved to another place")
+        bool, Field(description="continue OUT after INPUT has moved to another place")
     ] = False
     dedupe: Annotated[
         bool, Field(description="run images with identical bytes through the model only once")

@@ -1,6 +1,6 @@
 """What all contenders run: an array of pixels on disk, a cascade, and a static model.
 
-Shapes: n images, S pixels a side.
+Shapes: n images, S pixels per side.
 """
 
 from dataclasses import dataclass

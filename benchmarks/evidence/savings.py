@@ -108,7 +108,7 @@ def cheapest_reaching(
     costs_RF: Floats, accuracies_RF: Floats, targets_R: Floats
 ) -> NDArray[np.int64]:
     """In each round the cheapest position that is accurate enough, [R]; or `NONE`."""
-    reaches = accuracies_RF >= targets_R[:, None] - 1e-12  # means of the same bits, summed anew
+    reaches = accuracies_RF >= targets_R[:, None] - 1e-12  # means of the same bits, summed again
     costs = np.where(reaches, costs_RF, np.inf)
     chosen: NDArray[np.int64] = np.where(reaches.any(axis=1), costs.argmin(axis=1), NONE)
     return chosen

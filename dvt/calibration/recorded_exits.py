@@ -1,7 +1,7 @@
 """The answers of a model's exits on held-out images: all that a calibration needs.
 
 Kept in a checkpoint folder as `held_out.safetensors`, they let `dvt tag` find thresholds for any
-budget or bound without data: 19 bytes an image of a three-stage cascade.
+budget or bound without data: 19 bytes per image of a three-stage cascade.
 Shapes: E exits, n images.
 """
 

@@ -1,6 +1,6 @@
 """Runs single stages on batches of uint8 pixels.
 
-Shapes: n images, B = batch_size, S pixels a side.
+Shapes: n images, B = batch_size, S pixels per side.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,9 @@
-"""Models by name, checkpoint folder or published file; state-dict key mapping."""
+"""Models by name, checkpoint folder or file; state-dict key mapping.
+
+A file's way: `checkpoint.load_model` finds it, `published` reads its container, `hub_config` the
+`config.json` beside it, `state_dict_adapter` (for transformers, `transformers` first) maps its keys
+and derives the configuration, `weights` checks every key and shape and builds the model.
+"""
 
 from dvt.loading.checkpoint import (
     DEFAULT_MODEL,

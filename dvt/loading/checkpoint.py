@@ -19,7 +19,7 @@ from dvt.atomic_io import atomic_write
 from dvt.cascade import Calibration, Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError, ModelError
-from dvt.loading.descriptions import CONFIG, WEIGHTS, description_in
+from dvt.loading.hub_config import CONFIG, WEIGHTS, description_in
 from dvt.loading.published import load_published
 from dvt.loading.weights import model_of_weights, read_safetensors
 from dvt.presets import PRESETS, preset

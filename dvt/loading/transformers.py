@@ -62,6 +62,8 @@ def to_timm_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, parts in attention.items():
         shapes = {tuple(part.shape) for part in parts.values()}
         if set(parts) != set(_PARTS) or len(shapes) > 1:
-            raise CheckpointError(f"key {key!r}: query, key and value must be there, of one shape")
+            raise CheckpointError(
+                f"key {key!r}: query, key and value must all be present and have the same shape"
+            )
         renamed[key] = torch.cat([parts[name] for name in _PARTS])
     return renamed

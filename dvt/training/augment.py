@@ -1,6 +1,6 @@
 """Augmentation of whole batches on the compute device, with random choices per image.
 
-Shapes: B images, S pixels a side.
+Shapes: B images, S pixels per side.
 """
 
 import torch

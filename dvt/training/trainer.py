@@ -8,7 +8,7 @@ Each process trains on one device, with the data in memory as uint8 pixels. Seve
 share every batch (`dvt.training.parallel`): each runs a `Trainer` with the same model, data and
 recipe. Reads and writes no files.
 
-Shapes: N images, B images of a batch, n of them in this process, S pixels a side.
+Shapes: N images, B images of a batch, n of them in this process, S pixels per side.
 """
 
 import time

@@ -45,5 +45,7 @@ def load_calibration_set(model: str, identity: CalibratedModel) -> RecordedExits
     if recorded.model_digest != identity.digest or len(recorded.confidences) != len(
         identity.gmacs_per_exit
     ):
-        raise UsageError(f"model: {path} is of other weights than {model}; run again: {to_run}")
+        raise UsageError(
+            f"model: {path} belongs to other weights than {model}; run again: {to_run}"
+        )
     return recorded

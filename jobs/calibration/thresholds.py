@@ -37,7 +37,7 @@ class ThresholdOptions(Options):
     ] = None
     max_drop: Annotated[
         Share,
-        Field(description="choose thresholds with this largest proven loss, e.g. 1%"),
+        Field(description="choose thresholds proven to lose at most this, e.g. 1%"),
     ] = None
     full_depth: Annotated[bool, Field(description="run every image through all stages")] = False
     deadline: Annotated[

@@ -117,7 +117,7 @@ def _calibrated(path: Path, content: dict[str, Any]) -> ThresholdsFile:
         ) from error
     if file.certificate is not None and file.certificate.thresholds != file.thresholds:
         raise UsageError(
-            f"thresholds: {path} was edited: its certificate is of "
+            f"thresholds: {path} was edited: its certificate is for "
             f"{list(file.certificate.thresholds)} (got {list(file.thresholds)})"
         )
     return file

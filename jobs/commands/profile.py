@@ -51,7 +51,7 @@ class ProfileJob(Job):
         float, Field(gt=0, allow_inf_nan=False, description="bandwidth between nodes, Gbit/s")
     ] = 10.0
     rounds: Annotated[
-        int, Field(ge=1, le=1000, description="timings per figure; the median counts")
+        int, Field(ge=1, le=1000, description="timings per figure; the median is reported")
     ] = 5
     threads: Annotated[
         int | None, Field(ge=1, description="CPU threads [default: all available]")

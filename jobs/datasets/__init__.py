@@ -1,7 +1,7 @@
 """Labelled images for training, evaluation and calibration.
 
 A data set is
-    a folder of folders, each named like its class;
+    a folder with one subfolder per class, named after it;
     a folder with `truth.parquet` (columns `key`, `label`) beside `images/`, as `dvt shapes` writes;
     tars in WebDataset's layout: labels in `.cls`, `.json` or `.txt`, or class folders in the tar;
     Parquet files with a column of pictures and a column `label`, `label_name`, or both;

@@ -96,7 +96,9 @@ class TarLabels:
         sample = f"{image.part.file}#{member_stem(name)}"
         label = _sidecar_label(sample, image.kept)
         if sample == self._sample and (label is not None or self._has_sidecar):
-            raise UsageError(f"data: {sample} has one label for several pictures; allowed is one")
+            raise UsageError(
+                f"data: {sample} has one label but several pictures; must have exactly one"
+            )
         self._sample, self._has_sidecar = sample, label is not None
         if label is not None:
             return label

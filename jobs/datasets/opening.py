@@ -33,7 +33,7 @@ TRUTH = "truth.parquet"
 
 
 def open_labelled(data: str) -> LabelledSource:
-    """The labelled data set of a name.
+    """Opens the labelled data set that `data` names.
 
     Args:
         data: see the package's docstring.

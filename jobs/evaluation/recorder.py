@@ -16,6 +16,7 @@ from dvt.calibration import RecordedExits
 from dvt.cascade import Cascade
 from dvt.device import best_device, inference_dtype
 from dvt.errors import ModelError
+from dvt.exits import confidence
 from dvt.inference import StageExecutor, exit_scores, make_executor
 from dvt.loading import model_digest
 from jobs.datasets import (
@@ -131,9 +132,10 @@ class ExitRecorder:
             scores_EnC = exit_scores(self._executor, pixels_nSS3, self._batch_size)
         if not np.isfinite(scores_EnC).all():
             raise ModelError("confidence: is not a number; the weights or an image overflow")
-        answers_En = scores_EnC.argmax(axis=-1)
+        largest = confidence(torch.from_numpy(scores_EnC))
+        confidences_En, answers_En = (part.numpy() for part in largest)
         return RecordedExits(
-            confidences=scores_EnC.max(axis=-1),
+            confidences=confidences_En,
             agrees=answers_En == answers_En[-1],
             correct=None if labels is None else answers_En == np.asarray(labels, dtype=np.int64),
             in_second_half=np.array([_is_in_second_half(key) for key in keys], dtype=np.bool_),

@@ -49,7 +49,7 @@ def check_size(width: int, height: int) -> None:
     """
     if min(width, height) < _SMALLEST_SIDE_PX:
         raise ValueError(
-            f"size: must be at least {_SMALLEST_SIDE_PX} pixels a side (got {width}x{height})"
+            f"size: must be at least {_SMALLEST_SIDE_PX} pixels per side (got {width}x{height})"
         )
     if max(width, height) > 2 * EXTENT * min(width, height):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Groups of images in the cascade of one actor: what arrives, what waits, and what leaves.
 
-Shapes: n images, S pixels a side, k best labels.
+Shapes: n images, S pixels per side, k best labels.
 """
 
 from dataclasses import dataclass, replace

@@ -2,7 +2,7 @@
 
 Plain Python and torch, no Ray. Runs all stages or a range of them. After a range that is not the
 last there is one more queue, which joins images into full batches for the next pool.
-Shapes: n images, S pixels a side, C classes, k best labels.
+Shapes: n images, S pixels per side, C classes, k best labels.
 """
 
 import logging
@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt.exits import exit_mask, scores
+from dvt.exits import confidence, exit_mask, scores
 from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions, QueuedBatch
 from pipeline.cascade.device_errors import is_device_failure, is_out_of_memory
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
 
 __all__ = ["CascadeRunner"]
@@ -88,7 +88,7 @@ class CascadeRunner:
             self._host.append(images[start : start + self._batch_size])
 
     def take_forwarded(self) -> list[ForwardedBatch]:
-        """Images that passed the last stage here without an exit since the previous call."""
+        """Images that left this pool's last stage without an exit since the previous call."""
         forwarded, self._forwarded = self._forwarded, []
         return forwarded
 
@@ -242,7 +242,7 @@ class CascadeRunner:
         # The device still computes now; the next images are uploaded meanwhile.
         self._uploading = self._uploading or self._start_upload()
         probabilities_nC = scores(output.logits)
-        largest, best = probabilities_nC.max(dim=-1), probabilities_nC.topk(self._top_k, dim=-1)
+        largest, best = confidence(probabilities_nC), probabilities_nC.topk(self._top_k, dim=-1)
         # The only synchronisation with the device in a batch.
         confidence_n, label_n, top_scores, top_labels = (
             part.cpu() for part in (*largest, best.values, best.indices)

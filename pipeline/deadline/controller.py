@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dvt.exits import ALWAYS_EXIT
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import (
     Backlog,

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt.calibration import ThresholdSet
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 
 __all__ = [
     "Backlog",

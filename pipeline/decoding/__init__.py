@@ -8,8 +8,9 @@ numpy, but neither torch nor Ray.
 
 from pipeline.decoding.fitting import fit
 from pipeline.decoding.isolated import DecodedSize, IsolatedDecoder
+from pipeline.decoding.options import DecodeOptions
 from pipeline.decoding.picture import decode
-from pipeline.decoding.settings import Decoded, DecodeNote, DecodeOptions, DecodeSettings
+from pipeline.decoding.settings import Decoded, DecodeNote, DecodeSettings
 
 __all__ = [
     "DecodeNote",

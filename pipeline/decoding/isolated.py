@@ -225,7 +225,7 @@ class _Child:
                 errors.seek(0)
                 lines = errors.read().decode("utf-8", "replace").strip().splitlines()
                 raise PipelineError(
-                    f"the decode process does not start: {lines[-1] if lines else 'no message'}"
+                    f"the decode process failed to start: {lines[-1] if lines else 'no message'}"
                 )
         with contextlib.suppress(OSError):  # beyond the limit of the system
             fcntl(self._files, F_SETPIPE_SZ, _PIPE_BYTES)

@@ -121,7 +121,7 @@ def _read(
             if picture.size != drafted:  # an icon reveals the size of its picture only now
                 size = picture.size
                 _check_size(size, max_pixels)
-            # Pillow's own `exif_transpose` writes the EXIF block anew, which odd tags break.
+            # Pillow's own `exif_transpose` writes the EXIF block again, which odd tags break.
             turn = _TURNS.get(orientation or _orientation(picture))
             rgb, is_inferred = _as_rgb(picture)
             if turn is not None:

@@ -8,38 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.options import Options
-from pipeline.units import Bytes, Pixels
+from pipeline.decoding.options import DecodeOptions
 
-__all__ = ["PILLOW_MAX_PIXELS", "DecodeNote", "DecodeOptions", "DecodeSettings", "Decoded"]
-
-PILLOW_MAX_PIXELS = 178_956_970  # Pillow's own limit
-
-
-class DecodeOptions(Options):
-    """Decoding options."""
-
-    decode: Annotated[
-        Literal["exact", "fast"],
-        Field(
-            description="exact: within one grey level of Pillow's resize; fast: shrink large "
-            "images coarsely first"
-        ),
-    ] = "exact"
-    max_pixels: Annotated[
-        Pixels, Field(description="reject images with more pixels than this, e.g. 200M")
-    ] = PILLOW_MAX_PIXELS
-    max_bytes: Annotated[
-        Bytes, Field(description="reject files with more bytes than this, e.g. 1GiB")
-    ] = 256 * 2**20
-    decode_seconds: Annotated[
-        float,
-        Field(
-            gt=0,
-            allow_inf_nan=False,
-            description="reject images that take more seconds than this to decode",
-        ),
-    ] = 30.0
+__all__ = ["DecodeNote", "DecodeSettings", "Decoded"]
 
 
 class DecodeSettings(DecodeOptions):

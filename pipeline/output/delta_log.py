@@ -4,7 +4,7 @@ Commits are compare-and-swap on the table's version: with `max_commit_retries=0`
 rebases one onto another. A run opens a table by committing its epoch and a digest of its name. Any
 later commit of an earlier run, even one in flight, finds its version taken, reloads the log, sees
 the newer epoch and raises `StaleEpochError`. So does a run that finds its own epoch under another
-name, as after the output was removed and made anew.
+name, as after the output was removed and made again.
 
 Each commit carries a number, kept as an application transaction of the run's epoch. It identifies a
 commit whose acknowledgement was lost, which is then not repeated. The number is the milliseconds

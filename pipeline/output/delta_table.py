@@ -24,7 +24,7 @@ _ABOVE_ALL = "\U0010ffff"
 
 
 class OutputTable:
-    """An output table, opened for one run; created if there is none.
+    """An output table, opened for one run; created if it is missing.
 
     Args:
         store: the table's folder.

@@ -8,7 +8,7 @@
     OUT/.overwriting                  an `--overwrite` has begun to remove the results
     OUT/.runs/                        the run that may write (`lease.py`)
 
-OUT is a folder or `s3://bucket/prefix`; only `pipeline/storage/` distinguishes them.
+OUT is a folder or `s3://bucket/prefix`; `pipeline/storage/` tells them apart.
 """
 
 import logging

@@ -135,7 +135,7 @@ class Lease:
         name = _name(self.epoch)
         try:
             content = self._store.read(name)
-            # Where the output was removed and made anew, the file is missing or another run's.
+            # Where the output was removed and made again, the file is missing or another run's.
             if content and Owner.model_validate_json(content).run == self._owner.run:
                 self._owner = self._owner.model_copy(update=changes)
                 self._store.write(name, _content(self._owner))

@@ -86,7 +86,7 @@ class ActorLost:
 
 @dataclass(frozen=True, slots=True)
 class ActorDraining:
-    """An actor is to leave: its node got notice, or its pool shrinks."""
+    """An actor is being drained: its node will be preempted, or its pool is shrinking."""
 
     actor: int
 

@@ -26,7 +26,7 @@ class EventQueue:
         Args:
             delay_s: from now.
             call: the callback.
-            is_work: False for what repeats for ever, such as faults.
+            is_work: False for events that recur indefinitely, such as faults.
         """
         self._num_entries += 1
         self.num_work += is_work

@@ -66,7 +66,9 @@ class Scenario(BaseModel):
     actors_per_node: Annotated[int, Field(ge=1, description="actors per node")] = 8
     jitter: Annotated[Share, Field(description="relative deviation of a call's duration")] = 0.05
     stragglers: Annotated[Share, Field(description="share of slow actors")] = 0.0
-    straggler_factor: Annotated[float, Field(ge=1, description="slowness of slow actors")] = 3.0
+    straggler_factor: Annotated[
+        float, Field(ge=1, description="slowdown factor of slow actors")
+    ] = 3.0
     slow_storage: Annotated[Share, Field(description="share of blocks decoded 20x slower")] = 0.0
     poison: Annotated[Share, Field(description="share of images that kill their actor")] = 0.0
     actor_losses: Annotated[NotNegative, Field(description="actors lost per hour")] = 0.0

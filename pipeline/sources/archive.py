@@ -69,7 +69,7 @@ class Archive(Source):
             raise UsageError("keep-columns: all inputs must have these columns, of the same types")
 
     def list_images(self) -> Iterator[ImageRecord]:
-        """See `Source.list_images`; holds 8 bytes an image that was listed."""
+        """See `Source.list_images`; holds 8 bytes per image that was listed."""
         images = self._sources[0].source.list_images()
         if len(self._sources) > 1:
             images = concatenate(map(_prefixed, self._sources, self._prefixes), num_ahead=1)

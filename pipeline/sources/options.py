@@ -15,7 +15,7 @@ class SourceOptions(Options):
     """Source options."""
 
     input_format: Annotated[
-        InputFormat, Field(description="format of INPUT; auto detects it by names")
+        InputFormat, Field(description="format of INPUT; auto: detected from file names")
     ] = "auto"
     include: Annotated[
         Texts, Field(description="take only keys that match this glob pattern; repeatable")

@@ -76,7 +76,7 @@ def ascending_pages(pager: Pager, prefix: str) -> Iterator[_Objects]:
 
 
 def _folder(key: str, prefix: str) -> str | None:
-    """The folder right below the prefix; None for a key in no folder."""
+    """The first folder below the prefix; None for a key directly below it."""
     name, slash, _ = key[len(prefix) :].partition("/")
     return name if slash else None
 

@@ -100,7 +100,7 @@ class _ListedFile(io.FileIO):
         if stat.S_ISDIR(mode):
             os.listdir(path)  # raises the reason why it could not be listed
             raise ImageError(Reason.FETCH_FAILED, "the folder could not be listed")
-        if not stat.S_ISREG(mode):  # opening a pipe could block for ever
+        if not stat.S_ISREG(mode):  # opening a pipe could block forever
             raise ImageError(Reason.FETCH_FAILED, "is a device, pipe or socket, not a file")
         super().__init__(path)
         status = os.fstat(self.fileno())

@@ -4,7 +4,7 @@ Written from the paper (DVT, arXiv 2105.15075; T2T-ViT, arXiv 2101.11986) for wh
 read what the model computes. Float32, functions over a state dict, every formula where it is
 used, no regard for speed. It shares no code with `dvt/` but the configuration.
 
-Shapes: B images, S pixels a side, P positions of a token map, K values of a window, T = 64
+Shapes: B images, S pixels per side, P positions of a token map, K values of a window, T = 64
 channels inside the T2T tokenizer, M random features, G = g*g image tokens, N = G + 1 tokens with
 the class token first, D width, L layers, H heads, d = D / H. A prime or `up` marks upstream.
 """

@@ -17,7 +17,7 @@ from dvt.exits import (
 def test_confidence_is_the_largest_softmax_probability_and_its_label() -> None:
     """Logits 0 and log 3 give 1/4 and 3/4."""
     logits = torch.tensor([[1.0, 3.0], [3.0, 1.0]]).log()
-    confidences, labels = confidence(logits)
+    confidences, labels = confidence(scores(logits))
     assert scores(logits)[0].tolist() == pytest.approx([0.25, 0.75])
     assert confidences.tolist() == pytest.approx([0.75, 0.75])
     assert labels.tolist() == [1, 0]
@@ -26,7 +26,7 @@ def test_confidence_is_the_largest_softmax_probability_and_its_label() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_confidence_is_computed_in_float32(dtype: torch.dtype) -> None:
     """9.5 against 0 is 0.999925, which rounds to 1 in 16 bits."""
-    confidences, _ = confidence(torch.tensor([[9.5, 0.0]], dtype=dtype))
+    confidences, _ = confidence(scores(torch.tensor([[9.5, 0.0]], dtype=dtype)))
     assert confidences.dtype == torch.float32
     assert confidences.item() == pytest.approx(0.9999251, abs=1e-7)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import dvt
-from dvt.exits import confidence
+from dvt.exits import confidence, scores
 
 
 @pytest.fixture(params=["patch", "t2t", "conv"])
@@ -24,7 +24,7 @@ def images(model: dvt.Cascade, random_images: Callable[..., Tensor]) -> Tensor:
 def full_depth(model: dvt.Cascade, images: Tensor) -> tuple[Tensor, Tensor]:
     """Confidences and labels [exits, B] of all exits."""
     with torch.inference_mode():
-        pairs = [confidence(logits) for logits in model(images)]
+        pairs = [confidence(scores(logits)) for logits in model(images)]
     return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])
 
 

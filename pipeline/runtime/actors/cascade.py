@@ -18,7 +18,7 @@ from pipeline.audit.summary import in_audit
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.open_rows import OpenRows, RowsOfBlock
 from pipeline.cascade.runner import CascadeRunner
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.cascade.tag_rows import label_names, pack_predictions, tag_rows
 from pipeline.errors import ActorRestartedError, UsageError
 from pipeline.logs import configure_worker_logging

@@ -106,7 +106,7 @@ def test_values_out_of_bounds_are_refused_before_anything_is_written(tmp_path: P
     out = tmp_path / "out"
     with pytest.raises(ValueError, match=r"num_images: must be at least 0 \(got -1\)"):
         write_shapes(out, -1)
-    with pytest.raises(ValueError, match=r"at least 16 pixels a side \(got 8x8\)"):
+    with pytest.raises(ValueError, match=r"at least 16 pixels per side \(got 8x8\)"):
         write_shapes(out, 1, size=(8, 8))
     assert not out.exists()
 

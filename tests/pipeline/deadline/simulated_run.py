@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvt.calibration import ThresholdSet, threshold_sets, uniform_path
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.cascade.staged_queue import StagedQueue
 from pipeline.deadline.policy import Backlog, CallWork, DeadlinePolicy, half_life_s, reserve_s
 

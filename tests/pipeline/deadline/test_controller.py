@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.deadline.controller import DeadlineController
 from pipeline.deadline.log import ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from pipeline.cascade.stage_metrics import StageWork
+from pipeline.cascade.stage_work import StageWork
 from pipeline.deadline.policy import Backlog, CallWork, DeadlinePolicy, reserve_s
 from tests.pipeline.deadline.simulated_run import (
     BATCH,

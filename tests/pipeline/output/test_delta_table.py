@@ -219,7 +219,7 @@ def test_a_filter_for_valid_values_finds_all_of_them(tmp_path: Path) -> None:
 
 
 def test_an_equal_epoch_of_another_run_is_refused(location: str) -> None:
-    """As where `.runs` was lost, or OUT was removed and made anew while its run lives."""
+    """As where `.runs` was lost, or OUT was removed and made again while its run lives."""
     first = table_in(location, 1)
     store = open_output_store(location).child("tags")
     with pytest.raises(StaleEpochError):

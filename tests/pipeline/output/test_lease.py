@@ -131,7 +131,7 @@ def test_a_dead_run_is_replaced_in_bounded_time_after_the_clock_was_set_back(
 def test_a_heartbeat_leaves_the_file_of_another_run_alone(
     location: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after OUT was removed and made anew while its run lives."""
+    """As after OUT was removed and made again while its run lives."""
     monkeypatch.setattr("pipeline.output.lease._BEAT_S", 0.05)
     store = open_output_store(location)
     lease = Lease(store, "a")

@@ -37,7 +37,7 @@ def plan(pools: str | None = None, decoders: int | None = None) -> Plan:
 def test_ray_gets_as_many_processors_as_its_actors_ask_for(
     monkeypatch: pytest.MonkeyPatch, cpus: int, decoders: int | None, pools: str | None
 ) -> None:
-    """With fewer, one of them would never be scheduled, and Ray would wait for ever."""
+    """With fewer, one of them would never be scheduled, and Ray would wait forever."""
     monkeypatch.setattr(resource_plan, "available_cpus", lambda: cpus)
     found = plan(pools, decoders)
     most = found.num_decoders + sum(pool.max_actors * pool.cpus for pool in found.pools)
