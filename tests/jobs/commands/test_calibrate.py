@@ -202,7 +202,7 @@ def test_tag_names_the_command_that_makes_a_missing_calibration_set(
     shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
     config = json.loads((own_model / "config.json").read_text())
     (own_model / "config.json").write_text(json.dumps(config | {"name": "another"}))
-    assert "is of other weights" in refused(capsys, *tag)
+    assert "belongs to other weights" in refused(capsys, *tag)
 
 
 def test_a_precision_other_than_the_calibrated_one_is_warned_of(

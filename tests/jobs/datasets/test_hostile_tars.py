@@ -107,7 +107,7 @@ def test_a_json_label_that_is_not_valid_is_refused(
 def test_pictures_that_would_share_one_label_are_refused(tmp_path: Path, position: int) -> None:
     members = [("a.left.jpg", b"x"), ("a.right.jpg", b"x")]
     members.insert(position, ("a.cls", b"1"))
-    with pytest.raises(UsageError, match="one label for several pictures"):
+    with pytest.raises(UsageError, match="one label but several pictures"):
         samples(write_tar(tmp_path / "a.tar", members))
 
 
