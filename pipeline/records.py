@@ -18,6 +18,7 @@ __all__ = [
     "ParquetRow",
     "TarMember",
     "Unreadable",
+    "ZipMember",
     "dead_letter_table",
     "info_table",
 ]
@@ -100,7 +101,28 @@ class TarMember:
 
     file: str
     offset: int
-    compression: Literal["gzip", "zstd"] | None = None
+    compression: Literal["gzip", "zstd", "bz2", "xz"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """Where an image lies in a zip.
+
+    Attributes:
+        file: URI of the zip.
+        offset: of the member's header.
+        packed_bytes: size of the compressed content.
+        name_bytes: approximate length of the name in that header.
+        method: of compression, as in the zip.
+        crc32: of the content.
+    """
+
+    file: str
+    offset: int
+    packed_bytes: int
+    name_bytes: int
+    method: int
+    crc32: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +175,7 @@ class ImageRecord:
     uri: str
     size_bytes: int
     etag: str | None = None
-    part: TarMember | ParquetRow | Unreadable | None = None
+    part: TarMember | ZipMember | ParquetRow | Unreadable | None = None
     kept: tuple[Any, ...] = ()
     other_keys: tuple[str, ...] = ()
 

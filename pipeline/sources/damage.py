@@ -1,7 +1,9 @@
 """Damaged tars and Parquet files: what their readers raise, and what becomes of the images."""
 
 import logging
+import lzma
 import tarfile
+import zipfile
 
 import pyarrow as pa
 
@@ -18,8 +20,11 @@ __all__ = ["DAMAGE_ERRORS", "damaged", "unreadable_rest"]
 
 logger = logging.getLogger(__name__)
 
-DAMAGE_ERRORS = (tarfile.TarError, OSError, EOFError, pa.ArrowException, ValueError)
-"""Raised by `tarfile` and pyarrow for damaged files."""
+DAMAGE_ERRORS = (
+    *(tarfile.TarError, zipfile.BadZipFile, NotImplementedError, lzma.LZMAError),
+    *(OSError, EOFError, pa.ArrowException, ValueError),
+)
+"""Raised by `tarfile`, `zipfile` and pyarrow for damaged files."""
 
 
 def damaged(error: Exception, what: str) -> ImageError:

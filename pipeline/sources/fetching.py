@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
-from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable
+from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable, ZipMember
 from pipeline.sources.cursors import Cursors
 from pipeline.sources.fetch_tasks import FetchStrategy, FetchTask, fetch_tasks
+from pipeline.sources.zip_entries import read_member
 from pipeline.storage import FileStatus, S3Options, Store, Stores
 from pipeline.storage.base import too_large
 from pipeline.storage.errors import ObjectDeniedError
@@ -120,6 +121,8 @@ class ArchiveFetcher:
             known = None if image.etag is None else FileStatus(image.size_bytes, image.etag)
             return [self._stores.of(image.uri).read(image.uri, known, max_bytes)]
         store = self._stores.of(part.file)
+        if isinstance(part, ZipMember):
+            return [read_member(store, part, image.etag, image.size_bytes, max_bytes)]
         if isinstance(part, ParquetRow) or part.compression is not None:
             return [self._cursors.read(store, image, max_bytes)]
         return _read_members(store, images, max_bytes)

@@ -1,11 +1,12 @@
 """Opens the archive that INPUT arguments name.
 
 An INPUT is a folder, a file, a glob, a range in braces, or one of these on S3. Names determine its
-format: .tar, .tar.gz, .tgz and .tar.zst are tars, .parquet is Parquet, a single .txt, .csv or .tsv
+format: .tar, .tar.gz, .zip, ... are tars and zips, .parquet is Parquet, a single .txt, .csv or .tsv
 file is a list of URIs, and everything else is a picture. A folder holds tars or Parquet files if
 there are such, and no pictures, among its first thousand names.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
@@ -29,6 +30,8 @@ from pipeline.storage import RetryPolicy, S3Options, Stores
 
 __all__ = ["ENDINGS", "PICTURES", "detect_format", "files_of", "open_archive"]
 
+logger = logging.getLogger(__name__)
+
 PICTURES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpeg"),
     *(".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"),
@@ -37,10 +40,14 @@ PICTURES = (
 
 _Format = Literal["files", "webdataset", "parquet", "list"]
 ENDINGS: dict[_Format, tuple[str, ...]] = {
-    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"),
+    "webdataset": (
+        *(".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd", ".tzst"),
+        *(".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".zip"),
+    ),
     "parquet": (".parquet", ".pq"),
     "list": (".txt", ".csv", ".tsv"),
 }
+_UNREADABLE = (".7z", ".rar", ".tar.lz", ".tar.lz4", ".tar.lzma", ".tar.z", ".cab", ".iso", ".dmg")
 _NUM_NAMES = 1000
 
 
@@ -85,10 +92,24 @@ def detect_format(location: Location) -> _Format:
     """The format of what an INPUT names, by names alone."""
     if not location.is_folder:
         name = location.text.lower()
+        if name.endswith(_UNREADABLE):
+            raise UsageError(
+                f"input: {location.text} cannot be read; unpack it, or pack it as "
+                f"{', '.join(ENDINGS['webdataset'])}"
+            )
         kinds = [kind for kind, endings in ENDINGS.items() if name.endswith(endings)]
         return "files" if not kinds or (kinds[0] == "list" and not location.is_single) else kinds[0]
     names = [file.key.lower() for file in islice(location.files.list_images(), _NUM_NAMES)]
-    if any(name.endswith(PICTURES) for name in names):
+    has_pictures = any(name.endswith(PICTURES) for name in names)
+    packed = (*_UNREADABLE, *(ENDINGS["webdataset"] if has_pictures else ()))
+    unread = [name for name in names if name.endswith(packed)]
+    if unread:
+        logger.warning(
+            "%s: %d of the first %d files are not unpacked, such as %s; unpack them, or give tars "
+            "and zips as INPUTs of their own",
+            *(location.text, len(unread), len(names), unread[0]),
+        )
+    if has_pictures:
         return "files"
     # Tars first: img2dataset writes Parquet files with metadata, but no pictures, beside them.
     for kind in ("webdataset", "parquet"):

@@ -1,4 +1,4 @@
-"""Tars in WebDataset's layout, listed from their headers.
+"""Tars in WebDataset's layout, and zips, listed from their headers.
 
 Consecutive members that agree up to the first dot of their name are one sample: a picture and its
 sidecars (.json, .cls, .txt, ...). A sidecar counts as an image only if its sample has no picture.
@@ -16,13 +16,14 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from pipeline.errors import PipelineError, Reason
-from pipeline.records import ImageRecord, TarMember, Unreadable
+from pipeline.records import ImageRecord, TarMember, Unreadable, ZipMember
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
 from pipeline.sources.keys import as_text, safe_path
 from pipeline.sources.left_out import LeftOut
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.tar_entries import Compression, ForwardStream, compression_of, entries
+from pipeline.sources.zip_entries import is_zip, read_member, zip_entries
 from pipeline.storage import Stores
 
 __all__ = ["MAX_SIDECAR_BYTES", "TarSource", "member_stem"]
@@ -118,6 +119,10 @@ class TarSource(Source):
         left_out = LeftOut(self._all_files)
         try:
             with self._stores.of(tar.uri).open(tar.uri, tar.etag) as packed:
+                if is_zip(packed):
+                    yield from self._zip_members(tar.uri, packed, left_out)
+                    left_out.log(tar.uri)
+                    return
                 compression = compression_of(packed)
                 stream = packed
                 if compression is not None:
@@ -130,6 +135,18 @@ class TarSource(Source):
             left_out.log(tar.uri)
         except (PipelineError, *DAMAGE_ERRORS) as error:
             yield _Member("", 0, position, unreadable_rest(error, tar, f"byte {position:,}"))
+
+    def _zip_members(self, uri: str, stream: BinaryIO, left_out: LeftOut) -> Iterator["_Member"]:
+        for info, part in zip_entries(stream, uri):
+            if left_out.hides(safe_path(info.filename)):
+                continue
+            member = _Member(info.filename, info.file_size, info.header_offset, part)
+            is_kept = self._sidecars and member.ending in self._sidecars
+            if is_kept and isinstance(part, ZipMember):
+                store, size_bytes = self._stores.of(uri), info.file_size
+                content = read_member(store, part, None, size_bytes, MAX_SIDECAR_BYTES + 1)
+                member = replace(member, content=content)
+            yield member
 
     def _member(
         self,
@@ -170,7 +187,7 @@ class _Member:
     name: str
     size_bytes: int
     position: int
-    part: TarMember | Unreadable
+    part: TarMember | ZipMember | Unreadable
     content: bytes | None = None
 
     @property

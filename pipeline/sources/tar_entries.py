@@ -4,17 +4,24 @@ Source of the format: POSIX.1-2001 pax and GNU tar, as read by Python's `tarfile
 """
 
 import io
+import lzma
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
 __all__ = ["Compression", "ForwardStream", "compression_of", "entries"]
 
-Compression = Literal["gzip", "zstd"]
+Compression = Literal["gzip", "zstd", "bz2", "xz"]
 
-_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC: dict[bytes, Compression] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bz2",
+    b"\xfd7zX": "xz",
+}
+_MAX_XZ_BYTES = 2**27  # memory of a decompressor; `xz -9` needs 65 MiB
 _SKIP_BYTES = 2**20
 _NAME_TYPES = {
     tarfile.GNUTYPE_LONGNAME,
@@ -90,7 +97,11 @@ class ForwardStream(io.RawIOBase):
     """
 
     def __init__(self, packed: BinaryIO, compression: Compression) -> None:
-        self._stream = pa.CompressedInputStream(pa.PythonFile(packed, "r"), compression)
+        self._stream: Any = (
+            _XzStream(packed)
+            if compression == "xz"
+            else pa.CompressedInputStream(pa.PythonFile(packed, "r"), compression)
+        )
         self._packed = packed
         self._position = 0
 
@@ -124,3 +135,32 @@ class ForwardStream(io.RawIOBase):
             self._stream.close()
             self._packed.close()
         super().close()
+
+
+class _XzStream:
+    """The content of an xz file, whose streams may follow each other, in bounded memory."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._decompressor: lzma.LZMADecompressor | None = None
+        self._input = b""
+
+    def read(self, size: int) -> bytes:
+        content = bytearray()
+        while len(content) < size:
+            if self._decompressor is None or self._decompressor.eof:
+                self._input = self._input.lstrip(b"\0") or self._packed.read(_SKIP_BYTES)
+                self._input = self._input.lstrip(b"\0")  # padding between streams
+                if not self._input:
+                    break
+                self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, _MAX_XZ_BYTES)
+            elif self._decompressor.needs_input:
+                self._input = self._packed.read(_SKIP_BYTES)
+                if not self._input:
+                    raise EOFError("unexpected end of the xz file")
+            content += self._decompressor.decompress(self._input, size - len(content))
+            self._input = self._decompressor.unused_data
+        return bytes(content)
+
+    def close(self) -> None:
+        """Nothing to close."""
