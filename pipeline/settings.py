@@ -5,9 +5,11 @@ room as it is, and into `run.json`. Thresholds are no part of it: they are chose
 (`dvt calibrate`, `dvt tag --budget`), and a run may change them.
 """
 
+import os
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dvt.loading import DEFAULT_MODEL
 from pipeline.cascade.options import CascadeOptions
@@ -15,6 +17,7 @@ from pipeline.decoding import DecodeOptions
 from pipeline.options import Options, Texts
 from pipeline.pools import Pools
 from pipeline.sources import SourceOptions
+from pipeline.storage.local_files import file_uri
 from pipeline.units import CountOrShare
 
 __all__ = ["BINDING_OPTIONS", "RunOptions", "TagSettings"]
@@ -22,6 +25,19 @@ __all__ = ["BINDING_OPTIONS", "RunOptions", "TagSettings"]
 BINDING_OPTIONS = ("top_k", "keep_columns", "audit", "decode", "max_pixels")
 """Options that all runs on an output share. One that is not given is that of the run before; but
 `keep_columns` must be given again, because it is part of what is read."""
+
+
+def _utf8(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The INPUTs, with URIs for names that are no UTF-8, which `run.json` could not hold."""
+
+    def as_text(name: str) -> str:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return file_uri(os.fsencode(Path(name).expanduser().absolute()))
+        return name
+
+    return tuple(map(as_text, inputs))
 
 
 class RunOptions(Options):
@@ -37,7 +53,7 @@ class RunOptions(Options):
 class TagSettings(RunOptions, SourceOptions, DecodeOptions, CascadeOptions):
     """Job options."""
 
-    input: Annotated[Texts, Field(min_length=1, description="images to tag")]
+    input: Annotated[Texts, AfterValidator(_utf8), Field(min_length=1, description="images to tag")]
     model: Annotated[
         str, Field(description="shipped name, checkpoint folder or published file")
     ] = DEFAULT_MODEL

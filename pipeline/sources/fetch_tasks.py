@@ -6,9 +6,11 @@ from enum import Enum
 
 from pipeline.records import ImageRecord, ParquetRow, TarMember
 
-__all__ = ["FetchStrategy", "FetchTask", "fetch_tasks"]
+__all__ = ["ASSUMED_BYTES", "FetchStrategy", "FetchTask", "fetch_tasks"]
 
-_ASSUMED_BYTES = 4 * 2**20  # size of an image whose size is unknown
+ASSUMED_BYTES = 4 * 2**20
+"""Size of an image whose size is unknown."""
+
 _ADJACENT_BYTES, _ADJACENT_GAP_BYTES = 8 * 2**20, 2**18
 _FORWARD_IMAGES = 4
 # Handing a task to a thread costs as much as reading a small file.
@@ -31,10 +33,14 @@ class FetchTask:
     strategy: FetchStrategy
     images: tuple[ImageRecord, ...]
 
+    def only(self, image: ImageRecord) -> "FetchTask":
+        """The task of one of the images."""
+        return FetchTask(self.strategy, (image,))
+
     @property
     def num_bytes(self) -> int:
         """Estimate of the memory for the contents."""
-        return sum(image.size_bytes or _ASSUMED_BYTES for image in self.images)
+        return sum(image.size_bytes or ASSUMED_BYTES for image in self.images)
 
 
 def fetch_tasks(images: Sequence[ImageRecord]) -> Iterator[FetchTask]:

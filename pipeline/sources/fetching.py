@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
 from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable, ZipMember
 from pipeline.sources.cursors import Cursors
-from pipeline.sources.fetch_tasks import FetchStrategy, FetchTask, fetch_tasks
+from pipeline.sources.fetch_tasks import ASSUMED_BYTES, FetchStrategy, FetchTask, fetch_tasks
 from pipeline.sources.zip_entries import read_member
 from pipeline.storage import FileStatus, S3Options, Store, Stores
 from pipeline.storage.base import too_large
@@ -71,7 +71,7 @@ class ArchiveFetcher:
 
     def _contents(self, images: Sequence[ImageRecord], max_bytes: int) -> Iterator[_Content]:
         tasks = deque(fetch_tasks(images))
-        running: deque[tuple[int, Future[list[_Content]]]] = deque()
+        running: deque[tuple[FetchTask, Future[list[_Content]]]] = deque()
         num_bytes = 0
         try:
             while tasks or running:
@@ -82,11 +82,15 @@ class ArchiveFetcher:
                     if running and num_bytes + size > limit:
                         break
                     task = tasks.popleft()
-                    running.append((size, self._pool(task).submit(self._fetch, task, max_bytes)))
+                    running.append((task, self._pool(task).submit(self._fetch, task, max_bytes)))
                     num_bytes += size
-                size, contents = running.popleft()
-                yield from contents.result()
-                num_bytes -= size
+                task, contents = running.popleft()
+                for image, content in zip(task.images, contents.result(), strict=True):
+                    if _is_longer_than_assumed(image, content):
+                        yield from self._fetch(task.only(image), max_bytes, is_ahead=False)
+                    else:
+                        yield content
+                num_bytes -= task.num_bytes
         finally:
             for _, contents in running:
                 contents.cancel()
@@ -98,13 +102,16 @@ class ArchiveFetcher:
             self._pools[task.strategy] = ThreadPoolExecutor(num_threads, name)
         return self._pools[task.strategy]
 
-    def _fetch(self, task: FetchTask, max_bytes: int) -> list[_Content]:
+    def _fetch(self, task: FetchTask, max_bytes: int, *, is_ahead: bool = True) -> list[_Content]:
+        """The contents of a task; ahead of the caller, files of unknown size only if short."""
         is_adjacent = task.strategy is FetchStrategy.ADJACENT
         groups = [task.images] if is_adjacent else [(image,) for image in task.images]
         contents: list[_Content] = []
         for images in groups:
             try:
-                contents += self._read(images, max_bytes)
+                is_short = is_ahead and _has_unknown_size(images[0])
+                limit = min(max_bytes, ASSUMED_BYTES) if is_short else max_bytes
+                contents += self._read(images, limit)
             except ImageError as error:
                 contents += [error] * len(images)
             except (UsageError, StorageFailedError) as error:
@@ -126,6 +133,15 @@ class ArchiveFetcher:
         if isinstance(part, ParquetRow) or part.compression is not None:
             return [self._cursors.read(store, image, max_bytes)]
         return _read_members(store, images, max_bytes)
+
+
+def _has_unknown_size(image: ImageRecord) -> bool:
+    return image.part is None and not image.size_bytes
+
+
+def _is_longer_than_assumed(image: ImageRecord, content: _Content) -> bool:
+    is_too_large = isinstance(content, ImageError) and content.reason is Reason.TOO_LARGE
+    return is_too_large and _has_unknown_size(image)
 
 
 def _read_members(store: Store, images: tuple[ImageRecord, ...], max_bytes: int) -> list[_Content]:

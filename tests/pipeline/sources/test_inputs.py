@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ImageError, UsageError
+from pipeline.settings import TagSettings
 from pipeline.sources import SourceOptions, open_archive
 from tests.s3 import TestStore
 
@@ -79,6 +80,8 @@ def test_a_folder_whose_name_is_no_utf_8_is_read(tmp_path: Path, name: bytes) ->
         assert [image.key for image in images] == ["1.jpg", "a/2.jpg"][:count]
         assert not isinstance(next(archive.fetcher.fetch_all(images, 100)), ImageError)
         "".join(archive.names).encode()
+        (stored,) = TagSettings(input=(str(text),), out="out").input
+        assert keys(stored.encode().decode()) == ["1.jpg", "a/2.jpg"][:count]
         if count == 2:
             assert keys(*archive.names) == ["1.jpg", "a/2.jpg"]
 
