@@ -83,7 +83,8 @@ def test_an_output_of_another_archive(
     other = tmp_path / "others"
     other.mkdir()
     (other / "b.png").write_text("not a picture")
-    assert run(capsys, "tag", *SHAPES, other, "--out", tmp_path / "o")[0] == 0
+    code, err = run(capsys, "tag", *SHAPES, other, "--out", tmp_path / "o")
+    assert code == 0, err
     line = refused(capsys, "tag", *SHAPES, archive, "--out", tmp_path / "o")
     assert "another archive" in line
     assert "--overwrite" in line
