@@ -13,7 +13,7 @@
     predictor            Ray Data: `pipeline.CascadePredictor`
     bare                 the engine's runner in a plain loop, without Ray
 
-Times exclude the start of actors (`benchmarks.contenders`). Full depth costs the same forevery
+Times exclude the start of actors (`benchmarks.contenders`). Full depth costs the same for every
 image, so `--full-depth-images` may measure it on fewer. The ratio `predicted / taken` compares a
 contender with the time that full batches, each stage timed alone in the same turns, would need for
 the same exits.

@@ -35,7 +35,7 @@ def confidence(scores_BC: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def exit_thresholds(thresholds: Sequence[float], num_stages: int) -> tuple[float, ...]:
-    """Validates thresholds, one forevery exit but the last.
+    """Validates thresholds, one for every exit but the last.
 
     Args:
         thresholds: one value for each exit but the last, or one for each exit, the last of which

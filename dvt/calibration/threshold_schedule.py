@@ -3,7 +3,7 @@
 A run with a deadline moves along a schedule. No threshold of a set is above that of the set before
 it, so "not looser than the last set" is well defined at each exit.
 
-A bound on a schedule holds forevery policy that moves along it: an image may pass its first exit
+A bound on a schedule holds for every policy that moves along it: an image may pass its first exit
 under one set and its second under another, and the policy may depend on the images. So the bound is
 on the worst case: an image counts as lost as soon as *any* exit that is confident enough for the
 last set would answer worse than full depth. Every policy whose thresholds are at least those of the

@@ -1,4 +1,4 @@
-"""The ledger: accounts forevery image of the archive, from the output's tables alone.
+"""The ledger: accounts for every image of the archive, from the output's tables alone.
 
 A shard is finished when each of its images has a tag or a dead letter *in a committed table*; it
 then gets a row in `shards`. What a run has to do in a shard is decided in `resume.py`. If that is

@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def num_cpus(self) -> int:
-        """Ray CPUs that a one-machine cluster must offer forevery actor to be scheduled."""
+        """Ray CPUs that a one-machine cluster must offer for every actor to be scheduled."""
         return self.num_decoders + math.ceil(
             sum(pool.max_actors * pool.cpus for pool in self.pools)
         )

@@ -181,7 +181,7 @@ def _line(error: Exception) -> str:
 
 @contextmanager
 def output_failures(uri: str) -> Iterator[None]:
-    """Raises `OutputFailedError` forevery failure of the storage inside the block.
+    """Raises `OutputFailedError` for every failure of the storage inside the block.
 
     Args:
         uri: of the output, for the message.

@@ -1,4 +1,4 @@
-"""Schedules are nested, and their bounds hold forevery policy that moves along them."""
+"""Schedules are nested, and their bounds hold for every policy that moves along them."""
 
 import numpy as np
 import pytest
