@@ -1,6 +1,7 @@
 """Markers, Hypothesis profiles, and fixtures that several rooms share."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,11 @@ MARKED_PATHS = {
     "pipeline/output/test_retagging.py": ("slow",),
 }
 _MARKED_FIXTURES = {"s3": "s3", "moto_endpoint": "s3", "ray_address": "ray", "setting": "train"}
+
+# All clusters of a session have one token: a process that has started Ray with a token refuses the
+# calls of a cluster without one.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 # Ray's workers import the actors of tests, and nothing from the current folder.
 os.environ["PYTHONPATH"] = os.pathsep.join(
