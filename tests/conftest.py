@@ -80,6 +80,13 @@ settings.load_profile("ci")
 deterministic_matmul()
 
 
+def pytest_configure() -> None:
+    """Refuse a path that no file has any more."""
+    for pattern in MARKED_PATHS:
+        if not any(TESTS.glob(pattern)):
+            raise pytest.UsageError(f"MARKED_PATHS: no file matches {pattern}")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test by its path, its fixtures, and Hypothesis."""
     path = item.path.relative_to(TESTS)
