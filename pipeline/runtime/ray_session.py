@@ -52,6 +52,7 @@ def running_ray(num_cpus: int) -> Iterator[None]:
     with _private_folder() as folder:
         import ray
 
+        _hide_command_line()
         # Ray puts the current folder of the driver first into `sys.path` of every worker, where a
         # user's `pipeline/` or `dvt.py` would take the place of ours.
         with contextlib.chdir(folder):
@@ -74,6 +75,13 @@ def running_ray(num_cpus: int) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _hide_command_line() -> None:
+    """Keeps Ray from recording the command line: it fails where a path in it is not UTF-8."""
+    import ray._private.utils
+
+    setattr(ray._private.utils, "get_entrypoint_name", lambda: "dvt")  # noqa: B010 - not typed
 
 
 def _is_running() -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -108,5 +109,7 @@ def _are_nested(prefixes: Collection[str]) -> bool:
 
 
 def _components(folder: str) -> list[str]:
-    _, _, path = folder.rpartition("://")
+    scheme, _, path = folder.rpartition("://")
+    if scheme == "file":  # escaped, unlike the keys
+        path = unquote(path, errors="backslashreplace")
     return [part for part in path.split("/") if part] or ["root"]

@@ -64,6 +64,7 @@ class FolderSource(Source):
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; holds the names of one directory a level."""
+        self._left_out.start()
         visited: set[_Identity] = set()
         walks = [self._entries(os.fsencode(self.root), "", visited)]
         while walks:

@@ -66,6 +66,10 @@ class LeftOut:
         self._count: Counter[str] = Counter()
         self._has_logged = False
 
+    def start(self) -> None:
+        """Begins to count: an archive is looked into before it is listed."""
+        self._count.clear()
+
     def hides(self, path: str) -> bool:
         """Whether a file or folder is left out; see `is_hidden`."""
         part = None if self._all_files else _hidden_part(path)

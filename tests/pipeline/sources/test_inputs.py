@@ -99,6 +99,12 @@ def test_several_inputs_get_the_shortest_different_prefixes(tmp_path: Path) -> N
     assert len([*open_archive([str(tmp_path / "more"), str(tmp_path / "m")]).list_images()]) == 2
 
 
+def test_prefixes_are_names_and_not_parts_of_uris(tmp_path: Path) -> None:
+    touch(tmp_path, "Photos [2019]/1.jpg", "Übung 100%/1.jpg")
+    found = keys(tmp_path / "Photos [2019]", tmp_path / "Übung 100%")
+    assert sorted(found) == ["Photos [2019]/1.jpg", "Übung 100%/1.jpg"]
+
+
 def test_files_that_a_shell_has_expanded_are_one_source(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{n}.jpg" for n in range(12)))
     archive = open_archive([str(tmp_path / f"{n}.jpg") for n in range(12)])
