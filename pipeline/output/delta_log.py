@@ -53,7 +53,7 @@ def open_delta(store: OutputStore) -> DeltaTable | None:
     """Opens the table in a folder for reading; None if there is none."""
     with output_failures(store.uri):
         try:
-            return DeltaTable(store.uri, storage_options=store.delta_options)
+            return DeltaTable(store.delta_url, storage_options=store.delta_options)
         except TableNotFoundError:
             return None
 
@@ -136,7 +136,7 @@ class DeltaLog:
     def _create(self, mode: Literal["ignore", "overwrite"]) -> DeltaTable:
         with output_failures(self._store.uri):
             delta = DeltaTable.create(
-                self._store.uri,
+                self._store.delta_url,
                 schema=self._schema,
                 mode=mode,
                 storage_options=self._store.delta_options,

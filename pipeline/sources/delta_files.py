@@ -29,8 +29,8 @@ def delta_files(uri: str, stores: Stores) -> NamedFiles:
     is_local = uri.startswith("file://")
     location = unquote(urlsplit(uri).path) if is_local else uri
     try:
-        store = open_output_store(location)
-        table = DeltaTable(store.uri, storage_options=store.delta_options)
+        store = open_output_store(location, "input")
+        table = DeltaTable(store.delta_url, storage_options=store.delta_options)
         features = _UNREADABLE_FEATURES.intersection(table.protocol().reader_features or ())
         paths = pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()
     except (DeltaError, OSError) as error:

@@ -85,12 +85,14 @@ class OutputStore(ABC):
     all.
 
     Attributes:
-        uri: for Delta Lake and for messages.
+        uri: for messages.
+        delta_url: for Delta Lake, which takes folders as they are and decodes URLs.
         local_folder: the folder, if it is on this machine's file system.
         retry_policy: for transient failures.
     """
 
     uri: str
+    delta_url: str
     local_folder: Path | None = None
     retry_policy = RetryPolicy()
 

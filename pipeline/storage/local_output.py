@@ -28,7 +28,7 @@ class LocalOutputStore(OutputStore):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
-        self.uri = str(folder)
+        self.uri = self.delta_url = str(folder)
         self.local_folder = self._folder
         self._has_links = True
 

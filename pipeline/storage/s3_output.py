@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyarrow.fs as pa_fs
 from botocore.exceptions import ClientError
@@ -49,6 +49,7 @@ class S3OutputStore(OutputStore):
         self._connection = connection or S3Connection()
         self._bucket, self._prefix = bucket, prefix.strip("/")
         self.uri = f"s3://{bucket}/{self._prefix}".rstrip("/")
+        self.delta_url = f"s3://{bucket}/{quote(self._prefix)}".rstrip("/")
         self.retry_policy = self._connection.options.retry_policy
 
     @property
@@ -144,7 +145,7 @@ class S3OutputStore(OutputStore):
     def arrow(self) -> Any:
         """See `OutputStore`."""
         with output_failures(self.uri):
-            return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self.delta_options))
+            return pa_fs.PyFileSystem(DeltaStorageHandler(self.delta_url, self.delta_options))
 
     def _request(self, send: Callable[["S3Client"], T]) -> T | None:
         """Sends a request; None if the object is missing, or exists where it must not."""

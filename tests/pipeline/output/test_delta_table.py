@@ -1,10 +1,13 @@
 """One table: fencing, commits, compaction, and what readers see."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -31,7 +34,9 @@ def written(table: OutputTable, keys: Sequence[str]) -> WrittenFile:
 
 
 def delta_of(table: OutputTable, version: int | None = None) -> DeltaTable:
-    return DeltaTable(table.store.uri, version=version, storage_options=table.store.delta_options)
+    return DeltaTable(
+        table.store.delta_url, version=version, storage_options=table.store.delta_options
+    )
 
 
 def rows_of(table: OutputTable, version: int | None = None) -> dict[str, int]:
@@ -59,6 +64,29 @@ def test_a_commit_of_an_earlier_epoch_is_refused(location: str) -> None:
     with pytest.raises(StaleEpochError):
         table_in(location, 1)
     assert rows_of(second) == {"a": 1, "b": 1, "c": 2, "d": 2}
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b?c=1&d", "50%", "ü", "x]y[1]^|", "~{1}*", "<`:+\"'>"])
+def test_a_table_lies_where_its_odd_name_says(location: str, name: str) -> None:
+    neighbours = [name.partition("#")[0], name.partition("?")[0], quote(name), unquote(name)]
+    table = table_in(f"{location}/{name}", 1)
+    for keys in ("ab", "cd", "ef"):
+        table.commit([written(table, keys)], 1.0)
+    assert merge_small_files(table) > 0
+    second = table_in(f"{location}/{name}", 2)
+    second.commit([written(second, "a")], 1.0, without="ab")
+    table.log.delta.create_checkpoint()
+    assert rows_of(second) == {"a": 2} | dict.fromkeys("cdef", 1)
+    names = second.log.file_names()
+    for file in names:
+        pq.read_table(file, filesystem=second.store.arrow())
+    assert sorted(second.erase()) == sorted(names)
+    second.store.delete(names)
+    assert table_in(f"{location}/{name}", 3).num_rows == 0
+    assert list(open_output_store(f"{location}/{name}").names()) == ["tags/"]
+    for other in {*neighbours} - {name}:
+        with suppress(UsageError):
+            assert list(open_output_store(f"{location}/{other}").names()) == []
 
 
 def test_a_commit_whose_acknowledgement_was_lost_is_not_repeated(

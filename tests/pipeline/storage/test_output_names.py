@@ -1,4 +1,4 @@
-"""Names of outputs that Delta Lake would not find again, and file systems without hard links."""
+"""Names that Delta Lake takes for others are refused; outputs without hard links work."""
 
 import errno
 import os
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from pipeline.errors import UsageError
 from pipeline.output.delta_log import DeltaLog
@@ -15,29 +14,33 @@ from pipeline.storage import LocalOutputStore, open_output_store
 SCHEMA = pa.schema([("key", pa.string())])
 
 
-@pytest.mark.parametrize("name", ["My%20Photos", "back\\slash", "a[1]", os.fsdecode(b"aus\xe9")])
-def test_a_name_that_delta_lake_takes_for_another_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"^out: Delta Lake cannot use a path") as raised:
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("My%20Photos", r"percent escapes such as %20 \(got /.*/My%20Photos\)"),
+        ("back\\slash", r"backslashes such as \\ \(got /.*/back\\slash\)"),
+        ("a\nb", r"control characters such as \\u\{000a\} \(got "),
+        (os.fsdecode(b"aus\xe9"), r"bytes that are not UTF-8 such as \\u\{dce9\} \(got "),
+    ],
+)
+def test_a_folder_that_delta_lake_takes_for_another_is_refused(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    with pytest.raises(
+        UsageError, match=f"^out: Delta Lake cannot use paths with {what}"
+    ) as raised:
         open_output_store(tmp_path / name)
-    str(raised.value).encode("ascii")
+    assert str(raised.value).isprintable()
     (tmp_path / name).mkdir()
     (tmp_path / "link").symlink_to(name)
     with pytest.raises(UsageError, match=r"^out: Delta Lake cannot use"):
         open_output_store(tmp_path / "link")
 
 
-@pytest.mark.parametrize("uri", ["s3://b/2026#1", "s3://b/a?b", "s3://b/a%20b", "s3://b/a\\b"])
-def test_a_prefix_that_delta_lake_cuts_off_is_refused(uri: str) -> None:
+@pytest.mark.parametrize("uri", ["s3://b/a%20b", "s3://b/a//b", "s3://b/a/../b", "s3://b/a\x01"])
+def test_a_prefix_that_delta_lake_takes_for_another_is_refused(uri: str) -> None:
     with pytest.raises(UsageError, match=r"^out: Delta Lake cannot use"):
         open_output_store(uri)
-
-
-@pytest.mark.parametrize("name", ["a b", "a#b?c", "50%", "ü", "a*b", "~x{1}"])
-def test_other_odd_names_hold_a_table(tmp_path: Path, name: str) -> None:
-    store = open_output_store(tmp_path / name).child("tags")
-    DeltaLog(store, SCHEMA, 1, "run")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert DeltaTable(store.uri).version() >= 0
 
 
 def test_a_file_system_without_hard_links_holds_a_table(
