@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.output.delta_table import OutputTable
-from pipeline.output.parquet_files import epoch_of
+from pipeline.output.sorted_files import sorted_batches
 from pipeline.storage import output_failures
 
 __all__ = ["KeyLookup"]
@@ -75,7 +74,10 @@ class KeyLookup:
         """All rows, a few at a time."""
         with output_failures(self._uri):
             for _, _, name in self._files:
-                yield from self._batches(name, "")
+                yield from self._batches(name)
+
+    def _batches(self, name: str, first: str = "") -> Iterator[pa.Table]:
+        return sorted_batches(self._filesystem, name, self._schema, _BATCH_ROWS, first)
 
     def _restart(self) -> None:
         self._read_up_to: str | None = None
@@ -124,20 +126,6 @@ class KeyLookup:
                 stream.rows = batch
         self._streams = unread
 
-    def _batches(self, name: str, first: str) -> Iterator[pa.Table]:
-        """Batches of a file in key order, from about `first` on."""
-        with pq.ParquetFile(name, filesystem=self._filesystem, pre_buffer=False) as file:
-            if epoch_of(name) is None:  # written by another program, so maybe not sorted
-                rows = file.read(columns=self._columns).select(self._columns).cast(self._schema)
-                rows = rows.sort_by("key")
-                yield from (
-                    rows.slice(start, _BATCH_ROWS) for start in range(0, rows.num_rows, _BATCH_ROWS)
-                )
-                return
-            groups = [n for n in range(file.num_row_groups) if not _ends_before(file, n, first)]
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=groups, columns=self._columns):
-                yield pa.Table.from_batches([batch]).select(self._columns).cast(self._schema)
-
 
 def _num_below(rows: pa.Table, bound: str, including: bool) -> int:
     """How many of these sorted rows have a key below a bound."""
@@ -145,8 +133,3 @@ def _num_below(rows: pa.Table, bound: str, including: bool) -> int:
         return 0
     compare = pc.less_equal if including else pc.less
     return int(pc.sum(compare(rows["key"], bound)).as_py())
-
-
-def _ends_before(file: pq.ParquetFile, group: int, first: str) -> bool:
-    statistics = file.metadata.row_group(group).column(0).statistics
-    return statistics is not None and statistics.has_min_max and statistics.max < first

@@ -1,0 +1,48 @@
+"""Compares rows of two tables column by column."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+__all__ = ["same_rows"]
+
+
+def same_rows(left: pa.Table, right: pa.Table) -> NDArray[np.bool_]:
+    """Whether the rows at the same places are equal; null equals null, NaN nothing.
+
+    Args:
+        left: N rows.
+        right: N rows of the same schema.
+    """
+    same = np.ones(left.num_rows, dtype=np.bool_)
+    for name in left.column_names:
+        same &= _equal(left[name].combine_chunks(), right[name].combine_chunks())
+    return same
+
+
+def _equal(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
+    if pa.types.is_nested(left.type):
+        return _equal_lists(left, right)
+    both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+    return _bools(pc.or_(pc.fill_null(pc.equal(left, right), False), both_null))
+
+
+def _equal_lists(left: pa.Array, right: pa.Array) -> NDArray[np.bool_]:
+    left_lengths, right_lengths = (
+        pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
+        for lists in (left, right)
+    )
+    same: NDArray[np.bool_] = left_lengths == right_lengths
+    rows = pa.array(same)
+    values = _equal(pc.list_flatten(left.filter(rows)), pc.list_flatten(right.filter(rows)))
+    ends = np.cumsum(np.maximum(left_lengths[same], 0))
+    differing = np.concatenate([[0], np.cumsum(~values)])
+    starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+    same[same] = differing[ends] == differing[starts]
+    return same
+
+
+def _bools(values: pa.Array) -> NDArray[np.bool_]:
+    array: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
+    return array
