@@ -17,7 +17,7 @@ from torch import Tensor
 import dvt
 from benchmarks.reporting import argument_parser, report
 from dvt.device import best_device
-from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state, make_executor
+from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState
 from jobs.datasets import load_labelled
@@ -44,12 +44,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     model = dvt.load_model(given.model)
-    dataset = load_labelled(given.data, decode_settings(model.config), model.labels)
+    dataset = load_labelled(given.data, decode_settings(model.spec), model.labels)
     batches = torch.from_numpy(dataset.pixels).split(given.batch_size)
     plain_EnC = torch.cat([plain_logits(model, batch) for batch in batches], dim=1)
     results: dict[str, Any] = {}
     for name, (dtype, state_format) in CONTENDERS.items():
-        executor = make_executor(dvt.load_model(given.model), best_device(), dtype)
+        executor = dvt.load_model(given.model).make_executor(best_device(), dtype)
         logits_EBC = [
             torch.stack(list(executor_logits(executor, batch, state_format, given.batch_size)))
             for batch in batches
@@ -73,7 +73,7 @@ def executor_logits(
     """Logits [B, classes] of every exit."""
     uploaded = executor.upload(pixels.numpy())()
     state: StageState | None = None
-    for stage in range(executor.config.num_stages):
+    for stage in range(executor.spec.num_stages):
         output = executor.run(stage, uploaded, state, batch_size)
         yield output.logits.float().cpu()
         state = output.state

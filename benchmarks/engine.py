@@ -150,7 +150,7 @@ def ratios(
     exits = measured["one pool"][0].exit_stages
     reached = [float((exits > stage).mean()) for stage in range(len(stage_s))]
     predicted = sum(share * s for share, s in zip(reached, stage_s, strict=True)) / work.batch_size
-    gmacs = np.array(dvt.gmacs_per_exit(dvt.load_model(work.cascade).config))
+    gmacs = np.array(dvt.load_model(work.cascade).spec.gmacs_per_exit)
     macs_saved = float(gmacs[-1] / gmacs[exits - 1].mean())
     chained = min(value for name, value in per_image.items() if name.startswith("chained"))
     pool, full = per_image["one pool"], per_image["full depth"]

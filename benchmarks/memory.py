@@ -105,7 +105,7 @@ def _run(
 ) -> tuple[float, list[Any]]:
     """Runs the shipped model on noise; returns the seconds, and a sample per second."""
     model = dvt.load_model("shapes")
-    side = model.config.image_size
+    side = model.spec.image_size
     noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder, running_ray(_LOGICAL_CPUS):
         settings = TagSettings(

@@ -22,7 +22,6 @@ import dvt
 from benchmarks.reporting import argument_parser, in_turns, report
 from dvt.cost import stage_cost
 from dvt.device import best_device, inference_dtype
-from dvt.inference import make_executor
 from dvt.inference.memory import keep_freed_memory
 from dvt.inference.profiling import matmul_limit_gmacs_s, time_call
 from dvt.preprocess import normalise, pixels_to_unit
@@ -71,7 +70,7 @@ def prepare(contender: Contender, name: str, batch_size: int, threads: int) -> N
     if contender.keeps_memory:
         keep_freed_memory()
     if not contender.is_plain:
-        executor = make_executor(model, device, dtype)
+        executor = model.make_executor(device, dtype)
 
         def fast(stage: int, state: StageState | None) -> StageState | None:
             return executor.run(stage, pixels, state, batch_size).state

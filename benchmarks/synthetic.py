@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
-from dvt.inference import StageExecutor
+from dvt.inference import TorchExecutor
 from dvt.reuse import StageState
 from dvt.stage import StageOutput
 from pipeline.output.layout import Output
@@ -58,13 +58,13 @@ class SyntheticRun:
         dtype: str,
     ) -> None:
         exit_thresholds = model.thresholds(thresholds)
-        self.plan = plan_job(settings, model.config, exit_thresholds, dtype)
+        self.plan = plan_job(settings, model.spec, exit_thresholds, dtype)
         self._output = Output(Path(settings.out))
         run_file = new_run_file(settings, settings.input, model, exit_thresholds)
         self._output.claim(run_file, overwrite=False)
         self._tables = self._output.tables()
-        self._num_stages = model.config.num_stages
-        self.ledger = Ledger(*self._tables, dvt.gmacs_per_exit(model.config), "benchmark")
+        self._num_stages = model.spec.num_stages
+        self.ledger = Ledger(*self._tables, model.spec.gmacs_per_exit, "benchmark")
 
     def execute(self, images: Iterable[ImageRecord], specs: ActorPoolSpecs) -> float:
         """Runs to the last commit; returns the seconds that took, without starting the actors."""
@@ -173,11 +173,12 @@ class SlowActor(CascadeActor):
         return type("SlowActor", (cls,), {"slowness": slowness})
 
 
-class _SlowExecutor(StageExecutor):
+class _SlowExecutor(TorchExecutor):
     def __init__(
         self, model: dvt.Cascade, device: torch.device, dtype: torch.dtype, slowness: float
     ) -> None:
-        super().__init__(model, device, dtype)
+        stages = list(model.to(device=device, dtype=dtype).stages)
+        super().__init__(model.spec, stages, device, dtype)
         self._slowness = slowness
 
     def run(
@@ -185,6 +186,6 @@ class _SlowExecutor(StageExecutor):
     ) -> StageOutput:
         started = time.perf_counter()
         output = super().run(stage, pixels_nSS3, upstream, batch_size)
-        if stage == self.config.num_stages - 1:
+        if stage == self.spec.num_stages - 1:
             time.sleep((self._slowness - 1) * (time.perf_counter() - started))
         return output

@@ -7,11 +7,11 @@ The model alone, on torch and numpy; no Ray, storage or command line.
     prediction = model.predict(images, thresholds)  # with early exits
 """
 
-from dvt.cascade import Calibration, Cascade, Prediction
+from dvt.cascade import Cascade
 from dvt.config import CascadeConfig, Preprocess, TokenGrid
-from dvt.cost import gmacs_per_exit
 from dvt.errors import CheckpointError, ConfigError, ModelError
 from dvt.loading import create_model, load_model, save_model
+from dvt.model import Calibration, Model, ModelSpec, Prediction, StageSpec
 from dvt.reuse import StageState
 from dvt.stage import Stage, StageOutput
 
@@ -21,15 +21,17 @@ __all__ = [
     "CascadeConfig",
     "CheckpointError",
     "ConfigError",
+    "Model",
     "ModelError",
+    "ModelSpec",
     "Prediction",
     "Preprocess",
     "Stage",
     "StageOutput",
+    "StageSpec",
     "StageState",
     "TokenGrid",
     "create_model",
-    "gmacs_per_exit",
     "load_model",
     "save_model",
 ]

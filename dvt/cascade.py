@@ -1,4 +1,4 @@
-"""The cascade: all stages in one module, at full depth or with early exits.
+"""The DVT: all stages in one module, at full depth or with early exits.
 
 `Cascade(images)` runs every stage; training differentiates it. `Cascade.predict` applies the exit
 rule in one process and removes images that exited from the batch. The distributed engine uses
@@ -7,89 +7,27 @@ neither and runs the stages one by one.
 Shapes: B images, S pixels per side.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+import hashlib
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from dvt.config import CascadeConfig
-from dvt.errors import ModelError
-from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds, scores
-from dvt.reuse import StageState, pad_images
-from dvt.stage import Stage
+from dvt.cost import stage_cost
+from dvt.inference import StageExecutor, make_torch_executor
+from dvt.model import Calibration, Model, ModelSpec, StageSpec
+from dvt.reuse import StageState, StateShape
+from dvt.stage import Stage, StageOutput
 from dvt.tokenizers import ConvTokenizer
-from dvt.validation import FrozenModel
 
-__all__ = ["Calibration", "Cascade", "Prediction", "ThresholdProvenance"]
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Predictions of a batch: labels [B] int64, confidences [B] float32, exit_stages [B] from 1."""
-
-    labels: Tensor
-    confidences: Tensor
-    exit_stages: Tensor
+__all__ = ["Cascade", "cascade_spec"]
 
 
-class ThresholdProvenance(FrozenModel):
-    """The target that `dvt calibrate --adopt` chose a model's default thresholds for.
-
-    Attributes:
-        risk: what may be lost, "accuracy" or "agreement" with full depth.
-        data: the data set that the thresholds were chosen on.
-        dtype: precision of the predictions on it.
-        gmacs: expected mean cost of an image.
-        budget_gmacs: requested cost, or None.
-        max_drop: requested bound of the loss, or None.
-        exit_mix: requested shares of the exits, or None.
-        delta: probability that the bound of `max_drop` fails.
-        p_value: of the test against a larger loss.
-        certified: whether the bound is proved for these thresholds.
-    """
-
-    risk: str
-    data: str
-    dtype: str
-    gmacs: float
-    budget_gmacs: float | None = None
-    max_drop: float | None = None
-    exit_mix: tuple[float, ...] | None = None
-    delta: float | None = None
-    p_value: float | None = None
-    certified: bool = False
-
-
-class Calibration(FrozenModel):
-    """Default thresholds of a trained cascade, and the figures behind them.
-
-    Attributes:
-        thresholds: one for each exit but the last; the default of `predict`.
-        accuracy_per_exit: top-1 of each exit at full depth, as fractions.
-        curve: (GMACs, accuracy) of each point of the threshold sweep.
-        threshold_sweep: the thresholds at each of those points.
-        data: what the figures were measured on.
-        provenance: target of the thresholds; None where training chose them.
-    """
-
-    thresholds: tuple[float, ...] | None = None
-    accuracy_per_exit: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
-    curve: tuple[tuple[float, float], ...] = ()
-    threshold_sweep: tuple[tuple[float, ...], ...] = ()
-    data: str = ""
-    provenance: ThresholdProvenance | None = None
-
-
-class Cascade(nn.Module):
+class Cascade(Model, nn.Module):
     """A Dynamic Vision Transformer.
 
     Attributes:
         config: its shapes.
-        labels: class names in order of their ids, or None.
-        calibration: thresholds and measured figures; empty for an untrained model.
     """
 
     def __init__(
@@ -105,6 +43,28 @@ class Cascade(nn.Module):
         self.stages = nn.ModuleList(Stage(config, index) for index in range(config.num_stages))
         self.apply(_initialise)
 
+    @property
+    def spec(self) -> ModelSpec:
+        """As `cascade_spec`."""
+        return cascade_spec(self.config)
+
+    def digest(self) -> str:
+        """Identifies the configuration and the exact weights, 16 hex digits."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def make_executor(
+        self, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> StageExecutor:
+        """As `Model.make_executor`; moves and casts the weights in place."""
+        weight = next(self.parameters())
+        device, dtype = device or weight.device, dtype or weight.dtype
+        stages = self.to(device=device, dtype=dtype).eval().stages
+        return make_torch_executor(self.spec, list(stages), device, dtype)
+
     def forward(self, images_B3SS: Tensor) -> list[Tensor]:
         """Logits [B, num_classes] of every exit at full depth."""
         state: StageState | None = None
@@ -115,73 +75,40 @@ class Cascade(nn.Module):
             state = output.state
         return logits
 
-    @torch.inference_mode()
-    def predict(
-        self,
-        images_B3SS: Tensor,
-        thresholds: Sequence[float] | None = None,
-        batch_size: int = 64,
-    ) -> Prediction:
-        """Predicts with early exits; later stages run only on images that have not exited.
+    def _inputs(self, images_B3SS: Tensor) -> Tensor:
+        return images_B3SS
 
-        Args:
-            images_B3SS: any number of normalised images.
-            thresholds: one for each exit but the last; None for the model's defaults.
-            batch_size: images per forward pass. Shorter batches are padded to it, so predictions
-                equal those of the engine at the same batch size.
+    def _run_stage(self, index: int, inputs: Tensor, upstream: StageState | None) -> StageOutput:
+        output: StageOutput = self.stages[index](inputs, upstream)
+        return output
 
-        Raises:
-            ModelError: thresholds missing or of the wrong length, or images of the wrong shape.
-        """
-        size = self.config.image_size
-        if images_B3SS.ndim != 4 or tuple(images_B3SS.shape[1:]) != (3, size, size):
-            raise ModelError(
-                f"images: must be [B, 3, {size}, {size}] (got {list(images_B3SS.shape)})"
+
+def cascade_spec(config: CascadeConfig) -> ModelSpec:
+    """A DVT as engine and calibration see it."""
+    stages: list[StageSpec] = []
+    for index, grid in enumerate(config.grids):
+        is_last = index == config.num_stages - 1
+        cost, tokens = stage_cost(config, index), config.num_tokens(index)
+        has_features = config.feature_reuse and not is_last
+        has_relations = config.relation_reuse and not is_last
+        state = StateShape(
+            num_features=grid.size**2 * config.width if has_features else 0,
+            num_channels=config.depth * config.num_heads if has_relations else 0,
+            num_tokens=tokens,
+        )
+        stages.append(
+            StageSpec(
+                name=f"{grid.size}x{grid.size} tokens",
+                image_size=config.image_size,
+                macs=cost.total,
+                useful_macs=cost.useful,
+                embedding_width=config.width,
+                state=state,
             )
-        if batch_size < 1:
-            raise ModelError(f"batch_size: must be at least 1 (got {batch_size})")
-        num_images = len(images_B3SS)
-        labels = torch.empty(num_images, dtype=torch.int64)
-        confidences = torch.empty(num_images, dtype=torch.float32)
-        exit_stages = torch.empty(num_images, dtype=torch.int64)
-        rows = torch.arange(num_images)
-        state: StageState | None = None
-        for index, threshold in enumerate(self.thresholds(thresholds)):
-            remaining_rows: list[Tensor] = []
-            remaining_states: list[StageState] = []
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
-                upstream = None
-                if state is not None:
-                    upstream = state[start : start + batch_size].padded(batch_size)
-                images = pad_images(images_B3SS[batch], batch_size)
-                output = self.stages[index](images, upstream)[: len(batch)]
-                confidence_n, label_n = (part.cpu() for part in confidence(scores(output.logits)))
-                exits_n = exit_mask(confidence_n, threshold)
-                labels[batch[exits_n]] = label_n[exits_n]
-                confidences[batch[exits_n]] = confidence_n[exits_n]
-                exit_stages[batch[exits_n]] = index + 1
-                remaining_rows.append(batch[~exits_n])
-                if output.state is not None:
-                    remaining_states.append(output.state[(~exits_n).nonzero().squeeze(1)])
-            # Survivors of several batches are joined, so that deeper stages run full batches.
-            rows = torch.cat([rows[:0], *remaining_rows])
-            state = StageState.join(remaining_states) if remaining_states else None
-        return Prediction(labels, confidences, exit_stages)
-
-    def thresholds(self, thresholds: Sequence[float] | None = None) -> tuple[float, ...]:
-        """Thresholds of all exits: those given or the model's defaults, and that of the last exit.
-
-        Raises:
-            ModelError: none are given and the model has none, or the number is wrong.
-        """
-        chosen = self.calibration.thresholds if thresholds is None else thresholds
-        if chosen is None:
-            raise ModelError(
-                f"thresholds: {self.config.name} has no default thresholds; "
-                f"give {self.config.num_stages - 1} values"
-            )
-        return (*exit_thresholds(chosen, self.config.num_stages), ALWAYS_EXIT)
+        )
+    return ModelSpec(
+        config.name, config.num_classes, config.image_size, config.preprocess, tuple(stages)
+    )
 
 
 def _initialise(module: nn.Module) -> None:

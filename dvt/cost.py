@@ -6,11 +6,10 @@ this implementation runs it as matrix products. `StageCost.executed` is what a p
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
 
 from dvt.config import T2T_LATER_SPLIT, CascadeConfig
 
-__all__ = ["StageCost", "gmacs_per_exit", "stage_cost"]
+__all__ = ["StageCost", "stage_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +111,3 @@ def _tokenizer_cost(config: CascadeConfig, stage: int) -> int:
         per_token = window * 3 * width + 4 * features * width + features + 3 * width * width
         cost += side**2 * per_token
     return cost + sides[2] ** 2 * width * later_area * config.width
-
-
-def gmacs_per_exit(config: CascadeConfig) -> tuple[float, ...]:
-    """Cumulative GMACs of one image that takes exit 1, 2, …"""
-    totals = (stage_cost(config, stage).total for stage in range(config.num_stages))
-    return tuple(macs / 1e9 for macs in accumulate(totals))

@@ -13,10 +13,12 @@ def best_device() -> torch.device:
 def inference_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the hardware multiplies it natively, else float32.
 
-    CPUs without AVX512-BF16 or AMX emulate bfloat16 many times slower than float32.
+    CPUs without AVX512-BF16 or AMX emulate bfloat16 many times slower than float32. A GPU of
+    another machine cannot be inspected from here; GPUs in use have it.
     """
     if device.type == "cuda":
-        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        has_gpu = torch.cuda.is_available()
+        is_native = not has_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         is_native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if is_native else torch.float32

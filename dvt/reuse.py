@@ -19,10 +19,28 @@ __all__ = [
     "FeatureReuse",
     "RelationReuse",
     "StageState",
+    "StateShape",
     "pad_images",
     "resize_matrix",
     "reused_features",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    """Size of one image's state.
+
+    Attributes:
+        num_features: G*D, values of `features`; 0 if there are none.
+        num_channels: L*H of `relations`; 0 if there are none.
+        num_tokens: N of `relations`.
+        num_logits: C, values of `logits`; 0 if there are none.
+    """
+
+    num_features: int = 0
+    num_channels: int = 0
+    num_tokens: int = 0
+    num_logits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +53,20 @@ class StageState:
         relations: [L*H, B, N, N], attention logits before the softmax, including the relations
             this stage received, channel = layer * H + head; None without relationship reuse.
             Channels come first, so a layer's share and the MLP over channels need no copy.
+        logits: [B, num_classes] float32 of the exit, which the next one adds to its own; None if it
+            does not (`dvt.members`).
     """
 
     features: Tensor | None
     relations: Tensor | None
+    logits: Tensor | None = None
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         """The state of some of the images, in the order given."""
         return type(self)(
             None if self.features is None else self.features[rows],
             None if self.relations is None else self.relations[:, rows],
+            None if self.logits is None else self.logits[rows],
         )
 
     def padded(self, num_images: int) -> Self:
@@ -52,13 +74,15 @@ class StageState:
         return type(self)(
             None if self.features is None else pad_images(self.features, num_images),
             None if self.relations is None else pad_images(self.relations, num_images, dim=1),
+            None if self.logits is None else pad_images(self.logits, num_images),
         )
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The state on a device, in a precision; copies only what changes."""
+        """The state on a device, in a precision, logits in float32; copies only what changes."""
         return type(self)(
             None if self.features is None else self.features.to(device, dtype),
             None if self.relations is None else self.relations.to(device, dtype),
+            None if self.logits is None else self.logits.to(device),
         )
 
     @classmethod
@@ -66,9 +90,11 @@ class StageState:
         """The concatenated states of several batches."""
         features = [state.features for state in states if state.features is not None]
         relations = [state.relations for state in states if state.relations is not None]
+        logits = [state.logits for state in states if state.logits is not None]
         return cls(
             torch.cat(features) if features else None,
             torch.cat(relations, dim=1) if relations else None,
+            torch.cat(logits) if logits else None,
         )
 
 

@@ -26,18 +26,20 @@ class StageOutput:
 
     Attributes:
         logits: [B, num_classes].
-        class_token: [B, D], the class token after the final LayerNorm.
+        embedding: [B, D] of the image, here the class token after the final LayerNorm; None if the
+            network offers none.
         state: for the next stage; None after the last one.
     """
 
     logits: Tensor
-    class_token: Tensor
+    embedding: Tensor | None
     state: StageState | None
 
     def __getitem__(self, rows: Tensor | slice) -> Self:
         """The output for some of the images."""
         state = None if self.state is None else self.state[rows]
-        return type(self)(self.logits[rows], self.class_token[rows], state)
+        embedding = None if self.embedding is None else self.embedding[rows]
+        return type(self)(self.logits[rows], embedding, state)
 
 
 def sinusoid_positions(num_tokens: int, width: int) -> Tensor:
@@ -113,7 +115,7 @@ class Stage(nn.Module):
         class_token_BD = self.norm(x_BND[:, 0])
         return StageOutput(
             logits=self.head(class_token_BD),
-            class_token=class_token_BD,
+            embedding=class_token_BD,
             state=self._state(x_BND, own_relations),
         )
 

@@ -38,7 +38,7 @@ Work = Iterator[tuple[int, NDArray[np.int64]] | None]
 """Open shards and their rows without a result; None while the next shard is being listed."""
 
 
-def precision(settings: TagSettings) -> str:
+def precision(settings: TagSettings, model: dvt.Model) -> str:
     """What a run computes in: the precision of the output that it continues, or the job's own.
 
     Raises:
@@ -46,13 +46,13 @@ def precision(settings: TagSettings) -> str:
     """
     output = Output(settings.out)
     if settings.overwrite or not output.has_run():
-        return job_dtype(settings)
+        return job_dtype(settings, model)
     return output.run_file().dtype
 
 
 def tag_archive(
     settings: TagSettings,
-    model: dvt.Cascade,
+    model: dvt.Model,
     listener: ProgressListener,
     thresholds: Sequence[float] | None = None,
     deadline: DeadlineSettings | None = None,
@@ -105,7 +105,7 @@ def retry_dead_letters(
 
 def _run(
     settings: TagSettings,
-    model: dvt.Cascade,
+    model: dvt.Model,
     listener: ProgressListener,
     thresholds: Sequence[float] | None,
     deadline: DeadlineSettings | None,
@@ -157,7 +157,7 @@ class _Claimed:
     run: RunFile
     output: Output
     source: Archive
-    model: dvt.Cascade
+    model: dvt.Model
     tags: OutputTable
     ledger: Ledger
 
@@ -188,7 +188,7 @@ def _work_on_ray(
     """Works until every image is committed; returns the seconds that it took."""
     run, model = claimed.run, claimed.model
     thresholds = model.thresholds(run.thresholds)
-    plan = plan_job(run.settings, model.config, thresholds, run.dtype, run.model.digest)
+    plan = plan_job(run.settings, model.spec, thresholds, run.dtype, run.model.digest)
     controller = None
     if deadline is not None:
         log = ThresholdLog(claimed.output.store, run.run, claimed.tags.check_epoch)

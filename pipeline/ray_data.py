@@ -37,8 +37,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
-from dvt.device import best_device, inference_dtype
-from dvt.inference import make_executor
+from dvt.device import best_device
 from pipeline.cascade.batches import Predictions
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.decoding import decode
@@ -85,7 +84,7 @@ class CascadePredictor:
 
     def __init__(
         self,
-        model: str | Path | dvt.Cascade,
+        model: str | Path | dvt.Model,
         *,
         thresholds: Sequence[float] | None = None,
         image_column: str = "image",
@@ -94,18 +93,16 @@ class CascadePredictor:
     ) -> None:
         if model_batch_size < 1:
             raise ValueError(f"model_batch_size: must be at least 1 (got {model_batch_size})")
-        cascade = model if isinstance(model, dvt.Cascade) else dvt.load_model(model)
-        config, device = cascade.config, best_device()
+        cascade = model if isinstance(model, dvt.Model) else dvt.load_model(model)
+        device = best_device()
         self._thresholds = cascade.thresholds(thresholds)
         self._image_column = image_column
         self._prefix = prefix
         self._model_batch_size = model_batch_size
-        self._decoding = decode_settings(config)
-        self._labels = np.array(
-            cascade.labels or [str(number) for number in range(config.num_classes)], dtype=object
-        )
-        self._gmacs = np.array((0.0, *dvt.gmacs_per_exit(config)), dtype=np.float32)
-        self._executor = make_executor(cascade, device, inference_dtype(device))
+        self._decoding = decode_settings(cascade.spec)
+        self._labels = np.array(cascade.label_names, dtype=object)
+        self._gmacs = np.array((0.0, *cascade.spec.gmacs_per_exit), dtype=np.float32)
+        self._executor = cascade.make_executor(device, cascade.inference_dtype(device))
 
     def __call__(self, batch: Mapping[str, Any] | pa.Table) -> pa.Table:
         """Predicts one batch.

@@ -14,8 +14,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from dvt.cascade import cascade_spec
 from dvt.config import CascadeConfig
 from jobs.commands.train import TrainJob, run_train
+from pipeline.decoding import DecodeSettings
+from pipeline.runtime.resource_plan import decode_settings
 
 NAMES = ("dark", "light")
 
@@ -26,6 +29,10 @@ class Setting:
 
     folder: Path
     config: CascadeConfig
+
+    @property
+    def decoding(self) -> DecodeSettings:
+        return decode_settings(cascade_spec(self.config))
 
     @property
     def data(self) -> Path:

@@ -49,7 +49,7 @@ def stage_seconds(work: Workload, executor: StageExecutor) -> list[float]:
     pixels = executor.upload(work.rows(0, work.batch_size))()
     state: StageState | None = None
     seconds = []
-    for stage in range(executor.config.num_stages):
+    for stage in range(executor.spec.num_stages):
         started = time.perf_counter()
         state = executor.run(stage, pixels, state, work.batch_size).state
         seconds.append(time.perf_counter() - started)

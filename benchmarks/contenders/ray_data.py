@@ -106,7 +106,7 @@ class _EveryStage:
 
     def __call__(self, batch: Batch) -> Batch:
         started = time.time()
-        executor, num_stages = self._executor, self._executor.config.num_stages
+        executor, num_stages = self._executor, self._executor.spec.num_stages
         pixels = executor.upload(batch["image"])()
         state: StageState | None = None
         for stage in range(num_stages):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import dvt
 from dvt import Calibration, Cascade
 from dvt.exits import ALWAYS_EXIT, FULL_DEPTH
-from dvt.inference import StageExecutor, make_executor
+from dvt.inference import StageExecutor
 from dvt.loading import shipped_models
 from jobs.datasets import load_labelled
 from pipeline.cascade.runner import CascadeRunner
@@ -107,7 +107,7 @@ def make_workload(
         name = f"shapes:{num_images}:{_SEED}"
         np.save(path, load_labelled(name, DecodeSettings(resize=size, crop=size)).pixels)
     if exit_mix is not None:
-        executor = make_executor(cascade, torch.device("cpu"), getattr(torch, dtype))
+        executor = cascade.make_executor(torch.device("cpu"), getattr(torch, dtype))
         thresholds = _thresholds_for(executor, np.load(path), exit_mix, batch_size)
         cascade.calibration = Calibration(thresholds=thresholds)
     for name, made in (("cascade", cascade), ("static", static)):
@@ -144,7 +144,7 @@ def _thresholds_for(
     batch_size: int,
 ) -> tuple[float, ...]:
     """At each exit, a quantile of the confidences of the images that are left."""
-    num_exits = executor.config.num_stages
+    num_exits = executor.spec.num_stages
     # All images leave at the last exit but one, because the last exit has no threshold.
     runner = CascadeRunner(
         executor, (*[FULL_DEPTH] * (num_exits - 2), ALWAYS_EXIT, ALWAYS_EXIT), batch_size, top_k=1
@@ -167,10 +167,10 @@ def _thresholds_for(
 def open_executor(model: Path, dtype: str, num_threads: int, batch_size: int) -> StageExecutor:
     """An executor that has run every stage once."""
     torch.set_num_threads(num_threads)
-    executor = make_executor(dvt.load_model(model), torch.device("cpu"), getattr(torch, dtype))
-    size = executor.config.image_size
+    executor = dvt.load_model(model).make_executor(torch.device("cpu"), getattr(torch, dtype))
+    size = executor.spec.image_size
     blank = executor.upload(np.zeros((batch_size, size, size, 3), np.uint8))()
     state = None
-    for stage in range(executor.config.num_stages):
+    for stage in range(executor.spec.num_stages):
         state = executor.run(stage, blank, state, batch_size).state
     return executor

@@ -59,7 +59,7 @@ def record_model(name: str, folder: Path, data: Path) -> RecordedModel:
     """
     model = dvt.load_model(folder)
     config = model.config
-    settings = decode_settings(config)
+    settings = decode_settings(model.spec)
     held_out = load_images(folder / "training" / "validation.parquet", settings, model.labels)
     test = load_images(data, settings, model.labels)
     recorder = ExitRecorder(model, torch.float32)
@@ -73,7 +73,7 @@ def record_model(name: str, folder: Path, data: Path) -> RecordedModel:
             "num_epochs": epochs,
             "train_seconds": seconds,
         },
-        gmacs_per_exit=dvt.gmacs_per_exit(config),
+        gmacs_per_exit=model.spec.gmacs_per_exit,
         thresholds=model.calibration.thresholds,
         held_out=held_out,
         test=test,

@@ -25,7 +25,6 @@ from benchmarks.evidence.results import publish, read_results
 from dvt.calibration import Thresholds, mean_gmacs
 from dvt.device import best_device, inference_dtype
 from dvt.exits import ALWAYS_EXIT
-from dvt.inference import make_executor
 from dvt.inference.profiling import time_in_turns
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.errors import UsageError
@@ -100,7 +99,7 @@ def _work(
 ) -> Callable[[], None]:
     """One round of a model on all images."""
     model = dvt.load_model(given.models / one.name)  # the executor casts its weights
-    executor = make_executor(model, best_device(), dtype)
+    executor = model.make_executor(best_device(), dtype)
     runner = CascadeRunner(executor, (*thresholds, ALWAYS_EXIT), batch_size, top_k=5)
     return partial(_run, runner, pixels)
 

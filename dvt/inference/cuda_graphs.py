@@ -6,19 +6,22 @@ for the CPU; a graph replays them with one launch, always on the same memory. Sh
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from dvt.cascade import Cascade
-from dvt.inference.executor import StageExecutor
+from dvt.inference.executor import TorchExecutor
 from dvt.inference.state_codec import tensor_view
 from dvt.reuse import StageState
 from dvt.stage import StageOutput
+
+if TYPE_CHECKING:  # a model makes its executor
+    from dvt.model import ModelSpec
 
 __all__ = ["CudaGraphExecutor"]
 
@@ -56,11 +59,17 @@ class _PinnedBuffer:
         return on_device, self._copied
 
 
-class CudaGraphExecutor(StageExecutor):
+class CudaGraphExecutor(TorchExecutor):
     """One graph a stage, captured at its first use and again when the batch size changes."""
 
-    def __init__(self, model: Cascade, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(model, device, dtype)
+    def __init__(
+        self,
+        spec: "ModelSpec",
+        stages: Sequence[nn.Module],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(spec, stages, device, dtype)
         if dtype == torch.float32:
             # Convolutions would round to 10 bits of mantissa by default.
             torch.backends.cudnn.allow_tf32 = False

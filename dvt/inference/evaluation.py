@@ -27,7 +27,7 @@ def exit_scores(
         pixels = executor.upload(pixels_NSS3[start : start + batch_size])()
         state: StageState | None = None
         exits: list[Tensor] = []
-        for stage in range(executor.config.num_stages):
+        for stage in range(executor.spec.num_stages):
             output = executor.run(stage, pixels, state, batch_size)
             exits.append(scores(output.logits))  # a copy: the next run may overwrite the output
             state = output.state

@@ -1,36 +1,42 @@
-"""Runs single stages on batches of uint8 pixels.
+"""What runs single stages on batches of uint8 pixels.
+
+A `StageExecutor` is one model on one device in one precision. `TorchExecutor` runs the stages of a
+DVT; the kinds in `dvt/members/` have their own.
 
 Shapes: n images, B = batch_size, S pixels per side.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from dvt.cascade import Cascade
 from dvt.inference.state_codec import tensor_view
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState, pad_images
 from dvt.stage import StageOutput
 
-__all__ = ["StageExecutor"]
+if TYPE_CHECKING:  # a model makes its executor
+    from dvt.model import ModelSpec
+
+__all__ = ["StageExecutor", "TorchExecutor"]
 
 
-class StageExecutor:
-    """A cascade on its device and in its precision; each stage is one call of its module.
+class StageExecutor(ABC):
+    """A model on its device and in its precision.
 
     Attributes:
-        config: of the cascade.
+        spec: of the model.
         device: of weights and activations.
         dtype: of weights and activations.
     """
 
-    def __init__(self, model: Cascade, device: torch.device, dtype: torch.dtype) -> None:
-        self.config, self.device, self.dtype = model.config, device, dtype
-        self._stages = list(model.to(device=device, dtype=dtype).eval().stages)
+    def __init__(self, spec: "ModelSpec", device: torch.device, dtype: torch.dtype) -> None:
+        self.spec, self.device, self.dtype = spec, device, dtype
 
     def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
         """Starts the copy of pixels [n, S, S, 3] to the device.
@@ -65,7 +71,32 @@ class StageExecutor:
             upstream = upstream.padded(batch_size)
         return self._forward(stage, pixels_BSS3, upstream)[: len(pixels_nSS3)]
 
+    @abstractmethod
     def _forward(self, stage: int, pixels_BSS3: Tensor, upstream: StageState | None) -> StageOutput:
-        images = normalise(pixels_to_unit(pixels_BSS3), self.config.preprocess).to(self.dtype)
+        """Runs one stage on a whole batch."""
+
+
+class TorchExecutor(StageExecutor):
+    """The stages of a DVT, each one call of its module.
+
+    Args:
+        spec: of the model.
+        stages: its modules, on the device and in the precision.
+        device: of the modules.
+        dtype: of the modules.
+    """
+
+    def __init__(
+        self,
+        spec: "ModelSpec",
+        stages: Sequence[nn.Module],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(spec, device, dtype)
+        self._stages = list(stages)
+
+    def _forward(self, stage: int, pixels_BSS3: Tensor, upstream: StageState | None) -> StageOutput:
+        images = normalise(pixels_to_unit(pixels_BSS3), self.spec.preprocess).to(self.dtype)
         output: StageOutput = self._stages[stage](images, upstream)
         return output

@@ -1,28 +1,26 @@
-"""Chooses how a model runs on a device."""
+"""Chooses how a DVT runs on a device."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
-from dvt.cascade import Cascade
 from dvt.inference.cuda_graphs import CudaGraphExecutor
-from dvt.inference.executor import StageExecutor
+from dvt.inference.executor import TorchExecutor
 from dvt.inference.memory import keep_freed_memory
 
-__all__ = ["make_executor"]
+if TYPE_CHECKING:  # a model makes its executor
+    from dvt.model import ModelSpec
+
+__all__ = ["make_torch_executor"]
 
 
-def make_executor(
-    model: Cascade, device: torch.device | None = None, dtype: torch.dtype | None = None
-) -> StageExecutor:
-    """The fastest executor for this model on this device.
-
-    Args:
-        model: moved and cast in place.
-        device: None for the model's device.
-        dtype: None for the model's precision.
-    """
-    weight = next(model.parameters())
-    device, dtype = device or weight.device, dtype or weight.dtype
+def make_torch_executor(
+    spec: "ModelSpec", stages: Sequence[nn.Module], device: torch.device, dtype: torch.dtype
+) -> TorchExecutor:
+    """The fastest executor for these stages on this device; arguments as of `TorchExecutor`."""
     if device.type == "cuda":
-        return CudaGraphExecutor(model, device, dtype)
+        return CudaGraphExecutor(spec, stages, device, dtype)
     keep_freed_memory()
-    return StageExecutor(model, device, dtype)
+    return TorchExecutor(spec, stages, device, dtype)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from dvt.cost import stage_cost
 from dvt.inference.executor import StageExecutor
 from dvt.inference.state_codec import EncodedState, StateFormat, decode_state, encode_state
 from dvt.reuse import StageState
@@ -27,7 +26,7 @@ class StageProfile:
         stage: from 1.
         batch_size: images per forward pass.
         images_per_second: through this stage alone.
-        gmacs_per_second: useful MACs (`StageCost.useful`) per second.
+        gmacs_per_second: useful MACs (`StageSpec.useful_macs`) per second.
         share_of_limit: of the machine's matmul limit in the same precision.
         state_bytes: state of one image for the next stage; 0 after the last.
         forward_ms: time to encode, copy and decode one image's state on one machine.
@@ -94,13 +93,13 @@ def profile_stages(
         state_format: encoding of transferred states.
         rounds: timings per figure.
     """
-    size, device = executor.config.image_size, executor.device
+    size, device = executor.spec.image_size, executor.device
     shape = (batch_size, size, size, 3)
     pixels = executor.upload(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))()
     profiles: list[StageProfile] = []
     state: StageState | None = None
     recompute_s = 0.0
-    for stage in range(executor.config.num_stages):
+    for stage in range(executor.spec.num_stages):
 
         def run(stage: int = stage, state: StageState | None = state) -> StageState | None:
             return executor.run(stage, pixels, state, batch_size).state
@@ -111,7 +110,7 @@ def profile_stages(
         # Joining copies; the executor may overwrite its output.
         state = None if emitted is None else StageState.join([emitted])
         state_bytes, forward_s = _time_transfer(executor, state, state_format, rounds)
-        gmacs_per_second = stage_cost(executor.config, stage).useful * batch_size / seconds / 1e9
+        gmacs_per_second = executor.spec.stages[stage].useful_macs * batch_size / seconds / 1e9
         profiles.append(
             StageProfile(
                 stage=stage + 1,

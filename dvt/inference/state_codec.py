@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt.config import CascadeConfig
-from dvt.reuse import StageState
+from dvt.reuse import StageState, StateShape
 
 __all__ = [
     "STATE_FORMATS",
@@ -42,16 +41,18 @@ class EncodedState:
             reuse.
         scales: [C, n, N, 1], bits of bfloat16, the value of one int8 step of a row; None unless
             relations are int8.
+        logits: [n, num_classes], always float32; None if no stage reads them.
     """
 
     features: NDArray[np.float32] | NDArray[np.int16] | None
     relations: NDArray[np.float32] | NDArray[np.int16] | NDArray[np.int8] | None
     scales: NDArray[np.int16] | None
+    logits: NDArray[np.float32] | None = None
 
     @property
     def arrays(self) -> list[NDArray[Any]]:
         """The arrays that are not None."""
-        parts = (self.features, self.relations, self.scales)
+        parts = (self.features, self.relations, self.scales, self.logits)
         return [part for part in parts if part is not None]
 
     def __getitem__(self, rows: slice | NDArray[np.int64]) -> "EncodedState":
@@ -60,6 +61,7 @@ class EncodedState:
             None if self.features is None else self.features[rows],
             None if self.relations is None else self.relations[:, rows],
             None if self.scales is None else self.scales[:, rows],
+            None if self.logits is None else self.logits[rows],
         )
 
     @classmethod
@@ -73,6 +75,7 @@ class EncodedState:
             joined([state.features for state in states], 0),
             joined([state.relations for state in states], 1),
             joined([state.scales for state in states], 1),
+            joined([state.logits for state in states], 0),
         )
 
     @property
@@ -81,16 +84,15 @@ class EncodedState:
         return sum(array.nbytes for array in self.arrays)
 
 
-def state_bytes(config: CascadeConfig, stage: int, state_format: StateFormat) -> int:
-    """Bytes of one image's state after a stage (from 0)."""
-    tokens, channels = config.num_tokens(stage), config.depth * config.num_heads
-    values = (tokens - 1) * config.width if config.feature_reuse else 0
-    logits = channels * tokens**2 if config.relation_reuse else 0
+def state_bytes(shape: StateShape, state_format: StateFormat) -> int:
+    """Bytes of one image's encoded state."""
+    features, logits = shape.num_features, 4 * shape.num_logits
+    relations = shape.num_channels * shape.num_tokens**2
     if state_format == "float32":
-        return 4 * (values + logits)
+        return 4 * (features + relations) + logits
     if state_format == "bfloat16":
-        return 2 * (values + logits)
-    return 2 * values + logits + (2 * channels * tokens if config.relation_reuse else 0)
+        return 2 * (features + relations) + logits
+    return 2 * features + relations + 2 * shape.num_channels * shape.num_tokens + logits
 
 
 @torch.inference_mode()
@@ -100,21 +102,22 @@ def encode_state(state: StageState, state_format: StateFormat) -> EncodedState:
     Args:
         state: on any device, in any precision.
         state_format: "float32" is lossless; "bfloat16" keeps 8 bits of mantissa; "int8" stores
-            features as bfloat16 and logits in 8 bits relative to the largest of their row.
+            features as bfloat16 and relations in 8 bits relative to the largest of their row.
     """
     dtype = torch.float32 if state_format == "float32" else torch.bfloat16
     features = None if state.features is None else _array(state.features.to(dtype))
+    logits = None if state.logits is None else _array(state.logits)
     if state.relations is None:
-        return EncodedState(features, None, None)
+        return EncodedState(features, None, None, logits)
     if state_format != "int8":
-        return EncodedState(features, _array(state.relations.to(dtype)), None)
+        return EncodedState(features, _array(state.relations.to(dtype)), None, logits)
     relations = state.relations.float()
     scales = (relations.abs().amax(dim=-1, keepdim=True) / _INT8_MAX).bfloat16()
     # Any divisor does for a row of zeros.
     divisor = torch.where(scales == 0, 1, scales).float()
     # The rounded scale may be slightly too small for the row's largest value.
     steps = (relations / divisor).round_().clamp_(-_INT8_MAX, _INT8_MAX).to(torch.int8)
-    return EncodedState(features, _array(steps), _array(scales))
+    return EncodedState(features, _array(steps), _array(scales), logits)
 
 
 @torch.inference_mode()
@@ -131,7 +134,8 @@ def decode_state(encoded: EncodedState, device: torch.device, dtype: torch.dtype
         # Widened on the device, so that the copy stays small.
         steps = tensor_view(encoded.relations).to(device).to(dtype)
         relations = steps * _floats(encoded.scales).to(device, dtype)
-    return StageState(features, relations).to(device, dtype)
+    logits = None if encoded.logits is None else tensor_view(encoded.logits)
+    return StageState(features, relations, logits).to(device, dtype)
 
 
 def _array(values: Tensor) -> NDArray[Any]:

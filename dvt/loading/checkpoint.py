@@ -5,7 +5,6 @@ A checkpoint folder holds `config.json` (a `CascadeConfig`), `model.safetensors`
 `calibration.json` (a `Calibration`).
 """
 
-import hashlib
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +15,13 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
 from dvt.atomic_io import atomic_write
-from dvt.cascade import Calibration, Cascade
+from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError, ModelError
 from dvt.loading.hub_config import CONFIG, WEIGHTS, description_in
 from dvt.loading.published import load_published
 from dvt.loading.weights import model_of_weights, read_safetensors
+from dvt.model import Calibration
 from dvt.presets import PRESETS, preset
 from dvt.validation import first_problem
 
@@ -31,7 +31,6 @@ __all__ = [
     "create_model",
     "load_calibration",
     "load_model",
-    "model_digest",
     "save_calibration",
     "save_model",
     "shipped_models",
@@ -182,12 +181,3 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 def _write_json(path: Path, text: str) -> None:
     with atomic_write(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def model_digest(model: Cascade) -> str:
-    """Identifies the configuration and the exact weights, 16 hex digits."""
-    digest = hashlib.sha256(model.config.model_dump_json().encode())
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -17,7 +17,7 @@ import torch
 from numpy._core import multiarray
 from torch import Tensor
 
-from dvt.cascade import Calibration, Cascade
+from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError
 from dvt.loading.hub_config import CONFIG, ModelDescription, description_of
@@ -29,6 +29,7 @@ from dvt.loading.state_dict_adapter import (
 )
 from dvt.loading.transformers import is_transformers, to_timm_names
 from dvt.loading.weights import check_not_a_pointer, model_of_weights, read_safetensors
+from dvt.model import Calibration
 
 __all__ = ["load_published"]
 

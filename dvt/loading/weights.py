@@ -8,9 +8,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dvt.cascade import Calibration, Cascade
+from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError
+from dvt.model import Calibration
 
 __all__ = ["check_not_a_pointer", "model_of_weights", "read_safetensors"]
 

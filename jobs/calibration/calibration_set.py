@@ -4,7 +4,7 @@ from pathlib import Path
 
 import dvt
 from dvt.calibration import HELD_OUT, RecordedExits
-from dvt.loading import model_digest, shipped_models
+from dvt.loading import shipped_models
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
 
@@ -22,12 +22,12 @@ def calibration_set_path(model: str) -> Path:
     return shipped_models()[model] / HELD_OUT
 
 
-def calibrated_model(model: dvt.Cascade) -> CalibratedModel:
+def calibrated_model(model: dvt.Model) -> CalibratedModel:
     """Identity and costs of a loaded model."""
     return CalibratedModel(
-        name=model.config.name,
-        digest=model_digest(model),
-        gmacs_per_exit=dvt.gmacs_per_exit(model.config),
+        name=model.spec.name,
+        digest=model.digest(),
+        gmacs_per_exit=model.spec.gmacs_per_exit,
     )
 
 

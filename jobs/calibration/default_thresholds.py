@@ -5,8 +5,8 @@ They are kept in `calibration.json` of the model's folder; its other entries sta
 
 from pathlib import Path
 
-from dvt.cascade import ThresholdProvenance
 from dvt.loading import checkpoint_folder, load_calibration, save_calibration
+from dvt.model import ThresholdProvenance
 from jobs.calibration.thresholds_file import ThresholdsFile
 from pipeline.errors import UsageError
 

@@ -1,7 +1,7 @@
 """Calibrations as lines of text."""
 
 from dvt.calibration import Certificate, RecordedExits, Risk, ThresholdSchedule, most_failures
-from dvt.cascade import ThresholdProvenance
+from dvt.model import ThresholdProvenance
 from jobs.calibration.fit import DEFAULT_DELTA
 from jobs.calibration.thresholds_file import Figures, ThresholdsFile
 from pipeline.units import cost_text, percent

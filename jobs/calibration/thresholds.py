@@ -86,7 +86,7 @@ class ThresholdChoice:
 
 
 def choose_thresholds(
-    options: ThresholdOptions, source: str, model: dvt.Cascade, dtype: str | None = None
+    options: ThresholdOptions, source: str, model: dvt.Model, dtype: str | None = None
 ) -> ThresholdChoice:
     """Chooses thresholds from a file, or from the exits recorded with the model.
 
@@ -101,7 +101,7 @@ def choose_thresholds(
         ModelError: no thresholds of the model meet the budget.
     """
     if options.full_depth:
-        return ThresholdChoice((FULL_DEPTH,) * (model.config.num_stages - 1))
+        return ThresholdChoice((FULL_DEPTH,) * (model.spec.num_stages - 1))
     if options.thresholds is not None:
         return _from_file(options.thresholds, model, dtype)
     if options.budget is None and options.max_drop is None and options.floor is None:
@@ -121,7 +121,7 @@ def choose_thresholds(
     return _calibrated(calibrate(recorded, identity, asked, recorded.risk), dtype)
 
 
-def _from_file(path: Path, model: dvt.Cascade, dtype: str | None) -> ThresholdChoice:
+def _from_file(path: Path, model: dvt.Model, dtype: str | None) -> ThresholdChoice:
     content = read_thresholds(path)
     if not isinstance(content, ThresholdsFile):
         return ThresholdChoice(content)
@@ -139,7 +139,7 @@ def _calibrated(file: ThresholdsFile, dtype: str | None) -> ThresholdChoice:
     return ThresholdChoice(file.thresholds, (promise(file),))
 
 
-def _defaults(model: dvt.Cascade, dtype: str | None) -> ThresholdChoice:
+def _defaults(model: dvt.Model, dtype: str | None) -> ThresholdChoice:
     provenance = model.calibration.provenance
     text = default_promise(provenance)
     if provenance is None or text is None:

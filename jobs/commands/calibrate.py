@@ -143,7 +143,7 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
     return JobResult(lines=tuple(lines), data=data)
 
 
-def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade) -> RecordedExits:
+def _recorded(job: CalibrateJob, data: str, model: dvt.Model) -> RecordedExits:
     """The model's exits on the data, computed as `dvt tag` computes them."""
     deterministic_matmul()
     source, ids = _opened(job, data, model)
@@ -154,12 +154,12 @@ def _recorded(job: CalibrateJob, data: str, model: dvt.Cascade) -> RecordedExits
 
 
 def _opened(
-    job: CalibrateJob, data: str, model: dvt.Cascade
+    job: CalibrateJob, data: str, model: dvt.Model
 ) -> tuple[LabelledSource, ClassIds | None]:
     """The images, and the class ids of their labels; None to ignore labels."""
     if job.of == "agreement":
         return open_pictures(data), None
-    ids = ClassIds.of_model(model.config.num_classes, model.labels)
+    ids = ClassIds.of_model(model.spec.num_classes, model.labels)
     if "://" not in data:
         labelled = open_labelled(data)
         if job.of == "accuracy" or _has_known_label(labelled, ids):

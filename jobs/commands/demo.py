@@ -8,7 +8,6 @@ from deltalake import DeltaTable
 from pydantic import Field
 
 from dvt import Cascade, load_model
-from dvt.loading import model_digest
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.report import write_report
@@ -92,7 +91,7 @@ def _accuracy(results: Path, truth: Path) -> float:
 def _can_continue(results: Path, model: Cascade) -> bool:
     """Whether the results are of this version of dvt and its model; others are replaced."""
     try:
-        return Output(results).run_file().model.digest == model_digest(model)
+        return Output(results).run_file().model.digest == model.digest()
     except UsageError:
         return False
 

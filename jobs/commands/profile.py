@@ -10,7 +10,7 @@ from rich.table import Table
 
 import dvt
 from dvt.device import best_device, inference_dtype
-from dvt.inference import StateFormat, make_executor
+from dvt.inference import StateFormat
 from dvt.inference.profiling import StageProfile, matmul_limit_gmacs_s, profile_stages
 from dvt.loading import DEFAULT_MODEL
 from dvt.presets import PRESETS
@@ -70,7 +70,7 @@ def run_profile(job: ProfileJob) -> JobResult:
     dtype = inference_dtype(device) if job.dtype == "auto" else getattr(torch, job.dtype)
     threads = job.threads or available_cpus()
     torch.set_num_threads(threads)
-    executor = make_executor(model, device, dtype)
+    executor = model.make_executor(device, dtype)
     limit = matmul_limit_gmacs_s(device, dtype)
     profiles = [
         profile

@@ -27,7 +27,7 @@ def run_tag(job: TagJob) -> JobResult:
     """Runs the job; raises as `pipeline.job.tag_archive` and `choose_thresholds` do."""
     model = dvt.load_model(job.model)
     settings = job.part(TagSettings)
-    choice = choose_thresholds(job, job.model, model, precision(settings))
+    choice = choose_thresholds(job, job.model, model, precision(settings, model))
     with shown_progress() as listener:
         summary = tag_archive(settings, model, listener, choice.thresholds, choice.deadline)
     lines = (

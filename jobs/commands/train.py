@@ -11,9 +11,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from dvt.cascade import Cascade
+from dvt.cascade import Cascade, cascade_spec
 from dvt.config import CascadeConfig
-from dvt.cost import gmacs_per_exit
 from dvt.device import best_device
 from dvt.loading import load_model, save_model
 from dvt.training import Trainer, TrainingRecipe
@@ -132,10 +131,11 @@ def _load(
         raise UsageError("data: must be given, by --data or in the recipe")
     # With other training data, the recipe's own validation data does not apply.
     validation_data = job.validation_data or (recipe.validation_data if job.data is None else None)
-    images = load_labelled(data, decode_settings(config))
+    decoding = decode_settings(cascade_spec(config))
+    images = load_labelled(data, decoding)
     _warn_of_unreadable("training", images)
     if validation_data is not None:
-        validation = load_labelled(validation_data, decode_settings(config), images.names)
+        validation = load_labelled(validation_data, decoding, images.names)
         _warn_of_unreadable("validation", validation)
         return images, validation
     num_validation = recipe.validation_images
@@ -199,7 +199,7 @@ def _result(job: TrainJob, model: Cascade, trainer: Trainer, load_seconds: float
         "out": str(job.out),
         "validation_accuracy_per_exit": accuracies,
         "thresholds": model.calibration.thresholds,
-        "gmacs_per_exit": gmacs_per_exit(model.config),
+        "gmacs_per_exit": model.spec.gmacs_per_exit,
         "load_seconds": round(load_seconds, 1),
         "train_seconds": round(train_seconds, 1),
         "threads": torch.get_num_threads(),

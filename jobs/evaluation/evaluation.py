@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dvt.calibration import OperatingPoint, RecordedExits
-from dvt.cascade import Calibration, Cascade
-from dvt.cost import gmacs_per_exit
 from dvt.exits import exit_thresholds
+from dvt.model import Calibration, Model
 from jobs.evaluation.curves import (
     Curve,
     accuracy_at,
@@ -87,7 +86,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Cascade, recorded: RecordedExits, fit_on: RecordedExits | None = None
+    model: Model, recorded: RecordedExits, fit_on: RecordedExits | None = None
 ) -> Evaluation:
     """Evaluates a model by its recorded exits.
 
@@ -99,10 +98,11 @@ def evaluate(
     Raises:
         ModelError: the checkpoint has thresholds for another number of exits.
     """
-    config, calibration, costs = model.config, model.calibration, gmacs_per_exit(model.config)
-    rows = [exit_thresholds(row, config.num_stages) for row in calibration.threshold_sweep]
+    spec, calibration = model.spec, model.calibration
+    costs = spec.gmacs_per_exit
+    rows = [exit_thresholds(row, spec.num_stages) for row in calibration.threshold_sweep]
     fitted: tuple[OperatingPoint, ...] = ()
-    if config.num_stages > 1:  # a single exit has no thresholds
+    if spec.num_stages > 1:  # a single exit has no thresholds
         fitted = (
             cross_fitted_sweep(recorded, costs)
             if fit_on is None
@@ -118,5 +118,5 @@ def evaluate(
         stored=evaluate_rows(recorded, rows, costs),
         fitted=fitted,
         calibration=calibration,
-        budgets=budgets_for(config.name, costs) if config.num_stages > 1 else (),
+        budgets=budgets_for(spec.name, costs) if spec.num_stages > 1 else (),
     )

@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from dvt.calibration import RecordedExits
-from dvt.cascade import Cascade
-from dvt.device import best_device, inference_dtype
+from dvt.device import best_device
 from dvt.errors import ModelError
 from dvt.exits import confidence
-from dvt.inference import StageExecutor, exit_scores, make_executor
-from dvt.loading import model_digest
+from dvt.inference import StageExecutor, exit_scores
+from dvt.model import Model
 from jobs.datasets import (
     ClassIds,
     DecodedBatch,
@@ -44,14 +43,14 @@ class ExitRecorder:
     """
 
     def __init__(
-        self, model: Cascade, dtype: torch.dtype | None = None, batch_size: int = 128
+        self, model: Model, dtype: torch.dtype | None = None, batch_size: int = 128
     ) -> None:
-        self._model_digest = model_digest(model)  # before the executor casts the weights
+        self._model_digest = model.digest()  # before the executor casts the weights
         device = best_device()
-        self._executor = make_executor(model, device, dtype or inference_dtype(device))
+        self._executor = model.make_executor(device, dtype or model.inference_dtype(device))
         self._batch_size = batch_size
-        self._ids = ClassIds.of_model(model.config.num_classes, model.labels)
-        self._decode = decode_settings(model.config)
+        self._ids = ClassIds.of_model(model.spec.num_classes, model.labels)
+        self._decode = decode_settings(model.spec)
 
     def record_labelled(self, data: str, on_progress: ProgressListener) -> RecordedExits:
         """Records a labelled data set.
@@ -126,8 +125,8 @@ class ExitRecorder:
         data: str,
         num_unreadable: int,
     ) -> RecordedExits:
-        config = self._executor.config
-        scores_EnC = np.empty((config.num_stages, 0, config.num_classes), np.float32)
+        spec = self._executor.spec
+        scores_EnC = np.empty((spec.num_stages, 0, spec.num_classes), np.float32)
         if keys:
             scores_EnC = exit_scores(self._executor, pixels_nSS3, self._batch_size)
         if not np.isfinite(scores_EnC).all():

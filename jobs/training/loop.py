@@ -9,7 +9,6 @@ import time
 import torch
 
 from dvt.cascade import Cascade
-from dvt.inference import make_executor
 from dvt.training import DataParallel, EpochResult, Trainer
 from jobs.datasets import LabelledPictures
 from jobs.evaluation.recorder import evaluate_images
@@ -84,7 +83,7 @@ def _accuracies(
     if parallel is not None and num_images < parallel.num_workers:
         parallel = None  # too few to share: every process evaluates all of them
     local = slice(None) if parallel is None else parallel.local_slice(num_images)
-    executor = make_executor(model)
+    executor = model.make_executor()
     _, correct_En = evaluate_images(executor, validation.pixels[local], validation.labels[local])
     counts_E = torch.from_numpy(correct_En.sum(axis=1))
     if parallel is not None:

@@ -6,10 +6,10 @@ Shapes: E exits, n images.
 from pathlib import Path
 
 from dvt.calibration import HELD_OUT, SWEEP_POSITIONS, evaluate_thresholds, sweep_thresholds
-from dvt.cascade import Calibration, Cascade
-from dvt.cost import gmacs_per_exit
-from dvt.inference import deterministic_matmul, make_executor
+from dvt.cascade import Cascade
+from dvt.inference import deterministic_matmul
 from dvt.loading import load_model
+from dvt.model import Calibration
 from jobs.datasets import LabelledPictures
 from jobs.evaluation.recorder import ExitRecorder, evaluate_images
 
@@ -24,10 +24,10 @@ def calibrate_by_sweep(model: Cascade, images: LabelledPictures, drop: float) ->
         images: held out.
         drop: accepted loss of accuracy against the last exit, as a fraction.
     """
-    executor = make_executor(model)
+    executor = model.make_executor()
     confidences_En, correct_En = evaluate_images(executor, images.pixels, images.labels)
     accuracies = tuple(float(value) for value in correct_En.mean(axis=1))
-    cost = gmacs_per_exit(model.config)
+    cost = model.spec.gmacs_per_exit
     points = [
         evaluate_thresholds(confidences_En, correct_En, sweep_thresholds(confidences_En, p), cost)
         for p in SWEEP_POSITIONS
@@ -51,7 +51,7 @@ def record_validation_exits(folder: Path, images: LabelledPictures) -> None:
         images: held out.
     """
     model = load_model(folder)
-    if model.config.num_stages == 1:
+    if model.spec.num_stages == 1:
         (folder / HELD_OUT).unlink(missing_ok=True)
         return
     deterministic_matmul()  # as in `dvt tag`

@@ -52,11 +52,11 @@ class CascadeRunner:
         self._executor = executor
         self._thresholds = self._default_thresholds = thresholds
         self._batch_size = batch_size
-        self._top_k = min(top_k, executor.config.num_classes)
-        first, last = stages or (1, executor.config.num_stages)
+        self._top_k = min(top_k, executor.spec.num_classes)
+        first, last = stages or (1, executor.spec.num_stages)
         self._first = first - 1
         self._num_here = last - first + 1
-        forwards = last < executor.config.num_stages
+        forwards = last < executor.spec.num_stages
         self._queue: StagedQueue[QueuedBatch] = StagedQueue(self._num_here + forwards, batch_size)
         self._work = [StageWork()] * self._num_here
         self._state_format = state_format
@@ -255,7 +255,7 @@ class CascadeRunner:
         top_labels = torch.where(top_labels == label_n1, top_labels[:, :1], top_labels)
         top_labels[:, :1] = label_n1
         held = batch.held
-        if held is not None and stage + 1 < self._executor.config.num_stages:
+        if held is not None and stage + 1 < self._executor.spec.num_stages:
             held, exits_n = held.hold(exits_n, stage + 1, top_labels.numpy(), top_scores.numpy())
         staying = np.flatnonzero(~exits_n)
         if len(staying):

@@ -9,22 +9,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-import dvt
 from pipeline.cascade.batches import Predictions
 from pipeline.decoding import DecodeNote
 from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
 
-__all__ = ["decoded_size", "label_names", "pack_predictions", "tag_rows", "unpack_predictions"]
+__all__ = ["decoded_size", "pack_predictions", "tag_rows", "unpack_predictions"]
 
 _HEADER = 4  # width, height, number of the decode note, exit stage
 
 
 _NOTES = (None, *DecodeNote)
-
-
-def label_names(model: dvt.Cascade) -> tuple[str, ...]:
-    """Name of each class, or its number where the model has no names."""
-    return model.labels or tuple(str(n) for n in range(model.config.num_classes))
 
 
 def tag_rows(

@@ -38,7 +38,7 @@ class ModelIdentity(BaseModel):
     name: str
     digest: str
     num_classes: int
-    grids: tuple[int, ...]
+    stages: tuple[str, ...]
     gmacs_per_exit: tuple[float, ...]
 
     def __str__(self) -> str:

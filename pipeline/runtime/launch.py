@@ -6,7 +6,6 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
-from pipeline.cascade.tag_rows import label_names
 from pipeline.deadline.controller import DeadlineController
 from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.output.ledger import Ledger
@@ -32,7 +31,7 @@ __all__ = ["actor_kind", "actor_pool_specs", "run_on_ray"]
 def run_on_ray(
     settings: TagSettings,
     source: Archive,
-    model: dvt.Cascade,
+    model: dvt.Model,
     plan: Plan,
     ledger: Ledger,
     worklist: Worklist,
@@ -54,10 +53,10 @@ def run_on_ray(
     Raises:
         PipelineError: see `Coordinator.run`.
     """
-    results = Results(ledger, model.config.num_stages)
+    results = Results(ledger, model.spec.num_stages)
     fanout = None
     if settings.dedupe:
-        fanout = PredictionFanout(ledger, results, label_names(model), source.kept)
+        fanout = PredictionFanout(ledger, results, model.label_names, source.kept)
     Coordinator(
         Scheduler(plan.limits),
         actor_pool_specs(settings, plan, source, ledger.tag_writer),

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 
 import dvt
-from dvt.device import best_device, inference_dtype
+from dvt.device import best_device
 from dvt.inference import StateFormat, state_bytes
 from pipeline.decoding import DecodeOptions, DecodeSettings
 from pipeline.errors import UsageError
@@ -85,7 +85,7 @@ class Plan:
 
 def plan_job(
     settings: TagSettings,
-    config: dvt.CascadeConfig,
+    spec: dvt.ModelSpec,
     thresholds: tuple[float, ...],
     dtype: str,
     model_digest: str | None = None,
@@ -94,7 +94,7 @@ def plan_job(
 
     Args:
         settings: of the job.
-        config: of the model.
+        spec: of the model.
         thresholds: one for each exit, the last taking everything.
         dtype: precision of all pools, see `job_dtype`.
         model_digest: that the actors' models must have; None for any.
@@ -102,10 +102,10 @@ def plan_job(
     Raises:
         UsageError: the pools do not fit the model, or ask for a GPU where there is none.
     """
-    pools = settings.pools or (PoolSettings(stages=(1, config.num_stages)),)
-    if pools[-1].stages[1] != config.num_stages:
+    pools = settings.pools or (PoolSettings(stages=(1, spec.num_stages)),)
+    if pools[-1].stages[1] != spec.num_stages:
         raise UsageError(
-            f"pools: must cover stages 1 to {config.num_stages} of {config.name} "
+            f"pools: must cover stages 1 to {spec.num_stages} of {spec.name} "
             f"(got {' | '.join(map(str, pools))})"
         )
     num_cpus = available_cpus()
@@ -121,14 +121,14 @@ def plan_job(
     # Actors on a GPU take one core each to feed it.
     taken = sum(plan.min_actors * plan.num_threads for plan in plans)
     return Plan(
-        decode=decode_settings(config, settings),
+        decode=decode_settings(spec, settings),
         pools=plans,
         thresholds=thresholds,
         limits=Limits(
             block_length=plans[0].batch_size,
             budget_bytes=int(settings.memory_gb * 1e9),
             pools=tuple(
-                Pool(*pool.stages, _bytes_per_image(config, pool.stages[0], state_format))
+                Pool(*pool.stages, _bytes_per_image(spec, pool.stages[0], state_format))
                 for pool in pools
             ),
         ),
@@ -184,39 +184,34 @@ def _device(pool: PoolSettings) -> str:
     return best_device().type
 
 
-def job_dtype(settings: TagSettings) -> str:
-    """The precision of all pools of a job: "bfloat16" if each of their devices multiplies it."""
+def job_dtype(settings: TagSettings, model: dvt.Model) -> str:
+    """The precision of all pools of a job: "bfloat16" if the model is fastest in it everywhere."""
     devices = [_device(pool) for pool in settings.pools or ()] or [best_device().type]
-    return "bfloat16" if all(map(_has_bfloat16, devices)) else "float32"
+    is_bfloat16 = all(
+        model.inference_dtype(torch.device(name)) == torch.bfloat16 for name in devices
+    )
+    return "bfloat16" if is_bfloat16 else "float32"
 
 
-def _has_bfloat16(device: str) -> bool:
-    if device == "cuda" and best_device().type != "cuda":
-        return True  # other machines cannot be inspected from here; GPUs in use have it
-    return inference_dtype(torch.device(device)) == torch.bfloat16
-
-
-def _bytes_per_image(config: dvt.CascadeConfig, first_stage: int, state_format: StateFormat) -> int:
+def _bytes_per_image(spec: dvt.ModelSpec, first_stage: int, state_format: StateFormat) -> int:
     """Size of an image on its way to a pool: its pixels, and after stage 1 its features."""
-    pixels = config.image_size**2 * 3
+    pixels = spec.image_size**2 * 3
     if first_stage == 1:
         return pixels
-    return pixels + state_bytes(config, first_stage - 2, state_format) + _INFO_BYTES
+    return pixels + state_bytes(spec.stages[first_stage - 2].state, state_format) + _INFO_BYTES
 
 
-def decode_settings(
-    config: dvt.CascadeConfig, options: DecodeOptions | None = None
-) -> DecodeSettings:
+def decode_settings(spec: dvt.ModelSpec, options: DecodeOptions | None = None) -> DecodeSettings:
     """How images are decoded for a model.
 
     Args:
-        config: of the model.
+        spec: of the model.
         options: of the job; None for the defaults.
     """
     chosen = (options or DecodeOptions()).model_dump(include=set(DecodeOptions.model_fields))
     return DecodeSettings(
-        resize=config.preprocess.resize,
-        crop=config.image_size,
-        interpolation=config.preprocess.interpolation,
+        resize=spec.preprocess.resize,
+        crop=spec.image_size,
+        interpolation=spec.preprocess.interpolation,
         **chosen,
     )

@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import dvt
-from dvt.loading import model_digest
 from pipeline.output.metadata import ModelIdentity, RunFile
 from pipeline.runtime.hardware import hardware
 from pipeline.runtime.resource_plan import job_dtype
@@ -20,7 +19,7 @@ _VERSIONS = {"dvt": "dvt-pipeline", "torch": "torch", "ray": "ray", "deltalake":
 def new_run_file(
     settings: TagSettings,
     inputs: tuple[str, ...],
-    model: dvt.Cascade,
+    model: dvt.Model,
     thresholds: tuple[float, ...],
 ) -> RunFile:
     """The record of a run that starts now.
@@ -31,7 +30,7 @@ def new_run_file(
         model: loaded.
         thresholds: one for each exit, the last taking everything.
     """
-    config = model.config
+    spec = model.spec
     absolute = {
         "input": tuple(_absolute(name) for name in settings.input),
         "model": _absolute(settings.model),
@@ -40,14 +39,14 @@ def new_run_file(
         run=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}",
         inputs=inputs,
         model=ModelIdentity(
-            name=config.name,
-            digest=model_digest(model),
-            num_classes=config.num_classes,
-            grids=tuple(grid.size for grid in config.grids),
-            gmacs_per_exit=dvt.gmacs_per_exit(config),
+            name=spec.name,
+            digest=model.digest(),
+            num_classes=spec.num_classes,
+            stages=tuple(stage.name for stage in spec.stages),
+            gmacs_per_exit=spec.gmacs_per_exit,
         ),
         thresholds=thresholds[:-1],
-        dtype=job_dtype(settings),
+        dtype=job_dtype(settings, model),
         versions={key: version(name) for key, name in _VERSIONS.items()},
         hardware=hardware(),
         started_at=datetime.now(UTC).replace(microsecond=0),

@@ -18,7 +18,7 @@ from benchmarks.evidence.measure import measure
 from benchmarks.evidence.results import read_results
 from benchmarks.evidence.throughput import throughput
 from dvt.cascade import Cascade
-from dvt.inference import exit_scores, make_executor
+from dvt.inference import exit_scores
 from dvt.loading import save_model, shipped_models
 from dvt.presets import static_relative
 from pipeline.errors import UsageError
@@ -42,7 +42,7 @@ def test_models_that_are_there_are_measured_and_timed_and_others_are_named(
     assert model.labels is not None
     size = model.config.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (24, size, size, 3), dtype=np.uint8)
-    answers = exit_scores(make_executor(model), pixels)[-1].argmax(axis=-1)
+    answers = exit_scores(model.make_executor(), pixels)[-1].argmax(axis=-1)
     names = [model.labels[answer] for answer in answers]
     models = tmp_path / "models"
     copytree(shipped_models()["shapes"], models / "short" / "cascade")

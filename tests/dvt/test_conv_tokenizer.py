@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 import dvt
+from dvt.cascade import cascade_spec
 from dvt.config import CascadeConfig, StemConv
 from dvt.cost import stage_cost
-from dvt.loading import model_digest
 from dvt.presets import PRESETS, preset, static_relative
 from dvt.validation import first_problem
 
@@ -66,11 +66,11 @@ def test_only_configurations_with_stems_write_stems(name: str) -> None:
 
 
 def test_the_digest_of_the_shipped_model_is_unchanged() -> None:
-    assert model_digest(dvt.load_model("shapes")) == "45385a56ff00b48a"
+    assert dvt.load_model("shapes").digest() == "45385a56ff00b48a"
 
 
 def test_each_stage_of_the_conv_preset_costs_much_more_than_the_previous_one() -> None:
-    first, second, third = dvt.gmacs_per_exit(preset("dvt_conv_32"))
+    first, second, third = cascade_spec(preset("dvt_conv_32")).gmacs_per_exit
     assert second > 3 * first
     assert third > 2 * second
 

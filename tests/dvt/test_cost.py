@@ -9,6 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import dvt
+from dvt.cascade import cascade_spec
 from dvt.config import CascadeConfig
 from dvt.cost import stage_cost
 from dvt.presets import preset
@@ -27,7 +28,7 @@ def test_costs_of_the_ablations_equal_the_papers_within_2_percent(
 ) -> None:
     """Table of ablations on T2T-ViT-12."""
     config = preset("dvt_t2t_vit_12").model_copy(update=changes)
-    assert dvt.gmacs_per_exit(config) == pytest.approx(gmacs, rel=0.02)
+    assert cascade_spec(config).gmacs_per_exit == pytest.approx(gmacs, rel=0.02)
 
 
 @pytest.mark.parametrize("feature_reuse", [True, False])
@@ -71,7 +72,7 @@ def test_cost_grows_with_every_exit_and_counts_each_stage_once(
 ) -> None:
     config = tiny_config(sides=(2, 3, 4, 6))
     totals = [stage_cost(config, stage).total for stage in range(4)]
-    assert dvt.gmacs_per_exit(config) == pytest.approx(
+    assert cascade_spec(config).gmacs_per_exit == pytest.approx(
         [sum(totals[: stage + 1]) / 1e9 for stage in range(4)]
     )
 

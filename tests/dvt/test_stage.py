@@ -38,7 +38,7 @@ def test_a_stage_alone_with_upstream_state_gives_the_logits_of_the_cascade(
         for index, stage in enumerate(stages_of(model)):
             output: dvt.StageOutput = stage(images, state)
             assert torch.equal(output.logits, whole[index])
-            assert torch.equal(stage.head(output.class_token), output.logits)
+            assert torch.equal(stage.head(output.embedding), output.logits)
             state = output.state
             if index == 2 or not (feature_reuse or relation_reuse):
                 assert state is None, "no stage needs it"
@@ -114,7 +114,7 @@ def test_features_are_the_image_tokens_before_the_final_layer_norm(
         output = stage(random_images(2))
         (tokens,) = caught
         assert torch.equal(output.state.features, tokens[:, 1:])
-        torch.testing.assert_close(stage.norm(tokens[:, 0]), output.class_token)
+        torch.testing.assert_close(stage.norm(tokens[:, 0]), output.embedding)
 
 
 def test_fused_and_emitting_attention_agree(

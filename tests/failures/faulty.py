@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import dvt
-from dvt.inference import StageExecutor, make_executor
+from dvt.inference import StageExecutor
 from pipeline.deadline.controller import DeadlineController
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
@@ -38,13 +38,14 @@ _ROOM_BYTES = 200 * 2**20
 
 def hooked(
     hook: Callable[[Tensor], None],
-) -> Callable[[dvt.Cascade, torch.device, torch.dtype], StageExecutor]:
+) -> Callable[[dvt.Model, torch.device, torch.dtype], StageExecutor]:
     """Makes executors whose stages pass each batch to a hook first."""
 
-    def make(model: dvt.Cascade, device: torch.device, dtype: torch.dtype) -> StageExecutor:
+    def make(model: dvt.Model, device: torch.device, dtype: torch.dtype) -> StageExecutor:
+        assert isinstance(model, dvt.Cascade)
         for stage in model.stages:
             stage.register_forward_pre_hook(lambda _, inputs: hook(inputs[0]))
-        return make_executor(model, device, dtype)
+        return model.make_executor(device, dtype)
 
     return make
 
@@ -156,11 +157,11 @@ def run_with(
     """
     model = dvt.load_model(settings.model)
     exit_thresholds = model.thresholds(thresholds)
-    plan = plan_job(settings, model.config, exit_thresholds, "float32")
+    plan = plan_job(settings, model.spec, exit_thresholds, "float32")
     source = open_archive(settings.input)
     output = Output(settings.out)
     output.claim(new_run_file(settings, source.names, model, exit_thresholds), overwrite=False)
-    ledger = Ledger(*output.tables(), dvt.gmacs_per_exit(model.config), "test")
+    ledger = Ledger(*output.tables(), model.spec.gmacs_per_exit, "test")
     running = Running(Scheduler(plan.limits))
 
     def work() -> Iterator[tuple[int, NDArray[np.int64]] | None]:
@@ -199,7 +200,7 @@ def run_with(
             running.scheduler,
             specs,
             Worklist(work(), ledger, ShardListing(source)),
-            Results(ledger, model.config.num_stages),
+            Results(ledger, model.spec.num_stages),
             lambda progress: None,
             deadline=deadline,
         ).run()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import dvt
 from dvt.calibration import ThresholdSet
-from dvt.inference import StageExecutor, make_executor
+from dvt.inference import StageExecutor
 from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
 from jobs.shapes import write_shapes
 from pipeline.deadline.controller import DeadlineController
@@ -43,14 +43,13 @@ class Sleeps(CascadeActor):
         super().__init__(*arguments, executor=_sleeping_executor)
 
 
-def _sleeping_executor(
-    model: dvt.Cascade, device: torch.device, dtype: torch.dtype
-) -> StageExecutor:
-    costs = dvt.gmacs_per_exit(model.config)
+def _sleeping_executor(model: dvt.Model, device: torch.device, dtype: torch.dtype) -> StageExecutor:
+    assert isinstance(model, dvt.Cascade)
+    costs = model.spec.gmacs_per_exit
     for stage, before, after in zip(model.stages, (0.0, *costs), costs, strict=False):
         seconds = SECONDS_PER_IMAGE * (after - before) / costs[-1]
         stage.register_forward_pre_hook(partial(_sleep, seconds))
-    return make_executor(model, device, dtype)
+    return model.make_executor(device, dtype)
 
 
 def _sleep(seconds: float, stage: object, inputs: tuple[Tensor, ...]) -> None:
@@ -80,7 +79,7 @@ def test_a_slowed_model_ends_within_five_percent_of_the_deadline(tmp_path: Path)
     def make_deadline(output: Output, plan: Plan) -> DeadlineController:
         return DeadlineController(
             DeadlineSettings(DEADLINE_S, threshold_sets),
-            dvt.gmacs_per_exit(dvt.load_model("shapes").config),
+            dvt.load_model("shapes").spec.gmacs_per_exit,
             [(1, 3)],
             BATCH,
             time.monotonic(),

@@ -37,7 +37,7 @@ def model() -> dvt.Cascade:
 
 @pytest.fixture(scope="module")
 def pixels(model: dvt.Cascade) -> NDArray[np.uint8]:
-    return load_labelled(f"shapes:{NUM_IMAGES}:21", decode_settings(model.config)).pixels
+    return load_labelled(f"shapes:{NUM_IMAGES}:21", decode_settings(model.spec)).pixels
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_labels_and_exits_are_those_of_predict_in_the_order_of_the_rows(
     assert_are(predictions, expected)
     assert set(expected.exit_stages.tolist()) == {1, 2, 3}, "the mix must use all exits"
     assert model.labels is not None
-    gmacs = dvt.gmacs_per_exit(model.config)
+    gmacs = model.spec.gmacs_per_exit
     for row in predictions.to_pylist():
         assert row["label"] == model.labels[row["label_id"]]
         assert row["gmacs"] == pytest.approx(gmacs[row["exit_stage"] - 1])

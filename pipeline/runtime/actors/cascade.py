@@ -11,15 +11,14 @@ import ray
 import torch
 
 import dvt
-from dvt.inference import StageExecutor, deterministic_matmul, make_executor
-from dvt.loading import model_digest
+from dvt.inference import StageExecutor, deterministic_matmul
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.audit.summary import in_audit
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.open_rows import OpenRows, RowsOfBlock
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_work import StageWork
-from pipeline.cascade.tag_rows import label_names, pack_predictions, tag_rows
+from pipeline.cascade.tag_rows import pack_predictions, tag_rows
 from pipeline.errors import ActorRestartedError, UsageError
 from pipeline.logs import configure_worker_logging
 from pipeline.records import TAGS_SCHEMA
@@ -29,6 +28,8 @@ from pipeline.scheduling import Rows
 from pipeline.settings import TagSettings
 
 __all__ = ["CallResult", "CascadeActor", "ForwardedBlock"]
+
+ExecutorFactory = Callable[[dvt.Model, torch.device, torch.dtype], StageExecutor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +96,24 @@ class CascadeActor:
         pool: PoolPlan,
         thresholds: tuple[float, ...],
         *,
-        executor: Callable[[dvt.Cascade, torch.device, torch.dtype], StageExecutor] = make_executor,
+        executor: ExecutorFactory | None = None,
     ) -> None:
         configure_worker_logging()
         deterministic_matmul()
         torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)
-        self._digest = model_digest(model)
-        self._labels = label_names(model)
-        self._gmacs = dvt.gmacs_per_exit(model.config)
-        self._num_named = min(settings.top_k, model.config.num_classes)
+        self._digest = model.digest()
+        self._labels = model.label_names
+        self._gmacs = model.spec.gmacs_per_exit
+        self._num_named = min(settings.top_k, model.spec.num_classes)
         self._settings = settings
         self._pool = pool
         self._thresholds = thresholds
         device, dtype = torch.device(pool.device), getattr(torch, pool.dtype)
-        self._executor = executor(model, device, dtype)
+        if executor is None:
+            self._executor = model.make_executor(device, dtype)
+        else:
+            self._executor = executor(model, device, dtype)
         self._runner: CascadeRunner | None = None
         self._open = OpenRows()
 

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 import dvt
-from dvt.inference import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState
 
@@ -29,7 +28,7 @@ def logits_of_all_stages(
     uploaded = executor.upload(pixels)()
     state: StageState | None = None
     logits = []
-    for stage in range(executor.config.num_stages):
+    for stage in range(executor.spec.num_stages):
         output = executor.run(stage, uploaded, state, batch_size)
         logits.append(output.logits.float().cpu())
         # The next run of a stage may overwrite its output.
@@ -45,7 +44,7 @@ def test_the_executor_gives_the_logits_of_the_model(
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
     with torch.inference_mode():
         expected = model(images)
-    executor = make_executor(model, CPU, torch.float32)
+    executor = model.make_executor(CPU, torch.float32)
     for got, wanted in zip(
         logits_of_all_stages(executor, pixels, batch_size), expected, strict=True
     ):
@@ -56,7 +55,7 @@ def test_the_executor_gives_the_logits_of_the_model(
 def test_the_executor_runs_in_its_precision(
     tiny_cascade: Callable[..., dvt.Cascade], pixels: NDArray[np.uint8]
 ) -> None:
-    executor = make_executor(tiny_cascade(tokenizer="t2t"), CPU, torch.bfloat16)
+    executor = tiny_cascade(tokenizer="t2t").make_executor(CPU, torch.bfloat16)
     output = executor.run(0, executor.upload(pixels)(), None, 5)
     assert output.logits.dtype == torch.bfloat16
     assert output.state is not None
@@ -93,7 +92,7 @@ def test_cuda_graphs_give_the_logits_of_the_model_batch_after_batch(
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
     with torch.inference_mode():
         expected = model(images)
-    executor = make_executor(model, torch.device("cuda"), torch.float32)
+    executor = model.make_executor(torch.device("cuda"), torch.float32)
     for count in (5, 3, 1, 5):
         for got, wanted in zip(
             logits_of_all_stages(executor, pixels[:count], 5), expected, strict=True
@@ -105,7 +104,7 @@ def test_cuda_graphs_give_the_logits_of_the_model_batch_after_batch(
 def test_reused_buffers_do_not_corrupt_pixels(
     tiny_cascade: Callable[..., dvt.Cascade],
 ) -> None:
-    executor = make_executor(tiny_cascade(), torch.device("cuda"), torch.float32)
+    executor = tiny_cascade().make_executor(torch.device("cuda"), torch.float32)
     batches = [np.full((64, 24, 24, 3), value, dtype=np.uint8) for value in range(8)]
     arrivals = [executor.upload(batch) for batch in batches]
     for value, arrive in enumerate(arrivals):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.loading import model_digest, shipped_models
+from dvt.loading import shipped_models
 
 LABELS = ("ant", "bee", "cow", "dog", "eel")
 CALIBRATION = dvt.Calibration(
@@ -67,7 +67,7 @@ def test_the_weights_file_loads_its_folder(
         "calibration.json",
     }
     for source in (tmp_path, str(tmp_path), tmp_path / "model.safetensors"):
-        assert model_digest(dvt.load_model(source)) == model_digest(model)
+        assert dvt.load_model(source).digest() == model.digest()
 
 
 def test_saving_over_a_checkpoint_replaces_all_of_it(
@@ -78,7 +78,7 @@ def test_saving_over_a_checkpoint_replaces_all_of_it(
     dvt.save_model(old, tmp_path)
     dvt.save_model(new, tmp_path)
     loaded = dvt.load_model(tmp_path)
-    assert model_digest(loaded) == model_digest(new)
+    assert loaded.digest() == new.digest()
     assert loaded.calibration == dvt.Calibration()
     assert loaded.labels is None
 
@@ -87,14 +87,14 @@ def test_the_digest_is_stable_and_changes_with_weights_and_configuration(
     tmp_path: Path, tiny_cascade: Callable[..., dvt.Cascade]
 ) -> None:
     model = tiny_cascade()
-    digest = model_digest(model)
+    digest = model.digest()
     assert len(digest) == 16
-    assert digest == model_digest(tiny_cascade()) == model_digest(model.train())
+    assert digest == tiny_cascade().digest() == model.train().digest()
     dvt.save_model(model, tmp_path)
-    assert model_digest(dvt.load_model(tmp_path)) == digest
+    assert dvt.load_model(tmp_path).digest() == digest
     model.get_parameter("stages.2.head.bias").data[3] += 1e-6
-    assert model_digest(model) != digest
-    assert model_digest(tiny_cascade(name="other")) != digest
+    assert model.digest() != digest
+    assert tiny_cascade(name="other").digest() != digest
 
 
 def test_create_model_changes_only_the_given_fields() -> None:

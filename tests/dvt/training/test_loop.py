@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import dvt
 from dvt.config import CascadeConfig
-from dvt.inference import exit_scores, make_executor
+from dvt.inference import exit_scores
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.training import EpochResult, Trainer, TrainingRecipe
 
@@ -60,7 +60,7 @@ def test_a_tiny_cascade_memorises_64_images(model: dvt.Cascade, data: Data) -> N
     trained = train(model, data, PLAIN.model_copy(update={"epochs": 20}), results)
     assert results[-1].loss < 0.5 * results[0].loss
     assert not trained.training
-    scores = exit_scores(make_executor(trained), data[0])
+    scores = exit_scores(trained.make_executor(), data[0])
     accuracies = (scores.argmax(axis=2) == data[1]).mean(axis=1)
     assert accuracies.min() > 0.9, "every exit learns"
 
@@ -128,11 +128,11 @@ def test_every_epoch_is_reported_with_the_rate_at_its_end(model: dvt.Cascade, da
 def test_scores_of_all_exits_do_not_depend_on_the_batch_size(
     model: dvt.Cascade, data: Data
 ) -> None:
-    scores = exit_scores(make_executor(model), data[0], batch_size=64)
+    scores = exit_scores(model.make_executor(), data[0], batch_size=64)
     assert scores.shape == (3, 64, 2)
     assert scores.dtype == np.float32
     assert scores.sum(axis=2) == pytest.approx(np.ones((3, 64)), abs=1e-5)
-    assert exit_scores(make_executor(model), data[0], batch_size=7) == pytest.approx(
+    assert exit_scores(model.make_executor(), data[0], batch_size=7) == pytest.approx(
         scores, abs=1e-5
     )
     images = normalise(pixels_to_unit(torch.from_numpy(data[0][:5])), model.config.preprocess)
@@ -191,7 +191,7 @@ def test_every_optimizer_learns_dark_from_light_with_stems(
     changes = {"optimizer": optimizer, "learning_rate": learning_rate, "ema_decay": 0.8}
     config = tiny_config("conv", num_classes=2)
     trained = train(fresh(config), (pixels, data[1]), PLAIN.model_copy(update=changes))
-    scores = exit_scores(make_executor(trained), pixels)
+    scores = exit_scores(trained.make_executor(), pixels)
     assert (scores.argmax(axis=2) == data[1]).mean(axis=1).min() > 0.9
     assert trained.state_dict().keys() == dvt.Cascade(config).state_dict().keys()
 

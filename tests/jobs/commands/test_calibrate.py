@@ -26,7 +26,7 @@ from jobs.shapes import WrittenArchive, write_shapes
 from pipeline.errors import UsageError
 from tests.command_line import SHAPES, dvt
 
-COSTS = dvt_package.gmacs_per_exit(dvt_package.load_model("shapes").config)
+COSTS = dvt_package.load_model("shapes").spec.gmacs_per_exit
 
 
 @pytest.fixture(scope="module")

@@ -37,15 +37,15 @@ def test_a_share_of_failures_ends_a_run_over_tars_whose_images_nobody_counted(
 
 
 def test_limits_of_a_picture_reach_the_decoders() -> None:
-    config = load_model("shapes").config
+    spec = load_model("shapes").spec
     usual_settings = TagSettings(input=("a",), out="b", model="shapes")
     limits = {"max_pixels": 10, "max_bytes": 20, "decode_seconds": 1.5}
     settings = usual_settings.model_copy(update=limits)
-    thresholds = (0.5,) * config.num_stages
-    decode = plan_job(settings, config, thresholds, "float32").decode
+    thresholds = (0.5,) * spec.num_stages
+    decode = plan_job(settings, spec, thresholds, "float32").decode
     assert (decode.max_pixels, decode.max_bytes, decode.decode_seconds) == (10, 20, 1.5)
-    usual = plan_job(usual_settings, config, thresholds, "float32").decode
-    assert usual == decode_settings(config)
+    usual = plan_job(usual_settings, spec, thresholds, "float32").decode
+    assert usual == decode_settings(spec)
 
 
 @pytest.mark.parametrize(

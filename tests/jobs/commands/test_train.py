@@ -17,11 +17,11 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 
 import dvt
 from dvt.calibration import HELD_OUT, RecordedExits
+from dvt.cascade import cascade_spec
 from jobs.commands.calibrate import CalibrateJob, run_calibrate
 from jobs.datasets import load_labelled
 from jobs.training.recipe import read_recipe, shipped_recipes
 from pipeline.errors import UsageError
-from pipeline.runtime.resource_plan import decode_settings
 from tests.command_line import DVT, succeeded
 from tests.command_line import dvt as dvt_command
 from tests.tiny_training import NAMES, Setting, curve, setting
@@ -115,7 +115,7 @@ def test_a_trained_model_has_recorded_exits_for_any_budget(setting: Setting) -> 
     assert held_out.correct is not None
     # Stored weights are rounded, which may change a prediction.
     assert held_out.correct.mean(axis=1) == pytest.approx(accuracies, abs=0.1)
-    full_depth = f"{1000 * dvt.gmacs_per_exit(setting.config)[-1]:.6f}M"
+    full_depth = f"{1000 * cascade_spec(setting.config).gmacs_per_exit[-1]:.6f}M"
     asked: dict[str, Any] = {"model": str(out), "out": out / "t.json"}
     for target in ({"exit_mix": "50/25/25"}, {"budget": full_depth}):
         found = run_calibrate(CalibrateJob(**asked | target)).data
@@ -129,9 +129,11 @@ def test_held_out_images_are_written_losslessly_and_not_trained_on(
 ) -> None:
     out = setting.train("out", epochs=1)
     held_out = load_labelled(
-        str(out / "training" / "validation.parquet"), decode_settings(setting.config), NAMES
+        str(out / "training" / "validation.parquet"),
+        setting.decoding,
+        NAMES,
     )
-    whole = load_labelled(str(setting.data), decode_settings(setting.config), NAMES)
+    whole = load_labelled(str(setting.data), setting.decoding, NAMES)
     kept, expected = whole.split(12)
     assert held_out.keys == expected.keys
     assert np.array_equal(held_out.pixels, expected.pixels)
@@ -143,7 +145,7 @@ def test_the_held_out_images_do_not_depend_on_their_order(setting: Setting) -> N
     table = pq.read_table(setting.data)
     pq.write_table(table.take(list(range(59, -1, -1))), setting.folder / "reversed.parquet")
     keys = [
-        set(load_labelled(str(path), decode_settings(setting.config), NAMES).split(12)[1].keys)
+        set(load_labelled(str(path), setting.decoding, NAMES).split(12)[1].keys)
         for path in (setting.data, setting.folder / "reversed.parquet")
     ]
     assert keys[0] == keys[1]

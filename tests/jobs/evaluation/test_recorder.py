@@ -10,8 +10,7 @@ from PIL import Image
 
 import dvt
 from dvt.config import CascadeConfig
-from dvt.inference import exit_scores, make_executor
-from dvt.loading import model_digest
+from dvt.inference import exit_scores
 from dvt.loading.imagenet import class_names
 from jobs.datasets import load_labelled
 from jobs.evaluation.recorder import ExitRecorder
@@ -32,7 +31,7 @@ def recorder(batch_size: int = 64, dtype: torch.dtype = torch.float32) -> ExitRe
 @pytest.mark.parametrize("batch_size", [1, 50, 64, 300])
 def test_a_stream_is_recorded_like_the_same_pictures_in_memory(batch_size: int) -> None:
     """150 pictures are decoded in pieces of 64, 64 and 22, whatever the batch size."""
-    settings = decode_settings(dvt.load_model("shapes").config)
+    settings = decode_settings(dvt.load_model("shapes").spec)
     pictures = load_labelled("shapes:150:6", settings, CLASSES)
     seen: list[Progress] = []
     streamed = recorder(batch_size).record_labelled(
@@ -45,7 +44,7 @@ def test_a_stream_is_recorded_like_the_same_pictures_in_memory(batch_size: int) 
     assert np.array_equal(streamed.in_second_half, in_memory.in_second_half)
     assert 40 < streamed.in_second_half.sum() < 110
     assert (streamed.model_digest, streamed.dtype, streamed.data) == (
-        model_digest(dvt.load_model("shapes")),
+        dvt.load_model("shapes").digest(),
         "float32",
         "shapes:150:6",
     )
@@ -55,8 +54,8 @@ def test_a_stream_is_recorded_like_the_same_pictures_in_memory(batch_size: int) 
 
 def test_pictures_in_memory_are_recorded_by_their_scores() -> None:
     model = dvt.load_model("shapes")
-    pictures = load_labelled("shapes:20:6", decode_settings(model.config), CLASSES)
-    scores = exit_scores(make_executor(model), pictures.pixels)
+    pictures = load_labelled("shapes:20:6", decode_settings(model.spec), CLASSES)
+    scores = exit_scores(model.make_executor(), pictures.pixels)
     record = recorder().record_images(pictures, "shapes:20:6")
     assert record.confidences == pytest.approx(scores.max(axis=2), abs=1e-5)
     assert np.array_equal(record.right("accuracy"), scores.argmax(axis=2) == pictures.labels)

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt import Cascade
-from dvt.inference import make_executor
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
@@ -30,7 +29,7 @@ def run(
     split: tuple[tuple[int, int], ...] = ((1, 3),),
 ) -> tuple[list[Predictions], list[Failure]]:
     """Runs all images through a chain of runners, in blocks of ten."""
-    executor = make_executor(model)
+    executor = model.make_executor()
     pools = [CascadeRunner(executor, thresholds, BATCH, TOP_K, stages) for stages in split]
     predictions: list[Predictions] = []
     failures: list[Failure] = []

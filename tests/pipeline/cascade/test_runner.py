@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess
-from dvt.inference import StageExecutor, make_executor
+from dvt.inference import TorchExecutor
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.token_grids import patch_grid
 from pipeline.cascade.batches import Failure, Predictions
@@ -82,7 +82,7 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
     model: Cascade, pixels: NDArray[np.uint8], sizes: list[int]
 ) -> None:
     thresholds = median_thresholds(model, pixels)
-    runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=3)
+    runner = CascadeRunner(model.make_executor(), thresholds, BATCH, top_k=3)
     predictions, failures = run_in_parts(runner, pixels, sizes)
     assert not failures
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
@@ -106,7 +106,7 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
 
 
 def test_thresholds_of_a_call_hold_for_no_other(model: Cascade, pixels: NDArray[np.uint8]) -> None:
-    runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+    runner = CascadeRunner(model.make_executor(), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
     for thresholds, exit_stage in (((0.0, 0.0, float("-inf")), 1), (None, 3)):
         runner.add(np.arange(len(pixels)), pixels)
         predictions = runner.run_full(thresholds)[0] + runner.flush(thresholds)[0]
@@ -114,7 +114,7 @@ def test_thresholds_of_a_call_hold_for_no_other(model: Cascade, pixels: NDArray[
 
 
 def test_the_work_of_every_stage_is_counted_once(model: Cascade, pixels: NDArray[np.uint8]) -> None:
-    runner = CascadeRunner(make_executor(model), median_thresholds(model, pixels), BATCH, top_k=1)
+    runner = CascadeRunner(model.make_executor(), median_thresholds(model, pixels), BATCH, top_k=1)
     predictions, _ = run_in_parts(runner, pixels, [7] * 15)
     left = [
         sum(len(batch.row_ids) for batch in predictions if batch.exit_stage == exit_)
@@ -140,7 +140,7 @@ def test_an_image_on_which_a_stage_raises_fails_alone(
 
     hook = model.stages[0].register_forward_pre_hook(raise_on_poison)
     try:
-        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(model.make_executor(), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         predictions, failures = run_in_parts(runner, poisoned, [40])
     finally:
         hook.remove()
@@ -159,7 +159,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_no_image_is_lost(
 
     hook = model.stages[1].register_forward_pre_hook(refuse_more_than_two)
     try:
-        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(model.make_executor(), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         predictions, failures = run_in_parts(runner, pixels[:21], [21])
     finally:
         hook.remove()
@@ -177,7 +177,7 @@ def test_among_equal_scores_the_label_is_that_of_predict(
     try:
         head.weight.data.zero_()
         head.bias.data.copy_(torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0]))
-        runner = CascadeRunner(make_executor(model), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
+        runner = CascadeRunner(model.make_executor(), (0.0, 0.0, float("-inf")), BATCH, top_k=5)
         predictions, _ = run_in_parts(runner, pixels[:BATCH], [BATCH])
         images = pixels_to_unit(torch.from_numpy(pixels[:BATCH]))
         expected = model.predict(images, (0.0, 0.0), batch_size=BATCH)
@@ -203,7 +203,7 @@ def test_deeper_stages_run_full_batches_of_joined_survivors(
         for index, stage in enumerate(model.stages)
     ]
     try:
-        runner = CascadeRunner(make_executor(model), thresholds, BATCH, top_k=1)
+        runner = CascadeRunner(model.make_executor(), thresholds, BATCH, top_k=1)
         predictions, _ = run_in_parts(runner, pixels, [BATCH] * 13)
     finally:
         for hook in hooks:
@@ -220,7 +220,7 @@ def test_a_static_model_predicts_everything_at_its_one_exit_without_thresholds(
 ) -> None:
     config = model.config.with_changes(grids=model.config.grids[-1:])
     static = Cascade(config, calibration=Calibration(thresholds=())).eval()
-    runner = CascadeRunner(make_executor(static), static.thresholds(), BATCH, top_k=3)
+    runner = CascadeRunner(static.make_executor(), static.thresholds(), BATCH, top_k=3)
     predictions, failures = run_in_parts(runner, pixels, [50, 3, 48])
     assert not failures
     assert {batch.exit_stage for batch in predictions} == {1}
@@ -240,7 +240,7 @@ def test_a_failing_device_fails_no_image(model: Cascade, pixels: NDArray[np.uint
 
     hook = model.stages[1].register_forward_pre_hook(fail)
     try:
-        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(model.make_executor(), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         with pytest.raises(RuntimeError, match="illegal memory access"):
             run_in_parts(runner, pixels[:21], [21])
     finally:
@@ -250,7 +250,7 @@ def test_a_failing_device_fails_no_image(model: Cascade, pixels: NDArray[np.uint
 def test_an_upload_out_of_memory_halves_the_batch_size(
     model: Cascade, pixels: NDArray[np.uint8]
 ) -> None:
-    class FullDevice(StageExecutor):
+    class FullDevice(TorchExecutor):
         refusals = 3
 
         def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
@@ -259,7 +259,7 @@ def test_an_upload_out_of_memory_halves_the_batch_size(
                 raise torch.OutOfMemoryError("out of memory")
             return super().upload(pixels_nSS3)
 
-    executor = FullDevice(model, torch.device("cpu"), torch.float32)
+    executor = FullDevice(model.spec, list(model.stages), torch.device("cpu"), torch.float32)
     runner = CascadeRunner(executor, (2.0, 2.0, float("-inf")), BATCH, top_k=1)
     runner.add(np.arange(30), pixels[:30])
     assert sum(runner.waiting) == 30
@@ -277,7 +277,7 @@ def test_on_cuda_graphs_the_runner_predicts_like_predict(
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
     expected = model.predict(images, thresholds[:-1], batch_size=BATCH)
     twin = copy.deepcopy(model)
-    runner = CascadeRunner(make_executor(twin, torch.device("cuda")), thresholds, BATCH, top_k=1)
+    runner = CascadeRunner(twin.make_executor(torch.device("cuda")), thresholds, BATCH, top_k=1)
     predictions, failures = run_in_parts(runner, pixels, [50, 3, 48])
     assert not failures
     for batch in predictions:

@@ -29,7 +29,9 @@ _OPTIONS = (*BINDING_OPTIONS, "state", "moved")
 
 def run_file(**changes: object) -> RunFile:
     """A `run.json` of this module, with other values of some fields or options."""
-    model = ModelIdentity(name="m", digest="d1", num_classes=2, grids=(2, 3), gmacs_per_exit=GMACS)
+    model = ModelIdentity(
+        name="m", digest="d1", num_classes=2, stages=("a", "b"), gmacs_per_exit=GMACS
+    )
     fields: dict[str, object] = {
         "run": f"r{time.time_ns()}",
         "inputs": ("file:///a",),

@@ -75,7 +75,11 @@ def test_the_same_job_continues_on_another_machine(tmp_path: Path) -> None:
         (
             {
                 "model": ModelIdentity(
-                    name="m", digest="d2", num_classes=2, grids=(2, 3), gmacs_per_exit=(1.0, 3.0)
+                    name="m",
+                    digest="d2",
+                    num_classes=2,
+                    stages=("a", "b"),
+                    gmacs_per_exit=(1.0, 3.0),
                 )
             },
             "model",
@@ -147,7 +151,7 @@ def test_tables_with_other_columns_are_refused_before_anything_changes(tmp_path:
 
 def test_looser_thresholds_are_refused_with_the_exit(tmp_path: Path) -> None:
     model = ModelIdentity(
-        name="m", digest="d", num_classes=2, grids=(2, 3, 4), gmacs_per_exit=(1.0, 3.0, 5.0)
+        name="m", digest="d", num_classes=2, stages=("a", "b", "c"), gmacs_per_exit=(1.0, 3.0, 5.0)
     )
     claim(tmp_path, run_file(model=model, thresholds=(0.5, 0.7)))
     before = (tmp_path / "run.json").read_bytes()

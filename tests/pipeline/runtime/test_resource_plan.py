@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import dvt
-from dvt.inference import encode_state, make_executor, state_bytes
+from dvt.inference import encode_state, state_bytes
 from dvt.inference.state_codec import STATE_FORMATS
 from jobs.commands.tag import TagJob
 from pipeline.errors import UsageError
@@ -16,7 +16,7 @@ from pipeline.runtime.hardware import available_cpus
 from pipeline.runtime.resource_plan import Plan
 from pipeline.settings import TagSettings
 
-CONFIG = dvt.create_model("dvt_tiny_48").config
+SPEC = dvt.create_model("dvt_tiny_48").spec
 THRESHOLDS = (0.5, 0.5, float("-inf"))
 
 
@@ -28,7 +28,7 @@ def plan(pools: str | None = None, decoders: int | None = None) -> Plan:
         decoders=decoders,
         pools=None if pools is None else parse_pools(pools),
     )
-    return resource_plan.plan_job(settings, CONFIG, THRESHOLDS, "float32")
+    return resource_plan.plan_job(settings, SPEC, THRESHOLDS, "float32")
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])
@@ -67,14 +67,14 @@ def test_a_pool_gets_what_it_asks_for() -> None:
 
 def test_room_is_kept_for_exactly_the_state_that_travels() -> None:
     """An object larger than what was kept for it would break the queue's limit."""
-    executor = make_executor(dvt.create_model("dvt_tiny_48"))
-    size = CONFIG.image_size
+    executor = dvt.create_model("dvt_tiny_48").make_executor()
+    size = SPEC.image_size
     pixels = executor.upload(np.zeros((4, size, size, 3), np.uint8))()
     state = executor.run(0, pixels, None, 4).state
     assert state is not None
     for state_format in STATE_FORMATS:
         encoded = encode_state(state, state_format)
-        assert encoded.num_bytes == 4 * state_bytes(CONFIG, 0, state_format)
+        assert encoded.num_bytes == 4 * state_bytes(SPEC.stages[0].state, state_format)
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_pools_on_different_devices_share_one_precision(monkeypatch: pytest.Monk
         return torch.float32 if device.type == "cpu" else torch.bfloat16
 
     monkeypatch.setattr(resource_plan, "best_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr(resource_plan, "inference_dtype", dtype_of)
+    monkeypatch.setattr("dvt.model.inference_dtype", dtype_of)
 
     def dtype(pools: str) -> str:
         settings = TagSettings(input=("a",), out="o", pools=parse_pools(pools))
-        return resource_plan.job_dtype(settings)
+        return resource_plan.job_dtype(settings, dvt.load_model("shapes"))
 
     assert dtype("1 | 2-3") == "bfloat16"
     assert dtype("1 device=cpu | 2-3") == "float32"
     plan = resource_plan.plan_job(
         TagSettings(input=("a",), out="o", pools=parse_pools("1 device=cpu | 2-3")),
-        CONFIG,
+        SPEC,
         THRESHOLDS,
         "float32",
     )
@@ -130,8 +130,8 @@ def test_options_that_were_given_are_distinguished_from_defaults() -> None:
 def test_an_actor_that_loads_another_model_ends_the_run() -> None:
     """As after its file was replaced while the run works."""
     settings = TagSettings(input=("a",), out="o", model="shapes")
-    config = dvt.load_model("shapes").config
-    thresholds = (0.5,) * (config.num_stages - 1) + (0.0,)
-    (pool,) = resource_plan.plan_job(settings, config, thresholds, "float32", "of the run").pools
+    spec = dvt.load_model("shapes").spec
+    thresholds = (0.5,) * (spec.num_stages - 1) + (0.0,)
+    (pool,) = resource_plan.plan_job(settings, spec, thresholds, "float32", "of the run").pools
     with pytest.raises(UsageError, match=r"has changed since the run started: .*not of the run;"):
         CascadeActor(settings, pool, thresholds).reset()

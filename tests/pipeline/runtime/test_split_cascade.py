@@ -6,7 +6,6 @@ import torch
 from numpy.typing import NDArray
 
 from dvt import Cascade
-from dvt.inference import make_executor
 from pipeline.cascade.batches import Predictions
 from pipeline.cascade.runner import CascadeRunner
 from tests.pipeline.cascade.test_runner import BATCH, median_thresholds, model, pixels
@@ -22,7 +21,7 @@ def run_split(
 ) -> list[Predictions]:
     """Runs all images through a chain of pools that forward full batches at once."""
     thresholds = median_thresholds(model, pixels)
-    executor = make_executor(model)
+    executor = model.make_executor()
     pools = [
         [
             CascadeRunner(executor, thresholds, BATCH, 3, stages, "float32")
@@ -85,7 +84,7 @@ def test_a_batch_for_which_the_processor_has_no_memory_is_halved(
 
     hook = model.stages[1].register_forward_pre_hook(ask_for_too_much)
     try:
-        runner = CascadeRunner(make_executor(model), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
+        runner = CascadeRunner(model.make_executor(), (2.0, 2.0, float("-inf")), BATCH, top_k=1)
         runner.add(np.arange(21), pixels[:21])
         predictions, failures = runner.flush()
     finally:
