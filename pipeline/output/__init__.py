@@ -6,5 +6,5 @@ it may continue, `repair` compares the tables with what they should hold. `ledge
 and commits `results`. A table is `delta_table` over `delta_log`, which fences earlier runs out;
 `parquet_files` writes its files and `compaction` merges them. `metadata` has the small files beside
 the tables, `summary`, `counts` and `status` their figures; `verify` checks everything, with
-`table_files` and `key_digests`. `changes` finds what one version of a table has and another has not.
+`table_files` and `key_digests`. `changes` compares two versions of a table.
 """
