@@ -162,6 +162,9 @@ def _good() -> dict[str, bytes]:
         "other/plain.sgi": saved(rgb, "SGI"),
         "other/plain.dds": saved(rgb, "DDS"),
         "other/plain.qoi": saved(rgb, "QOI"),
+        "other/palette.blp": saved(palette, "BLP"),
+        "other/plain.pxr": _pixar(rgb),
+        "other/one-bit.msp": saved(rgb.convert("1"), "MSP"),
         "other/plain.xbm": saved(rgb.convert("1"), "XBM"),
         "names/jpeg-called.png": jpeg,
         "names/png-called.jpg": saved(rgb, "PNG"),
@@ -170,6 +173,15 @@ def _good() -> dict[str, bytes]:
         "names/without-extension": jpeg,
         "names/called.txt": jpeg,
     }
+
+
+def _pixar(picture: Image.Image) -> bytes:
+    """Pixar's format, which Pillow only reads; rows of RGB follow a header of 1024 bytes."""
+    header = bytearray(1024)
+    header[:4] = b"\x80\xe8\0\0"
+    struct.pack_into("<HH", header, 416, picture.height, picture.width)
+    struct.pack_into("<HH", header, 424, 14, 2)
+    return bytes(header) + picture.tobytes()
 
 
 def _more() -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The formats that are opened, and what the first bytes of a file reveal.
 
 Excluded are formats that Pillow passes to other programs (EPS to Ghostscript), that hold no raster,
-or that need plugins (BUFR, GRIB, HDF5, WMF).
+that need plugins (BUFR, GRIB, HDF5, WMF), that hold measurements of unknown range (FITS, MCIDAS,
+SPIDER), or that have no signature (IM, IMT).
 """
 
 from functools import cache
@@ -15,7 +16,7 @@ __all__ = ["FORMATS", "available_formats", "has_signature", "is_cut_off"]
 FORMATS: tuple[str, ...] = (
     *("JPEG", "PNG", "WEBP", "GIF", "TIFF", "HEIF", "AVIF", "BMP", "JPEG2000", "MPO", "ICO", "CUR"),
     *("DCX", "DDS", "DIB", "FLI", "ICNS", "PCX", "PPM", "PSD", "QOI", "SGI", "SUN", "XBM", "XPM"),
-    "TGA",
+    *("BLP", "FTEX", "GBR", "MSP", "PCD", "PIXAR", "XVTHUMB", "TGA"),
 )
 _SIGNATURES = (
     b"\xff\xd8\xff",

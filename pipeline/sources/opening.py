@@ -2,8 +2,9 @@
 
 An INPUT is a folder, a file, a glob, a range in braces, or one of these on S3. Names determine its
 format: .tar, .tar.gz, .zip, ... are tars and zips, .parquet is Parquet, a single .txt, .csv or .tsv
-file is a list of URIs, and everything else is a picture. A folder holds tars or Parquet files if
-there are such, and no pictures, among its first thousand names.
+file is a list of URIs, and everything else is a picture. Tars and zips are also read beside
+pictures and in lists. A folder holds Parquet files if there are such, but no pictures or tars,
+among its first thousand names.
 """
 
 import logging
@@ -23,7 +24,7 @@ from pipeline.sources.keys import as_text
 from pipeline.sources.locations import Location, locate
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.parquet import ParquetSource
-from pipeline.sources.patterns import KeyFilter
+from pipeline.sources.patterns import Glob, KeyFilter
 from pipeline.sources.tar import TarSource
 from pipeline.sources.uri_list import UriList
 from pipeline.storage import RetryPolicy, S3Options, Stores
@@ -101,12 +102,12 @@ def detect_format(location: Location) -> _Format:
         return "files" if not kinds or (kinds[0] == "list" and not location.is_single) else kinds[0]
     names = [file.key.lower() for file in islice(location.files.list_images(), _NUM_NAMES)]
     has_pictures = any(name.endswith(PICTURES) for name in names)
-    packed = (*_UNREADABLE, *(ENDINGS["webdataset"] if has_pictures else ()))
+    packed = (*_UNREADABLE, *(ENDINGS["parquet"] if has_pictures else ()))
     unread = [name for name in names if name.endswith(packed)]
     if unread:
         logger.warning(
-            "%s: %d of the first %d files are not unpacked, such as %s; unpack them, or give tars "
-            "and zips as INPUTs of their own",
+            "%s: %d of the first %d files are not unpacked, such as %s; unpack them, or give "
+            "Parquet files as INPUTs of their own",
             *(location.text, len(unread), len(names), unread[0]),
         )
     if has_pictures:
@@ -118,15 +119,20 @@ def detect_format(location: Location) -> _Format:
     return "files"
 
 
-def files_of(location: Location, kind: _Format) -> Source:
+def files_of(location: Location, kind: _Format, beside: tuple[str, ...] = ()) -> Source:
     """The files of a location that have a format; of a folder, other files are skipped.
+
+    Args:
+        location: of the files.
+        kind: their format.
+        beside: endings of other files to take.
 
     Names that begin with `_` are what Spark and Hadoop leave beside the data, unless the argument
     has such a name itself, or the name is of a partition (`_day=1`).
     """
     if kind not in ("webdataset", "parquet") or not (location.is_folder or location.globs):
         return location.files
-    endings = ENDINGS[kind] if location.is_folder else ("",)
+    endings = (*ENDINGS[kind], *beside) if location.is_folder else ("",)
     takes_all = any(part.startswith("_") for part in location.text.split("/"))
 
     def accepts(key: str) -> bool:
@@ -139,18 +145,29 @@ def files_of(location: Location, kind: _Format) -> Source:
 
 
 def _check_overlap(located: Sequence[tuple[Location, _Format]]) -> None:
-    """Raises `UsageError` if an INPUT of the same format lies in another one."""
-    outer_in: dict[tuple[str, _Format], list[Location]] = {}
+    """Raises `UsageError` if an INPUT lies in another one, which would read its files too.
+
+    `_grouped` checks INPUTs of one format in one folder.
+    """
+
+    def reader(kind: _Format) -> _Format:
+        return "files" if kind == "webdataset" else kind
+
+    outer_in: dict[tuple[str, _Format], list[tuple[Location, _Format]]] = {}
     for location, kind in located:
         if location.is_folder or location.globs:
-            outer_in.setdefault((location.folder, kind), []).append(location)
+            outer_in.setdefault((location.folder, reader(kind)), []).append((location, kind))
     for inner, kind in located:
-        for slash in re.finditer("/", inner.folder[:-1]):
+        for slash in re.finditer("/", inner.folder):
             folder, below = inner.folder[: slash.end()], inner.folder[slash.end() :]
+            match = Glob.may_match_below if below else Glob.matches
+            path = below or inner.name[len(folder) :]
             if folder.startswith("file://"):
-                below = as_text(unquote_to_bytes(below))
-            for outer in outer_in.get((folder, kind), ()):
-                if outer.is_folder or any(glob.may_match_below(below) for glob in outer.globs):
+                path = as_text(unquote_to_bytes(path))
+            for outer, outer_kind in outer_in.get((folder, reader(kind)), ()):
+                if not below and outer_kind == kind:
+                    continue
+                if outer.is_folder or any(match(glob, path) for glob in outer.globs):
                     raise UsageError(
                         f"input: {outer.text} and {inner.text} may hold the same files; give only "
                         "one of them"
@@ -184,13 +201,16 @@ def _source(
     locations: list[Location], kind: _Format, options: SourceOptions, stores: Stores
 ) -> InputSource:
     first = locations[0]
-    files = files_of(first, kind)
+    is_auto = options.input_format == "auto"
+    beside = PICTURES if kind == "webdataset" and is_auto else ()
+    files = files_of(first, kind, beside)
     if len(locations) > 1:
         records = [file for location in locations for file in location.files.list_images()]
         files = NamedFiles(sorted(records, key=lambda file: file.key))
-    source: Source
+    source = files
+    endings: tuple[str, ...] | None = ENDINGS["webdataset"]
     if kind == "webdataset":
-        source = TarSource(files, stores, all_files=options.all_files)
+        endings = endings if first.is_folder else None
     elif kind == "parquet":
         source = ParquetSource(files, stores, options.keep_columns)
     elif kind == "list":
@@ -198,8 +218,8 @@ def _source(
             texts = " and ".join(location.text for location in locations[:2])
             raise UsageError(f"input: {texts} may have the same keys; tag them in separate runs")
         source = UriList(next(files.list_images()), stores)
-    else:
-        source = files
+    if kind == "webdataset" or (kind != "parquet" and is_auto):
+        source = TarSource(source, stores, all_files=options.all_files, endings=endings)
     prefix = "" if kind == "files" else f"{kind}:"
     names = tuple(f"{prefix}{location.name}" for location in locations)
     return InputSource(source, names, first.folder, keys_are_free=kind in ("parquet", "list"))

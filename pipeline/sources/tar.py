@@ -47,17 +47,16 @@ _UNREADABLE_TYPES = {
 
 
 class TarSource(Source):
-    """The pictures in some tars; keys are TAR/member without its ending.
+    """The pictures in tars and zips, and files beside them; keys are TAR/member without its ending.
 
     Args:
-        files: the tars.
+        files: the tars, and what lies beside them.
         stores: that hold them.
         sidecars: endings of sidecars whose contents, at most `MAX_SIDECAR_BYTES` + 1 bytes each,
             are the `kept` values of each picture of the sample; null if there is none.
         all_files: leave nothing out.
+        endings: of tars, in lower case; other files are images themselves. None if all are tars.
     """
-
-    is_cheap_to_list = False
 
     def __init__(
         self,
@@ -66,16 +65,25 @@ class TarSource(Source):
         sidecars: tuple[str, ...] = (),
         *,
         all_files: bool = False,
+        endings: tuple[str, ...] | None = None,
     ) -> None:
+        self.is_cheap_to_list = endings is not None and files.is_cheap_to_list
         self._files = files
         self._stores = stores
+        self._endings = ("",) if endings is None else endings
         self._sidecars = sidecars
         self._all_files = all_files
         self.kept = pa.schema([(ending, pa.binary()) for ending in sidecars])
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; tar by tar, in the order of their members."""
-        return concatenate(map(self._pictures, self._files.list_images()), _TARS_AHEAD)
+        for is_tar, files in groupby(self._files.list_images(), self._is_tar):
+            if is_tar:
+                files = concatenate(map(self._pictures, files), _TARS_AHEAD)
+            yield from files
+
+    def _is_tar(self, file: ImageRecord) -> bool:
+        return file.uri.lower().endswith(self._endings)
 
     def _pictures(self, tar: ImageRecord) -> Iterator[ImageRecord]:
         for _, sample in groupby(self._members(tar), key=lambda member: member_stem(member.name)):

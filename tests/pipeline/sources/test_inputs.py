@@ -210,4 +210,4 @@ def test_names_determine_the_format_of_a_folder_unless_it_is_given(tmp_path: Pat
     as_files = SourceOptions(input_format="files")
     assert keys(tmp_path, options=as_files) == ["0.parquet", "0.tar", "0_stats.json"]
     touch(tmp_path, "cover.jpg")
-    assert keys(tmp_path) == ["0.parquet", "0.tar", "0_stats.json", "cover.jpg"]
+    assert keys(tmp_path) == ["0.parquet", "0.tar/", "0_stats.json", "cover.jpg"]

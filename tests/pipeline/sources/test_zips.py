@@ -84,7 +84,7 @@ def test_tars_in_xz_and_bz2_are_read(tmp_path: Path, ending: str) -> None:
 def test_containers_that_are_not_unpacked_are_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("a.7z", "b.tar", "cover.jpg"):
+    for name in ("a.7z", "b.parquet", "cover.jpg"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UsageError, match=r"^input: .*a\.7z cannot be read; unpack it"):
         open_archive([str(tmp_path / "a.7z")])
