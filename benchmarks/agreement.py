@@ -43,13 +43,13 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    model = dvt.load_model(given.model)
+    model = dvt.load_cascade(given.model)
     dataset = load_labelled(given.data, decode_settings(model.spec), model.labels)
     batches = torch.from_numpy(dataset.pixels).split(given.batch_size)
     plain_EnC = torch.cat([plain_logits(model, batch) for batch in batches], dim=1)
     results: dict[str, Any] = {}
     for name, (dtype, state_format) in CONTENDERS.items():
-        executor = dvt.load_model(given.model).make_executor(best_device(), dtype)
+        executor = dvt.load_cascade(given.model).make_executor(best_device(), dtype)
         logits_EBC = [
             torch.stack(list(executor_logits(executor, batch, state_format, given.batch_size)))
             for batch in batches

@@ -104,7 +104,7 @@ def _run(
     sample: Callable[[], Any],
 ) -> tuple[float, list[Any]]:
     """Runs the shipped model on noise; returns the seconds, and a sample per second."""
-    model = dvt.load_model("shapes")
+    model = dvt.load_cascade("shapes")
     side = model.spec.image_size
     noise = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder, running_ray(_LOGICAL_CPUS):

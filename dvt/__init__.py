@@ -10,7 +10,7 @@ The model alone, on torch and numpy; no Ray, storage or command line.
 from dvt.cascade import Cascade
 from dvt.config import CascadeConfig, Preprocess, TokenGrid
 from dvt.errors import CheckpointError, ConfigError, ModelError
-from dvt.loading import create_model, load_model, save_model
+from dvt.loading import create_model, load_cascade, load_model, save_model
 from dvt.model import Calibration, Model, ModelSpec, Prediction, StageSpec
 from dvt.reuse import StageState
 from dvt.stage import Stage, StageOutput
@@ -32,6 +32,7 @@ __all__ = [
     "StageState",
     "TokenGrid",
     "create_model",
+    "load_cascade",
     "load_model",
     "save_model",
 ]

@@ -23,7 +23,7 @@ from dvt.tokenizers import ConvTokenizer
 __all__ = ["Cascade", "cascade_spec"]
 
 
-class Cascade(Model, nn.Module):
+class Cascade(nn.Module, Model):
     """A Dynamic Vision Transformer.
 
     Attributes:

@@ -161,6 +161,10 @@ class Model(ABC):
         """What engine, calibration and report need to know before anything runs."""
 
     @abstractmethod
+    def __call__(self, images_B3SS: Tensor) -> list[Tensor]:
+        """Logits [B, num_classes] of every exit at full depth, of images as for `predict`."""
+
+    @abstractmethod
     def digest(self) -> str:
         """Identifies the configuration and the exact weights, 16 hex digits."""
 

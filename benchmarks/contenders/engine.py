@@ -42,7 +42,7 @@ def run_engine(
         batch_size=work.batch_size,
         pools=None if pools is None else parse_pools(pools),
     )
-    run = SyntheticRun(settings, dvt.load_model(work.cascade), thresholds[:-1], work.dtype)
+    run = SyntheticRun(settings, dvt.load_cascade(work.cascade), thresholds[:-1], work.dtype)
     plan = run.plan
     decoder = _start(PixelActor, lambda images: _pixels(work, images))
     # The cores are divided among the pools, as they would be among the machines of a cluster.

@@ -127,7 +127,7 @@ def make_workload(
 def _models(name: str) -> tuple[Cascade, Cascade]:
     """The cascade, and a static model with its last grid and as many classes."""
     torch.manual_seed(_SEED)
-    cascade = dvt.load_model(name) if name in shipped_models() else dvt.create_model(name)
+    cascade = dvt.load_cascade(name) if name in shipped_models() else dvt.create_model(name)
     config = cascade.config.with_changes(
         name=f"{name}, static",
         grids=cascade.config.model_dump()["grids"][-1:],
@@ -167,7 +167,7 @@ def _thresholds_for(
 def open_executor(model: Path, dtype: str, num_threads: int, batch_size: int) -> StageExecutor:
     """An executor that has run every stage once."""
     torch.set_num_threads(num_threads)
-    executor = dvt.load_model(model).make_executor(torch.device("cpu"), getattr(torch, dtype))
+    executor = dvt.load_cascade(model).make_executor(torch.device("cpu"), getattr(torch, dtype))
     size = executor.spec.image_size
     blank = executor.upload(np.zeros((batch_size, size, size, 3), np.uint8))()
     state = None

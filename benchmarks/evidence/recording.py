@@ -57,7 +57,7 @@ def record_model(name: str, folder: Path, data: Path) -> RecordedModel:
         UsageError: images are missing or unreadable, or have a class that the model lacks.
         ModelError: the model cannot be used.
     """
-    model = dvt.load_model(folder)
+    model = dvt.load_cascade(folder)
     config = model.config
     settings = decode_settings(model.spec)
     held_out = load_images(folder / "training" / "validation.parquet", settings, model.labels)

@@ -1,17 +1,18 @@
 """Models by name, and checkpoint folders.
 
-A checkpoint folder holds `config.json` (a `CascadeConfig`), `model.safetensors` (weights of 16 or
-32 bits, loaded as float32), and optionally `labels.json` (class names in order of their ids) and
-`calibration.json` (a `Calibration`).
+A checkpoint folder holds `config.json`, and optionally `labels.json` (class names in order of their
+ids) and `calibration.json` (a `Calibration`). With a `CascadeConfig` it is a DVT and holds
+`model.safetensors` (weights of 16 or 32 bits, loaded as float32); with a `MembersConfig` (`kind` is
+"members") it is a cascade of other models, which the folder holds.
 """
 
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
 from dvt.atomic_io import atomic_write
@@ -19,9 +20,11 @@ from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError, ModelError
 from dvt.loading.hub_config import CONFIG, WEIGHTS, description_in
+from dvt.loading.members import load_members
 from dvt.loading.published import load_published
 from dvt.loading.weights import model_of_weights, read_safetensors
-from dvt.model import Calibration
+from dvt.members.cascade import MembersConfig
+from dvt.model import Calibration, Model
 from dvt.presets import PRESETS, preset
 from dvt.validation import first_problem
 
@@ -30,6 +33,7 @@ __all__ = [
     "checkpoint_folder",
     "create_model",
     "load_calibration",
+    "load_cascade",
     "load_model",
     "save_calibration",
     "save_model",
@@ -63,7 +67,15 @@ def create_model(name: str, **changes: Any) -> Cascade:
     return Cascade(preset(name).with_changes(**changes)).eval()
 
 
-def load_model(source: str | Path) -> Cascade:
+def load_cascade(source: str | Path) -> Cascade:
+    """Loads a DVT or a static ViT, which can be trained; takes and raises as `load_model`."""
+    model = load_model(source)
+    if not isinstance(model, Cascade):
+        raise CheckpointError(f"model: {str(source)!r} is neither a DVT nor a static ViT")
+    return model
+
+
+def load_model(source: str | Path) -> Model:
     """Loads a trained model.
 
     Args:
@@ -113,24 +125,33 @@ def _find(source: str | Path) -> Path | None:
     return shipped_models().get(str(source))
 
 
-def _load_folder(folder: Path) -> Cascade:
-    config = _read_json(folder / CONFIG, TypeAdapter(CascadeConfig))
-    if config is None:
+def _load_folder(folder: Path) -> Model:
+    kind = _read_json(folder / CONFIG, TypeAdapter(_Kind))
+    if kind is None:
         raise CheckpointError(f"{folder}: has no {CONFIG}; not a checkpoint folder")
     labels = _read_json(folder / LABELS, TypeAdapter(tuple[str, ...]))
-    if labels is not None and len(labels) != config.num_classes:
-        raise CheckpointError(
-            f"{folder / LABELS}: must name {config.num_classes} classes (got {len(labels)})"
-        )
-    path = folder / WEIGHTS
     calibration = load_calibration(folder)
-    model = model_of_weights(config, read_safetensors(path), path, labels, calibration)
+    if kind.kind == "members":
+        members = _required_json(folder / CONFIG, TypeAdapter(MembersConfig))
+        model: Model = load_members(folder, members, labels, calibration, load_model)
+    else:
+        model = _load_dvt(folder, labels, calibration)
     if calibration.thresholds is not None:
         try:
             model.thresholds()
         except ModelError as error:
             raise CheckpointError(f"{folder / CALIBRATION}: {error}") from error
     return model
+
+
+def _load_dvt(folder: Path, labels: tuple[str, ...] | None, calibration: Calibration) -> Cascade:
+    config = _required_json(folder / CONFIG, TypeAdapter(CascadeConfig))
+    if labels is not None and len(labels) != config.num_classes:
+        raise CheckpointError(
+            f"{folder / LABELS}: must name {config.num_classes} classes (got {len(labels)})"
+        )
+    path = folder / WEIGHTS
+    return model_of_weights(config, read_safetensors(path), path, labels, calibration)
 
 
 def load_calibration(folder: Path) -> Calibration:
@@ -140,6 +161,19 @@ def load_calibration(folder: Path) -> Calibration:
         CheckpointError: the file is damaged.
     """
     return _read_json(folder / CALIBRATION, TypeAdapter(Calibration)) or Calibration()
+
+
+class _Kind(BaseModel):
+    """The field of `config.json` that tells the kinds of models apart; a DVT's has none."""
+
+    kind: Literal["members"] | None = None
+
+
+def _required_json(path: Path, adapter: TypeAdapter[T]) -> T:
+    content = _read_json(path, adapter)
+    if content is None:
+        raise CheckpointError(f"{path}: not found")
+    return content
 
 
 def _read_json(path: Path, adapter: TypeAdapter[T]) -> T | None:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from pydantic import Field
 
-from dvt import Cascade, load_model
+from dvt import Model, load_model
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
 from jobs.report import write_report
@@ -88,7 +88,7 @@ def _accuracy(results: Path, truth: Path) -> float:
     return sum(is_correct) / max(1, len(is_correct))
 
 
-def _can_continue(results: Path, model: Cascade) -> bool:
+def _can_continue(results: Path, model: Model) -> bool:
     """Whether the results are of this version of dvt and its model; others are replaced."""
     try:
         return Output(results).run_file().model.digest == model.digest()

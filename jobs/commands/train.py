@@ -14,7 +14,7 @@ from pydantic import Field
 from dvt.cascade import Cascade, cascade_spec
 from dvt.config import CascadeConfig
 from dvt.device import best_device
-from dvt.loading import load_model, save_model
+from dvt.loading import load_cascade, save_model
 from dvt.training import Trainer, TrainingRecipe
 from jobs.datasets import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
@@ -77,7 +77,7 @@ def run_train(job: TrainJob) -> JobResult:
     if job.threads is not None:
         torch.set_num_threads(job.threads)
     started = time.perf_counter()
-    source = None if job.from_ is None else load_model(job.from_)
+    source = None if job.from_ is None else load_cascade(job.from_)
     training = recipe.training
     if source is not None:
         # Normalisation is folded into the stems; adding it again would undo their training.

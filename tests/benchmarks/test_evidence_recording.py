@@ -38,7 +38,7 @@ def test_models_that_are_there_are_measured_and_timed_and_others_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Noise, labelled with the answers of the cascade, which is always right at full depth."""
-    model = dvt.load_model("shapes")
+    model = dvt.load_cascade("shapes")
     assert model.labels is not None
     size = model.config.image_size
     pixels = np.random.default_rng(0).integers(0, 256, (24, size, size, 3), dtype=np.uint8)

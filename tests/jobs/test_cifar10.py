@@ -20,7 +20,7 @@ def test_it_is_the_default_and_small() -> None:
     assert DEFAULT_MODEL == "cifar10"
     folder = shipped_models()["cifar10"]
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 20e6
-    model = dvt_package.load_model("cifar10")
+    model = dvt_package.load_cascade("cifar10")
     assert model.config.num_stages == 3
     assert model.config.feature_reuse
     assert model.config.relation_reuse
@@ -44,7 +44,7 @@ def test_the_floor_holds_through_the_pipeline_and_early_exits_are_worth_it(tmp_p
     done = dvt("tag", TEST, "--out", out, *asked, "--json")
     assert done.code == 0, done.err
     assert (done.json["tagged"], done.json["dead_letters"]) == (5000, 0)
-    names = dvt_package.load_model("cifar10").labels
+    names = dvt_package.load_cascade("cifar10").labels
     assert names is not None
     answers = rows(out / "tags", "SELECT label, audit_label_id, label_name FROM t")
     right = sum(row["label"] == row["label_name"] for row in answers) / 5000
@@ -56,4 +56,4 @@ def test_the_floor_holds_through_the_pipeline_and_early_exits_are_worth_it(tmp_p
     assert right >= right_at_full_depth - 0.01
     assert done.json["gmacs_per_image"] <= 0.6 * done.json["gmacs_full_depth"]
     run = json.loads((out / "run.json").read_text())
-    assert tuple(run["thresholds"]) == dvt_package.load_model("cifar10").calibration.thresholds
+    assert tuple(run["thresholds"]) == dvt_package.load_cascade("cifar10").calibration.thresholds

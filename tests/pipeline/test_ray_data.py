@@ -32,7 +32,7 @@ NUM_IMAGES = 150  # nine passes and a bit
 
 @pytest.fixture(scope="module")
 def model() -> dvt.Cascade:
-    return dvt.load_model("shapes")
+    return dvt.load_cascade("shapes")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def pixels(model: dvt.Cascade) -> NDArray[np.uint8]:
 def expected(model: dvt.Cascade, pixels: NDArray[np.uint8]) -> dvt.Prediction:
     dtype = inference_dtype(torch.device("cpu"))
     images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
-    return dvt.load_model("shapes").to(dtype).predict(images.to(dtype), batch_size=BATCH)
+    return dvt.load_cascade("shapes").to(dtype).predict(images.to(dtype), batch_size=BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_labels_and_exits_are_those_of_predict_in_the_order_of_the_rows(
 
 
 def test_deeper_stages_run_full_passes_within_a_call(pixels: NDArray[np.uint8]) -> None:
-    model = dvt.load_model("shapes")
+    model = dvt.load_cascade("shapes")
     passes = [0, 0, 0]
 
     def count(number: int, _stage: torch.nn.Module, _inputs: object) -> None:
@@ -180,7 +180,7 @@ def test_every_batch_has_the_same_types_whatever_is_null_in_it(
 def test_a_picture_on_which_the_model_fails_is_a_row_with_a_reason(
     pixels: NDArray[np.uint8],
 ) -> None:
-    model = dvt.load_model("shapes")
+    model = dvt.load_cascade("shapes")
     poisoned = pixels[:20].copy()
     poisoned[13] = 255
 
@@ -200,7 +200,7 @@ def test_a_picture_on_which_the_model_fails_is_a_row_with_a_reason(
 def test_a_call_that_raised_leaves_nothing_to_the_next(
     pixels: NDArray[np.uint8], expected: dvt.Prediction
 ) -> None:
-    model = dvt.load_model("shapes")
+    model = dvt.load_cascade("shapes")
 
     def out_of_memory(_stage: torch.nn.Module, _inputs: object) -> None:
         raise MemoryError("no memory, however small the batch")

@@ -30,7 +30,7 @@ def test_a_model_saved_in_float32_gives_the_same_logits_bit_for_bit(
     model = tiny_cascade(tokenizer=tokenizer)
     model.labels, model.calibration = LABELS, CALIBRATION
     dvt.save_model(model, tmp_path / "new" / "folder")
-    loaded = dvt.load_model(tmp_path / "new" / "folder")
+    loaded = dvt.load_cascade(tmp_path / "new" / "folder")
     assert loaded.config == model.config
     assert (loaded.labels, loaded.calibration) == (LABELS, CALIBRATION)
     assert loaded.thresholds() == (0.7, 0.55, float("-inf"))
@@ -50,7 +50,7 @@ def test_a_model_saved_in_float16_is_half_as_large_and_runs_in_float32(
         (tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")
     )
     assert half < 0.6 * full
-    loaded = dvt.load_model(tmp_path / "half").state_dict()
+    loaded = dvt.load_cascade(tmp_path / "half").state_dict()
     for key, value in model.state_dict().items():
         assert loaded[key].dtype == torch.float32
         assert torch.equal(loaded[key], value.half().float()), key
@@ -67,7 +67,7 @@ def test_the_weights_file_loads_its_folder(
         "calibration.json",
     }
     for source in (tmp_path, str(tmp_path), tmp_path / "model.safetensors"):
-        assert dvt.load_model(source).digest() == model.digest()
+        assert dvt.load_cascade(source).digest() == model.digest()
 
 
 def test_saving_over_a_checkpoint_replaces_all_of_it(
@@ -77,7 +77,7 @@ def test_saving_over_a_checkpoint_replaces_all_of_it(
     old.labels, old.calibration = LABELS, CALIBRATION
     dvt.save_model(old, tmp_path)
     dvt.save_model(new, tmp_path)
-    loaded = dvt.load_model(tmp_path)
+    loaded = dvt.load_cascade(tmp_path)
     assert loaded.digest() == new.digest()
     assert loaded.calibration == dvt.Calibration()
     assert loaded.labels is None
@@ -91,7 +91,7 @@ def test_the_digest_is_stable_and_changes_with_weights_and_configuration(
     assert len(digest) == 16
     assert digest == tiny_cascade().digest() == model.train().digest()
     dvt.save_model(model, tmp_path)
-    assert dvt.load_model(tmp_path).digest() == digest
+    assert dvt.load_cascade(tmp_path).digest() == digest
     model.get_parameter("stages.2.head.bias").data[3] += 1e-6
     assert model.digest() != digest
     assert tiny_cascade(name="other").digest() != digest
@@ -108,6 +108,6 @@ def test_create_model_changes_only_the_given_fields() -> None:
 
 def test_every_shipped_model_loads_and_has_thresholds_and_labels() -> None:
     for name in shipped_models():
-        model = dvt.load_model(name)
+        model = dvt.load_cascade(name)
         assert model.labels is not None, name
         assert len(model.thresholds()) == model.config.num_stages, name

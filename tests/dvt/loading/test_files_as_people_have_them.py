@@ -41,7 +41,7 @@ def weights(model: dvt.Cascade) -> dict[str, Tensor]:
 
 
 def check_same(model: dvt.Cascade, path: Path) -> dvt.Cascade:
-    found = dvt.load_model(path)
+    found = dvt.load_cascade(path)
     expected = model.state_dict()
     assert found.state_dict().keys() == expected.keys()
     assert all(torch.equal(value, expected[key]) for key, value in found.state_dict().items())
@@ -132,17 +132,17 @@ def test_a_folder_of_transformers_without_a_weight_names_it(
     del content["vit.encoder.layer.3.attention.attention.key.weight"]
     save_file(content, transformers_folder / "model.safetensors")
     with pytest.raises(dvt.CheckpointError, match=r"blocks.3.attn.qkv.weight.*query, key and"):
-        dvt.load_model(transformers_folder)
+        dvt.load_cascade(transformers_folder)
 
 
 def test_ids_with_gaps_and_other_models_are_refused(transformers_folder: Path) -> None:
     path = transformers_folder / "config.json"
     path.write_text(json.dumps({"model_type": "vit", "id2label": {"0": "a", "2": "b"}}))
     with pytest.raises(dvt.CheckpointError, match="id2label must name ids from 0 without gaps"):
-        dvt.load_model(transformers_folder)
+        dvt.load_cascade(transformers_folder)
     path.write_text(json.dumps({"model_type": "swin", "id2label": {"0": "a"}}))
     with pytest.raises(dvt.CheckpointError, match="model_type"):
-        dvt.load_model(transformers_folder)
+        dvt.load_cascade(transformers_folder)
 
 
 @pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
@@ -171,4 +171,4 @@ def test_a_huge_depth_is_refused_before_it_is_built(model: dvt.Cascade, tmp_path
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"depth": 12', '"depth": 1000000000'))
     with pytest.raises(dvt.CheckpointError, match="too few for 1 stages of 1000000000 blocks"):
-        dvt.load_model(tmp_path)
+        dvt.load_cascade(tmp_path)

@@ -63,7 +63,7 @@ def test_a_published_file_loads_with_its_calibration_figures(
     path = tmp_path / "t2t.pth.tar"
     weights = published_layout(on_meta())
     torch.save({"model_state_dict": weights, **figures(LAYOUTS[layout])}, path)
-    model = dvt.load_model(path)
+    model = dvt.load_cascade(path)
     assert model.config == on_meta().config
     assert not model.training
     check_figures(model.calibration)
@@ -80,7 +80,7 @@ def test_figures_written_by_numpy_1_load(
         for entry in source.infolist():
             data = source.read(entry).replace(b"numpy._core.", b"numpy.core.")
             target.writestr(entry.filename, data)
-    check_figures(dvt.load_model(path).calibration)
+    check_figures(dvt.load_cascade(path).calibration)
 
 
 def test_weights_load_unchanged_from_16_bits_and_from_data_parallel(
@@ -91,7 +91,7 @@ def test_weights_load_unchanged_from_16_bits_and_from_data_parallel(
     path = tmp_path / "half.pth.tar"
     halved = {f"module.{key}": value.half() for key, value in weights.items()}
     torch.save({"model_state_dict": halved}, path)
-    model = dvt.load_model(path)
+    model = dvt.load_cascade(path)
     assert all(value.dtype == torch.float32 for value in model.state_dict().values())
     torch.testing.assert_close(
         model.state_dict()["stages.1.head.bias"],
@@ -129,7 +129,7 @@ def test_a_file_without_reuse_loads_and_runs(
     model = on_meta(num_classes=10, feature_reuse=False, relation_reuse=False)
     path = tmp_path / "plain.pth.tar"
     torch.save({"model_state_dict": published_layout(model)}, path)
-    prediction = dvt.load_model(path).predict(golden_images[:1], (0.0, 0.0), batch_size=1)
+    prediction = dvt.load_cascade(path).predict(golden_images[:1], (0.0, 0.0), batch_size=1)
     assert prediction.exit_stages.tolist() == [1]
     assert prediction.confidences.tolist() == pytest.approx([0.1]), "ten classes, all weights zero"
 
@@ -144,7 +144,7 @@ def test_a_two_stage_file_becomes_a_two_stage_cascade(
     path = tmp_path / "two.pth.tar"
     weights = published_layout(two, ("less_less_token", "normal_token"))
     torch.save({"model_state_dict": weights}, path)
-    model = dvt.load_model(path)
+    model = dvt.load_cascade(path)
     assert [grid.size for grid in model.config.grids] == [7, 14]
     assert model.config == two.config
     prediction = model.predict(golden_images[:1], (2.0,), batch_size=1)
@@ -168,6 +168,6 @@ def test_a_published_cascade_has_imagenets_class_names(
 ) -> None:
     path = tmp_path / "t2t.pth.tar"
     torch.save({"model_state_dict": published_layout(on_meta())}, path)
-    labels = dvt.load_model(path).labels
+    labels = dvt.load_cascade(path).labels
     assert labels is not None
     assert (len(labels), labels[0], labels[999]) == (1000, "tench", class_names()[999])

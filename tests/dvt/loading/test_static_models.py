@@ -64,7 +64,7 @@ def test_published_keys_cover_the_model_and_determine_its_configuration(name: st
 def test_a_published_static_model_has_imagenets_names_and_empty_thresholds(
     name: str, tmp_path: Path
 ) -> None:
-    model = dvt.load_model(write(published(on_meta(name)), name, tmp_path))
+    model = dvt.load_cascade(write(published(on_meta(name)), name, tmp_path))
     assert model.config == preset(name)
     assert not model.training
     assert model.labels == class_names()
@@ -77,7 +77,7 @@ def test_logits_equal_those_of_the_written_model(
     name: str, tmp_path: Path, golden_images: Tensor
 ) -> None:
     model = with_values(name)
-    loaded = dvt.load_model(write(published(model), name, tmp_path))
+    loaded = dvt.load_cascade(write(published(model), name, tmp_path))
     with torch.inference_mode():
         (mine,), (theirs,) = model(golden_images), loaded(golden_images)
     assert torch.equal(mine, theirs)
@@ -92,7 +92,7 @@ def test_a_model_of_other_classes_has_no_labels(container: str, tmp_path: Path) 
     path = tmp_path / "cifar10.pth"
     weights = published(on_meta("t2t_vit_7", num_classes=10))
     torch.save({container: {f"module.{key}": value for key, value in weights.items()}}, path)
-    model = dvt.load_model(path)
+    model = dvt.load_cascade(path)
     assert model.config.num_classes == 10
     assert model.labels is None
 
@@ -115,11 +115,11 @@ TIMM = {
 def test_a_folder_of_timms_hub_loads_with_its_preprocessing(given: str, tmp_path: Path) -> None:
     write_zeros(published(on_meta("deit_tiny")), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(TIMM), encoding="utf-8")
-    model = dvt.load_model(tmp_path if given == "folder" else tmp_path / "model.safetensors")
+    model = dvt.load_cascade(tmp_path if given == "folder" else tmp_path / "model.safetensors")
     assert model.config == preset("deit_tiny").with_changes(preprocess=Preprocess(resize=248))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(dvt.CheckpointError, match=r"has no model\.safetensors"):
-        dvt.load_model(tmp_path)
+        dvt.load_cascade(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_name_of_a_single_file_determines_its_preprocessing(
     """Their weights have the same shapes; only the preprocessing differs."""
     path = tmp_path / f"{name}.safetensors"
     save_file(published(with_values("deit_tiny")), path)
-    model = dvt.load_model(path)
+    model = dvt.load_cascade(path)
     assert model.config == preset("deit_tiny").with_changes(preprocess=preprocess)
     assert model.get_parameter("stages.0.head.weight").any()
 
@@ -143,7 +143,7 @@ def test_the_configuration_of_a_folder_does_not_apply_to_other_files_in_it(tmp_p
     )
     path = tmp_path / "deit_tiny_patch16_224.safetensors"
     write_zeros(published(on_meta("deit_tiny")), path)
-    assert dvt.load_model(path).config == preset("deit_tiny")
+    assert dvt.load_cascade(path).config == preset("deit_tiny")
 
 
 def test_a_vit_of_timms_trainer_has_unknown_preprocessing_and_is_refused(
@@ -152,7 +152,7 @@ def test_a_vit_of_timms_trainer_has_unknown_preprocessing_and_is_refused(
     path = tmp_path / "model_best.pth.tar"
     torch.save({"arch": "vit_tiny_patch16_224", "state_dict": {"a": torch.zeros(1)}}, path)
     with pytest.raises(dvt.CheckpointError, match="arch 'vit_tiny_patch16_224' is unknown"):
-        dvt.load_model(path)
+        dvt.load_cascade(path)
 
 
 @pytest.mark.parametrize("twin", ["class_token", "module.cls_token"])
@@ -162,7 +162,7 @@ def test_two_keys_for_one_weight_are_refused(twin: str, tmp_path: Path) -> None:
     path = tmp_path / "deit_patch16_224-a1311bcf.pth"
     torch.save({"model": weights | {twin: weights["cls_token"]}}, path)
     with pytest.raises(dvt.CheckpointError, match=r"another key|both with and without"):
-        dvt.load_model(path)
+        dvt.load_cascade(path)
 
 
 def test_checkpoint_folders_of_static_models_keep_empty_thresholds(
@@ -171,4 +171,4 @@ def test_checkpoint_folders_of_static_models_keep_empty_thresholds(
     model = tiny_cascade(sides=(3,))
     model.calibration = dvt.Calibration(thresholds=())
     dvt.save_model(model, tmp_path)
-    assert dvt.load_model(tmp_path).thresholds() == (float("-inf"),)
+    assert dvt.load_cascade(tmp_path).thresholds() == (float("-inf"),)

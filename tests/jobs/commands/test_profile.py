@@ -17,7 +17,7 @@ def test_the_json_has_every_stage_at_every_batch_size_and_its_figures_agree() ->
     assert [(row["batch_size"], row["stage"]) for row in rows] == [
         (batch_size, stage) for batch_size in (2, 5) for stage in (1, 2, 3)
     ]
-    config = package.load_model("shapes").config
+    config = package.load_cascade("shapes").config
     for row in rows:
         useful = stage_cost(config, row["stage"] - 1).useful
         expected = row["images_per_second"] * useful / 1e9

@@ -21,7 +21,7 @@ from tests.ray_session import Tagged
 
 
 def test_labels_and_exits_equal_those_of_predict_image_by_image(tagged: Tagged) -> None:
-    model = dvt_package.load_model("shapes")
+    model = dvt_package.load_cascade("shapes")
     pictures = load_labelled(str(tagged.archive.images.parent), decode_settings(model.spec))
     dtype = inference_dtype(torch.device("cpu"))
     images = normalise(pixels_to_unit(torch.from_numpy(pictures.pixels)), model.config.preprocess)

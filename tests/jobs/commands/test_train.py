@@ -62,13 +62,13 @@ def test_killed_and_interrupted_runs_end_with_the_curve_of_an_uninterrupted_one(
     assert "resuming after step" in done.stderr
     assert curve(out) == curve(whole)
     assert len(points(out)) == 5 * 6, "no point twice, though all three runs wrote some"
-    weights, expected = (dvt.load_model(folder).state_dict() for folder in (out, whole))
+    weights, expected = (dvt.load_cascade(folder).state_dict() for folder in (out, whole))
     assert all(torch.equal(weights[key], value) for key, value in expected.items())
 
 
 def test_a_trained_model_is_accurate_and_a_second_call_does_not_change_it(setting: Setting) -> None:
     out = setting.train("out")
-    model = dvt.load_model(out)
+    model = dvt.load_cascade(out)
     assert model.labels == NAMES
     assert min(model.calibration.accuracy_per_exit) > 0.9
     before = (out / "model.safetensors").read_bytes()
@@ -110,7 +110,7 @@ def test_without_tensorboardx_there_are_no_events(
 def test_a_trained_model_has_recorded_exits_for_any_budget(setting: Setting) -> None:
     out = setting.train("out", {"weights": "float16"})
     held_out = RecordedExits.load(out / HELD_OUT)
-    accuracies = dvt.load_model(out).calibration.accuracy_per_exit
+    accuracies = dvt.load_cascade(out).calibration.accuracy_per_exit
     assert held_out.num_images == 12
     assert held_out.correct is not None
     # Stored weights are rounded, which may change a prediction.
@@ -161,7 +161,7 @@ def test_fine_tuning_keeps_everything_but_the_heads(
     out = setting.train(
         "out", {"model": None, "training": still}, from_=str(setting.folder / "source")
     )
-    tuned = dvt.load_model(out)
+    tuned = dvt.load_cascade(out)
     assert tuned.labels == NAMES
     weights = tuned.state_dict()
     for key, value in source.state_dict().items():
@@ -175,7 +175,7 @@ def test_fine_tuning_keeps_everything_but_the_heads(
 def test_static_relatives_and_ablations_train_by_the_same_recipe(
     reuse: dict[str, Any], size: int, setting: Setting
 ) -> None:
-    config = dvt.load_model(setting.train("out", epochs=1, **reuse)).config
+    config = dvt.load_cascade(setting.train("out", epochs=1, **reuse)).config
     assert config.num_stages == size
     assert not config.feature_reuse
     assert config.relation_reuse == (size == 3)
