@@ -28,6 +28,7 @@ COMMANDS = {
     "retry": ("jobs.commands.retry", "Process the dead letters of an output again."),
     "status": ("jobs.commands.status", "Show the progress of a run."),
     "verify": ("jobs.commands.verify", "Check an output completely."),
+    "index": ("jobs.commands.index", "Build a search index of an output, or update it."),
     "report": ("jobs.commands.report", "Write the HTML report of an output."),
     "train": ("jobs.commands.train", "Train a cascade on labelled images."),
     "eval": (

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline.progress import Progress, ProgressListener
 
-__all__ = ["progress_line", "shown_progress"]
+__all__ = ["progress_line", "rows_line", "shown_line", "shown_progress"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,32 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
 
 
+def rows_line(num_rows: int, total: int | None, elapsed_s: float) -> str:
+    """Rows read, throughput, and remaining time where the total is known."""
+    rate = num_rows / elapsed_s if elapsed_s > 0 else 0.0
+    parts = [f"{num_rows:,}" + (f" of {total:,}" if total else "") + " rows", f"{rate:,.0f}/s"]
+    if total and rate:
+        parts.append(f"{_clock(max(0, total - num_rows) / rate)} left")
+    return " · ".join(parts)
+
+
 @contextmanager
 def shown_progress() -> Iterator[ProgressListener]:
-    """A listener that shows progress until the `with` block ends."""
+    """A listener that shows the progress of a run until the `with` block ends."""
+    with shown_line() as show:
+        yield lambda progress: show(progress_line(progress))
+
+
+@contextmanager
+def shown_line() -> Iterator[Callable[[str], None]]:
+    """A function that shows a line of progress, until the `with` block ends."""
     stream = sys.stderr
     if not stream.isatty():
         yield _LogLines()
         return
     console = Console(file=stream, soft_wrap=True)
     with Live(Text("starting"), console=console, transient=True, refresh_per_second=5) as live:
-        yield lambda progress: live.update(Text(progress_line(progress)))
+        yield lambda line: live.update(Text(line))
 
 
 class _LogLines:
@@ -58,7 +74,7 @@ class _LogLines:
     def __init__(self) -> None:
         self._next = time.monotonic() + 1.0
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, line: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LOG_EVERY_S
-            logger.info(progress_line(progress))
+            logger.info(line)

@@ -21,7 +21,7 @@ from pipeline.output.row_equality import same_rows
 from pipeline.output.sorted_files import sorted_batches
 from pipeline.storage import OutputStore, output_failures
 
-__all__ = ["RangeChanges", "TableVersion", "VersionGoneError", "changes"]
+__all__ = ["RangeChanges", "TableVersion", "VersionGoneError", "changes", "num_differing_rows"]
 
 _BATCH_ROWS = 4096
 _OPEN_ROWS = 262_144
@@ -188,6 +188,17 @@ def _differing_files(
         for files, others, is_later in sides
         for name, (low, high, _) in files.items()
         if name not in others and (above is None or high > above)
+    )
+
+
+def num_differing_rows(earlier: TableVersion | None, later: TableVersion) -> int:
+    """Rows that `changes` reads for all keys."""
+    before = {} if earlier is None else earlier.files
+    return sum(
+        num_rows
+        for files, others in ((before, later.files), (later.files, before))
+        for name, (_, _, num_rows) in files.items()
+        if name not in others
     )
 
 
