@@ -153,13 +153,12 @@ def test_a_place_that_is_no_index_of_this_output_is_refused(tmp_path: Path) -> N
 def test_a_second_call_at_the_same_time_is_refused(tmp_path: Path) -> None:
     out = MadeUpOutput(tmp_path / "out")
     out.write(KEYS[:50])
+
+    def second_call(*_: object) -> None:
+        update_index(out.folder, tmp_path / "index", "lancedb")
+
     with pytest.raises(UsageError, match="another dvt index is writing to"):
-        update_index(
-            out.folder,
-            tmp_path / "index",
-            "lancedb",
-            listener=lambda *_: update_index(out.folder, tmp_path / "index", "lancedb"),
-        )
+        update_index(out.folder, tmp_path / "index", "lancedb", listener=second_call)
     refreshed(out, tmp_path / "index")
 
 
