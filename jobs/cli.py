@@ -36,6 +36,7 @@ COMMANDS = {
         "Measure the accuracy of every exit and the accuracy/cost curve.",
     ),
     "calibrate": ("jobs.commands.calibrate", "Fit thresholds to a budget or a bounded loss."),
+    "cascade": ("jobs.commands.cascade", "Make a cascade of any models."),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
     "shapes": ("jobs.commands.shapes", "Generate an archive of labelled images of shapes."),
 }

@@ -32,6 +32,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "checkpoint_folder",
     "create_model",
+    "find_model",
     "load_calibration",
     "load_cascade",
     "load_model",
@@ -86,7 +87,7 @@ def load_model(source: str | Path) -> Model:
     Raises:
         CheckpointError: nothing is there, or it is not a usable checkpoint.
     """
-    path = _find(source)
+    path = find_model(source)
     if path is None:
         problem = "is a preset without weights" if str(source) in PRESETS else "not found"
         raise CheckpointError(
@@ -106,13 +107,13 @@ def checkpoint_folder(source: str | Path) -> Path | None:
     Raises:
         CheckpointError: it is a hub's folder of an unsupported model.
     """
-    path = _find(source)
+    path = find_model(source)
     if path is None or path.is_file() or description_in(path) is not None:
         return None
     return path
 
 
-def _find(source: str | Path) -> Path | None:
+def find_model(source: str | Path) -> Path | None:
     """The existing folder or file of a `load_model` source; the weights file means its folder."""
     path = Path(source)
     try:

@@ -17,16 +17,10 @@ from jobs.calibration.calibration_set import (
 )
 from jobs.calibration.default_thresholds import set_default_thresholds, writable_model_folder
 from jobs.calibration.fit import calibrate
+from jobs.calibration.pictures import open_calibration_pictures
 from jobs.calibration.text import calibration_lines
 from jobs.calibration.thresholds_file import Asked
-from jobs.datasets import (
-    ClassIds,
-    LabelledSource,
-    Sampled,
-    check_labels,
-    open_labelled,
-    open_pictures,
-)
+from jobs.datasets import Sampled
 from jobs.evaluation.recorder import ExitRecorder
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
@@ -146,42 +140,11 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
 def _recorded(job: CalibrateJob, data: str, model: dvt.Model) -> RecordedExits:
     """The model's exits on the data, computed as `dvt tag` computes them."""
     deterministic_matmul()
-    source, ids = _opened(job, data, model)
+    source, ids = open_calibration_pictures(data, model, job.of)
     dtype = None if job.dtype == "auto" else getattr(torch, job.dtype)
     recorder = ExitRecorder(model, dtype, job.batch_size)
     with shown_progress() as listener:
         return recorder.record(Sampled(source, job.num_images), ids, data, listener)
-
-
-def _opened(
-    job: CalibrateJob, data: str, model: dvt.Model
-) -> tuple[LabelledSource, ClassIds | None]:
-    """The images, and the class ids of their labels; None to ignore labels."""
-    if job.of == "agreement":
-        return open_pictures(data), None
-    ids = ClassIds.of_model(model.spec.num_classes, model.labels)
-    if "://" not in data:
-        labelled = open_labelled(data)
-        if job.of == "accuracy" or _has_known_label(labelled, ids):
-            check_labels(labelled, ids)
-            return labelled, ids
-    elif job.of == "accuracy":
-        raise UsageError(f"of: must be agreement for images without labels (got {data})")
-    return open_pictures(data), None
-
-
-def _has_known_label(source: LabelledSource, ids: ClassIds) -> bool:
-    """Whether a label names a class of the model; assumed where labels cannot be read alone."""
-    labels = source.labels()
-    if labels is None:
-        return True
-    for label in labels:
-        try:
-            ids.id_of(label)
-        except UsageError:
-            continue
-        return True
-    return False
 
 
 command = job_command("calibrate", CalibrateJob, run_calibrate)

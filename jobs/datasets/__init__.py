@@ -13,7 +13,7 @@ Listing, fetching and decoding are those of `pipeline`; this package adds labels
 their class ids (`classes`). It does not import torch, because worker processes import it.
 """
 
-from jobs.datasets.base import DecodedBatch, Label, LabelledSource, Sample
+from jobs.datasets.base import DecodedBatch, Label, LabelledSource, Sample, in_batches
 from jobs.datasets.classes import ClassIds
 from jobs.datasets.loading import LabelledPictures, check_labels, check_readable, load_labelled
 from jobs.datasets.opening import open_labelled, open_pictures
@@ -29,6 +29,7 @@ __all__ = [
     "Sampled",
     "check_labels",
     "check_readable",
+    "in_batches",
     "load_labelled",
     "open_labelled",
     "open_pictures",

@@ -12,7 +12,7 @@ from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
 from pipeline.records import ImageRecord
 
-__all__ = ["DecodedBatch", "Label", "LabelledSource", "Sample"]
+__all__ = ["DecodedBatch", "Label", "LabelledSource", "Sample", "in_batches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +122,17 @@ class LabelledSource(ABC):
     def batches(self, settings: DecodeSettings) -> Iterator[DecodedBatch]:
         """All samples, decoded."""
         return self.decode(self.samples(), settings)
+
+
+def in_batches(parts: Iterable[DecodedBatch], size: int) -> Iterator[DecodedBatch]:
+    """The same samples in parts of whole batches; only the last part may be smaller."""
+    held: list[DecodedBatch] = []
+    for part in parts:
+        held.append(part)
+        num_held = sum(len(part.keys) for part in held)
+        if num_held >= size:
+            whole, rest = DecodedBatch.join(held).split(num_held // size * size)
+            yield whole
+            held = [rest]
+    if held:
+        yield DecodedBatch.join(held)

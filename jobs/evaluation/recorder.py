@@ -5,7 +5,7 @@ exit are kept. Shapes: E exits, n images, S the model's image size.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -20,17 +20,17 @@ from dvt.inference import StageExecutor, exit_scores
 from dvt.model import Model
 from jobs.datasets import (
     ClassIds,
-    DecodedBatch,
     LabelledPictures,
     LabelledSource,
     check_labels,
     check_readable,
+    in_batches,
     open_labelled,
 )
 from pipeline.progress import Progress, ProgressListener
 from pipeline.runtime.resource_plan import decode_settings
 
-__all__ = ["ExitRecorder", "evaluate_images"]
+__all__ = ["ExitRecorder", "evaluate_images", "is_in_second_half"]
 
 
 class ExitRecorder:
@@ -91,7 +91,7 @@ class ExitRecorder:
         started = time.monotonic()
         parts: list[RecordedExits] = []
         num_recorded = num_unreadable = 0
-        for batch in _in_batches(source.batches(self._decode), self._batch_size):
+        for batch in in_batches(source.batches(self._decode), self._batch_size):
             labels = None if ids is None else [ids.id_of(label) for label in batch.labels]
             parts.append(
                 self._recorded(batch.pixels, labels, batch.keys, data, batch.num_unreadable)
@@ -137,7 +137,7 @@ class ExitRecorder:
             confidences=confidences_En,
             agrees=answers_En == answers_En[-1],
             correct=None if labels is None else answers_En == np.asarray(labels, dtype=np.int64),
-            in_second_half=np.array([_is_in_second_half(key) for key in keys], dtype=np.bool_),
+            in_second_half=np.array([is_in_second_half(key) for key in keys], dtype=np.bool_),
             model_digest=self._model_digest,
             dtype=str(self._executor.dtype).removeprefix("torch."),
             data=data,
@@ -153,21 +153,7 @@ def evaluate_images(
     return scores_EnC.max(axis=-1), scores_EnC.argmax(axis=-1) == labels_n
 
 
-def _is_in_second_half(key: str) -> bool:
+def is_in_second_half(key: str) -> bool:
     """One bit of a hash: the same on every machine, independent of the order of the images."""
     digest = blake2b(key.encode("utf-8", "surrogateescape"), digest_size=1).digest()
     return bool(digest[0] & 1)
-
-
-def _in_batches(parts: Iterable[DecodedBatch], size: int) -> Iterator[DecodedBatch]:
-    """The same samples in parts of whole batches; only the last part may be smaller."""
-    held: list[DecodedBatch] = []
-    for part in parts:
-        held.append(part)
-        num_held = sum(len(part.keys) for part in held)
-        if num_held >= size:
-            whole, rest = DecodedBatch.join(held).split(num_held // size * size)
-            yield whole
-            held = [rest]
-    if held:
-        yield DecodedBatch.join(held)

@@ -1,0 +1,75 @@
+"""The folder of a cascade: its configuration and copies of its members."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dvt.loading import find_model
+from dvt.members.cascade import MembersConfig
+from jobs.cascades.recording import Member
+from pipeline.errors import UsageError
+
+__all__ = ["new_folder", "write_cascade"]
+
+# What belongs to training or calibration of the member alone.
+_LEFT_OUT = shutil.ignore_patterns("training", "held_out.safetensors", "calibration.json")
+# What a file needs from beside it: hub descriptions, and weights that ONNX keeps apart.
+_BESIDE = ("config.json", "preprocessor_config.json", "*.onnx.data", "*.onnx_data")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` once it is complete.
+
+    Raises:
+        UsageError: `out` exists already, or cannot be written.
+    """
+    if out.exists():
+        raise UsageError(f"out: {out} exists already; remove it or choose another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+            path = Path(folder) / "cascade"
+            path.mkdir()
+            yield path
+            path.rename(out)
+    except OSError as error:
+        raise UsageError(f"out: cannot write {out}: {error.strerror}") from error
+
+
+def write_cascade(
+    folder: Path, config: MembersConfig, members: Sequence[Member], labels: Sequence[str]
+) -> None:
+    """Copies the members into a folder and writes its configuration last.
+
+    Args:
+        folder: of the cascade.
+        config: of the cascade; the members' places are filled in.
+        members: in its order.
+        labels: of the cascade.
+    """
+    placed = tuple(
+        entry.model_copy(update={"source": _copied(member, folder, number)})
+        for number, (entry, member) in enumerate(zip(config.members, members, strict=True), start=1)
+    )
+    (folder / "labels.json").write_text(json.dumps(labels, indent=1) + "\n", encoding="utf-8")
+    config = config.model_copy(update={"members": placed})
+    (folder / "config.json").write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _copied(member: Member, folder: Path, number: int) -> str:
+    """Copies a member; returns its place in the folder."""
+    path = find_model(member.source)
+    assert path is not None  # it has been loaded from there
+    place = Path("members") / f"{number}-{path.stem if path.is_file() else path.name}"
+    if path.is_dir():
+        shutil.copytree(path, folder / place, ignore=_LEFT_OUT)
+        return place.as_posix()
+    (folder / place).mkdir(parents=True)
+    beside = [found for pattern in _BESIDE for found in path.parent.glob(pattern)]
+    for file in (path, *beside):
+        shutil.copy(file, folder / place / file.name)
+    return (place / path.name).as_posix()
