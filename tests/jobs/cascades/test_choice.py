@@ -40,7 +40,7 @@ def test_the_fastest_cascade_within_the_bound_is_chosen(recorded: MemberLogits) 
     choice = choose(recorded, max_drop=0.01)
     assert choice.chosen.members == (0, 2)
     assert choice.alone.seconds == pytest.approx(0.010)
-    assert choice.chosen.seconds < 0.8 * choice.alone.seconds
+    assert choice.chosen.seconds < 0.95 * choice.alone.seconds
     assert choice.chosen.right >= choice.alone.right - 0.01
     # What the other member would cost, and what the cascade would without its first.
     assert choice.with_[1] is not None
