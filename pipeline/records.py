@@ -134,12 +134,14 @@ class ParquetRow:
         column: of the bytes; "image.bytes" is a field of a struct.
         row_group: from 0.
         row: in the row group, from 0.
+        path: column of URIs for rows without bytes; None if there is none.
     """
 
     file: str
     column: str
     row_group: int
     row: int
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

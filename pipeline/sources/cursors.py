@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 from pipeline.errors import ImageError, Reason
 from pipeline.records import ImageRecord, ParquetRow, TarMember
 from pipeline.sources.damage import DAMAGE_ERRORS, damaged
-from pipeline.sources.parquet import PARQUET_BUFFER_BYTES
-from pipeline.sources.parquet_values import check_expansion
+from pipeline.sources.parquet import PAGE_BY_PAGE
+from pipeline.sources.parquet_pages import GuardedFile
 from pipeline.sources.tar_entries import ForwardStream
+from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Store
 from pipeline.storage.base import too_large
 
 __all__ = ["Cursors"]
 
 _MAX_OPEN = 4
-_BATCH_ROWS, _BATCH_BYTES = 16, 64 * 2**20
 
 
 class Cursors:
@@ -32,8 +32,8 @@ class Cursors:
     def __init__(self) -> None:
         self._open: OrderedDict[object, _TarCursor | _RowCursor] = OrderedDict()
 
-    def read(self, store: Store, image: ImageRecord, max_bytes: int) -> bytes:
-        """The content of one image.
+    def read(self, store: Store, image: ImageRecord, max_bytes: int) -> bytes | str:
+        """The content of one image, or the URI that its row has instead.
 
         Args:
             store: that holds its file.
@@ -116,43 +116,53 @@ class _TarCursor:
 
 
 class _RowCursor:
-    """A position in a column of one row group; holds the rows of the last read."""
+    """A position in the pictures of one row group, read row by row.
+
+    One row may refer to a value of any length, and so may each of several equal rows.
+    """
 
     def __init__(self, store: Store, part: ParquetRow, etag: str | None, max_bytes: int) -> None:
-        self._stream = store.open(part.file, etag)
+        self._uri = part.file
+        self._stream = GuardedFile(store.open(part.file, etag), max_bytes)
         try:
-            self._file = pq.ParquetFile(self._stream, buffer_size=PARQUET_BUFFER_BYTES)
+            self._file = pq.ParquetFile(self._stream, **PAGE_BY_PAGE)
             group = self._file.metadata.row_group(part.row_group)
-            columns = (group.column(number) for number in range(group.num_columns))
-            (column,) = (column for column in columns if column.path_in_schema == part.column)
-            check_expansion(column, max_bytes)
-            # Any row may hold all bytes of the column, and so may each of several equal rows.
-            num_rows = min(
-                max(_BATCH_BYTES // (column.total_uncompressed_size + 1), 1), _BATCH_ROWS
-            )
+            wanted = [part.column, *([] if part.path is None else [part.path])]
+            columns = [group.column(number) for number in range(group.num_columns)]
+            self._stream.watch(column for column in columns if column.path_in_schema in wanted)
             self._batches: Iterator[Any] = self._file.iter_batches(
-                num_rows, row_groups=[part.row_group], columns=[part.column], use_threads=False
+                1, row_groups=[part.row_group], columns=wanted, use_threads=False
             )
         except BaseException:
             self._stream.close()
             raise
-        self.position = 0
-        self._values: Any = pa.array([], pa.binary())
+        self.position = -1
+        self._column: Any = None
 
-    def read(self, image: ImageRecord, max_bytes: int) -> bytes:
+    def read(self, image: ImageRecord, max_bytes: int) -> bytes | str:
         row = _position(image)
-        while row >= self.position + len(self._values):
-            batch = next(self._batches, None)
+        while row > self.position:
+            try:
+                batch = next(self._batches, None)
+            except DAMAGE_ERRORS:
+                self._stream.check()
+                raise
             if batch is None:
+                self._stream.check()
                 raise ImageError(Reason.TRUNCATED, "the Parquet file ends before it")
-            self.position += len(self._values)
-            values = batch.column(0)
-            values = values.field(0) if pa.types.is_struct(values.type) else values
-            is_coded = pa.types.is_dictionary(values.type)
-            self._values = values.dictionary_decode() if is_coded else values
-        value = self._values[row - self.position]
-        content = value.as_buffer() if value.is_valid else None
+            self.position += 1
+            self._column = batch.column(0)
+        value = self._column[0]
+        path = None
+        if isinstance(value, pa.StructScalar):
+            fields = dict(value.items()) if value.is_valid else {}
+            value, path = fields.get("bytes"), fields.get("path")
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
+        content = value.as_buffer() if value is not None and value.is_valid else None
         if content is None:
+            if path is not None and path.as_py():
+                return absolute_uri(str(path), self._uri)
             raise ImageError(Reason.FETCH_FAILED, "the row holds no bytes")
         if content.size > max_bytes:
             raise too_large(content.size, max_bytes)

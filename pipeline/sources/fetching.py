@@ -131,7 +131,10 @@ class ArchiveFetcher:
         if isinstance(part, ZipMember):
             return [read_member(store, part, image.etag, image.size_bytes, max_bytes)]
         if isinstance(part, ParquetRow) or part.compression is not None:
-            return [self._cursors.read(store, image, max_bytes)]
+            content = self._cursors.read(store, image, max_bytes)
+            if isinstance(content, str):
+                content = self._stores.of(content).read(content, None, max_bytes)
+            return [content]
         return _read_members(store, images, max_bytes)
 
 

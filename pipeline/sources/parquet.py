@@ -1,7 +1,8 @@
 """Parquet files with a column of pictures, or of their URIs.
 
 Pictures: a column `image`, `img`, `bytes`, `content`, `jpg` or `png`, binary, or a struct with a
-field `bytes` as Hugging Face writes it; in row groups without any bytes, its field `path` has URIs.
+field `bytes` as Hugging Face writes it; rows without bytes are read from the URIs in its field
+`path`.
 URIs: a column `uri`, `url` or `path`; relative ones are relative to the Parquet file. Keys: a
 column `key`, else FILE/row. A repeated key gets its file and row appended.
 """
@@ -18,20 +19,22 @@ from pipeline.errors import ImageError, PipelineError, Reason, UsageError
 from pipeline.records import ImageRecord, ParquetRow, Unreadable
 from pipeline.sources.base import Source
 from pipeline.sources.damage import DAMAGE_ERRORS, unreadable_rest
+from pipeline.sources.parquet_pages import GuardedFile
 from pipeline.sources.parquet_values import MAX_VALUE_BYTES, is_binary, is_text, without_long_values
 from pipeline.sources.passthrough_columns import KeptColumns
 from pipeline.sources.read_ahead import concatenate
 from pipeline.sources.uri_list import absolute_uri
 from pipeline.storage import Stores
 
-__all__ = ["PARQUET_BUFFER_BYTES", "ParquetSource"]
+__all__ = ["PAGE_BY_PAGE", "ParquetSource"]
 
-PARQUET_BUFFER_BYTES = 2**20
+PAGE_BY_PAGE: dict[str, Any] = {"buffer_size": 2**20, "pre_buffer": False}
 """Makes Arrow read page by page. It would read whole row groups, gigabytes of pictures."""
 
 _PICTURE_COLUMNS = ("image", "img", "bytes", "content", "jpg", "png")
 _URI_COLUMNS = ("uri", "url", "path")
 _ROWS = 1024
+_MAX_PAGE_BYTES = _ROWS * MAX_VALUE_BYTES
 _FILES_AHEAD = 3
 
 
@@ -79,14 +82,14 @@ class ParquetSource(Source):
         """One image a row, and one for the damage, if any."""
         number = 0
         try:
-            with self._open_for_listing(file) as parquet:
+            with self._open_for_listing(file) as (guarded, parquet):
                 layout = _layout(parquet.schema_arrow, file.uri)
                 kept = self._keep.present_in(parquet.schema_arrow)
                 for group in range(parquet.num_row_groups):
                     first = number
                     in_group = layout.in_row_group(parquet.metadata.row_group(group))
                     columns = [*in_group.small, *kept]
-                    for row, long_column in self._small_columns(parquet, group, columns):
+                    for row, long_column in self._small_columns(parquet, guarded, group, columns):
                         place = (group, number - first)
                         image = in_group.image(file, place, number, row, self._keep.values(row))
                         yield _too_long(image, file, long_column) if long_column else image
@@ -97,40 +100,54 @@ class ParquetSource(Source):
             yield ImageRecord(f"{file.key}/", file.uri, 0, file.etag, rest, nothing)
 
     def _small_columns(
-        self, parquet: Any, group: int, columns: list[str]
+        self, parquet: Any, guarded: GuardedFile, group: int, columns: list[str]
     ) -> Iterator[tuple[dict[str, Any], str | None]]:
         """The rows of a row group without their pictures, and the column that is too long."""
+        metadata = parquet.metadata.row_group(group)
         if not columns:  # Arrow returns no batches without columns
-            yield from (({}, None) for _ in range(parquet.metadata.row_group(group).num_rows))
+            yield from (({}, None) for _ in range(metadata.num_rows))
             return
-        for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=columns):
-            bounded, long_columns = without_long_values(batch)
-            rows = self._keep.cast(bounded).to_pylist()
-            yield from ((row, long_columns.get(number)) for number, row in enumerate(rows))
+        guarded.watch(_chunks(metadata, columns))
+        try:
+            for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=columns):
+                bounded, long_columns = without_long_values(batch)
+                rows = self._keep.cast(bounded).to_pylist()
+                yield from ((row, long_columns.get(number)) for number, row in enumerate(rows))
+        except DAMAGE_ERRORS:
+            guarded.check()
+            raise
+        guarded.check()
 
     @contextmanager
     def _open(self, file: ImageRecord) -> Iterator[Any]:
         with (
             self._stores.of(file.uri).open(file.uri, file.etag) as stream,
-            pq.ParquetFile(stream, buffer_size=PARQUET_BUFFER_BYTES) as parquet,
+            pq.ParquetFile(stream, **PAGE_BY_PAGE) as parquet,
         ):
             yield parquet
 
     @contextmanager
-    def _open_for_listing(self, file: ImageRecord) -> Iterator[Any]:
+    def _open_for_listing(self, file: ImageRecord) -> Iterator[tuple[GuardedFile, Any]]:
         """Text and bytes come dictionary-coded, so repeated ones take no memory."""
-        with self._stores.of(file.uri).open(file.uri, file.etag) as stream:
+        opened = self._stores.of(file.uri).open(file.uri, file.etag)
+        with GuardedFile(opened, _MAX_PAGE_BYTES) as stream:
             metadata = pq.read_metadata(stream)
             leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
             coded = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
             stream.seek(0)
             with pq.ParquetFile(
-                stream,
-                metadata=metadata,
-                buffer_size=PARQUET_BUFFER_BYTES,
-                read_dictionary=coded,
+                stream, metadata=metadata, read_dictionary=coded, **PAGE_BY_PAGE
             ) as parquet:
-                yield parquet
+                yield stream, parquet
+
+
+def _chunks(group: Any, columns: list[str]) -> Iterator[Any]:
+    """Metadata of some columns of a row group; of structs, that of all their fields."""
+    for number in range(group.num_columns):
+        chunk = group.column(number)
+        path = chunk.path_in_schema
+        if any(path == name or path.startswith(f"{name}.") for name in columns):
+            yield chunk
 
 
 def _too_long(image: ImageRecord, file: ImageRecord, column: str) -> ImageRecord:
@@ -146,7 +163,7 @@ class _Layout:
         content: of the bytes; None if `uri` is used.
         uri: None if `content` is used.
         key: None if the file has no keys.
-        path: used as `uri` in row groups without any `content`; None if there is none.
+        path: used as `uri` in rows without `content`; None if there is none.
     """
 
     content: str | None
@@ -197,7 +214,7 @@ class _Layout:
             key, others = str(given), (f"{given}~{key}",)
         part: ParquetRow | Unreadable
         if self.content is not None:
-            part = ParquetRow(file.uri, self.content, *place)
+            part = ParquetRow(file.uri, self.content, *place, path=self.path)
         else:
             assert self.uri is not None
             uri = row[self.uri.partition(".")[0]]

@@ -4,19 +4,13 @@ A file of a few hundred bytes can stand for gigabytes: by compression, and by re
 repeated values are stored once.
 """
 
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import ImageError, Reason
-
-__all__ = ["MAX_VALUE_BYTES", "check_expansion", "is_binary", "is_text", "without_long_values"]
+__all__ = ["MAX_VALUE_BYTES", "is_binary", "is_text", "without_long_values"]
 
 MAX_VALUE_BYTES = 2**16
 """Longest key, URI, and text or bytes of a column that is passed through."""
-
-_MAX_RATIO = 20  # pictures do not compress
 
 
 def is_binary(kind: pa.DataType) -> bool:
@@ -65,21 +59,3 @@ def without_long_values(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int
                 column = pa.DictionaryArray.from_arrays(column.indices, values)
         batch = batch.set_column(position, name, column)
     return batch, long_columns
-
-
-def check_expansion(column: Any, max_bytes: int) -> None:
-    """Refuses a column of a row group that expands far beyond its size in the file.
-
-    Args:
-        column: its metadata.
-        max_bytes: an image may have; less never matters.
-
-    Raises:
-        ImageError: `too_large`.
-    """
-    expanded = column.total_uncompressed_size
-    if expanded > max(max_bytes, _MAX_RATIO * column.total_compressed_size):
-        raise ImageError(
-            Reason.TOO_LARGE,
-            f"its row group expands from {column.total_compressed_size} to {expanded} bytes",
-        )

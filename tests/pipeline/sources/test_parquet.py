@@ -104,6 +104,24 @@ def test_images_of_hugging_face_without_bytes_are_read_by_their_paths(tmp_path: 
     assert got == {"a.parquet/2": b"two", "a.parquet/3": b""}
 
 
+def test_rows_of_hugging_face_without_bytes_beside_others_are_read_by_their_paths(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"one")
+    rows = [
+        *({"bytes": b"zero", "path": "0.jpg"}, {"bytes": None, "path": "1.jpg"}),
+        *({"bytes": None, "path": "gone.jpg"}, {"bytes": None, "path": ""}, None),
+    ]
+    pq.write_table(pa.table({"image": rows * 9, "caption": ["x"] * 45}), tmp_path / "a.parquet")
+    archive = open_archive([str(tmp_path / "a.parquet")], SourceOptions(keep_columns=("caption",)))
+    got = list(fetched(archive).values())
+    assert got[0::5] == [b"zero"] * 9
+    assert got[1::5] == [b"one"] * 9
+    assert all("No such file" in str(error) for error in got[2::5])
+    assert "holds no bytes" in str(got[3])
+    assert "holds no bytes" in str(got[4])
+
+
 def test_columns_are_kept_on_request_in_types_that_tags_can_hold(tmp_path: Path) -> None:
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
     table = pa.table(
