@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dvt.config import Preprocess
 from dvt.device import inference_dtype
+from dvt.embedding import Embedder, Projection
 from dvt.errors import ModelError
 from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds, scores
 from dvt.inference.executor import StageExecutor
@@ -150,10 +151,12 @@ class Model(ABC):
     Attributes:
         labels: class names in order of their ids, or None.
         calibration: thresholds and measured figures; empty for an untrained model.
+        projection: of stored embeddings; None for the default one.
     """
 
     labels: tuple[str, ...] | None
     calibration: Calibration
+    projection: Projection | None = None
 
     @property
     @abstractmethod
@@ -190,6 +193,17 @@ class Model(ABC):
     def inference_dtype(self, device: torch.device) -> torch.dtype:
         """The precision that this model runs fastest in on a device."""
         return inference_dtype(device)
+
+    def make_embedder(self, device: torch.device) -> Embedder:
+        """Makes the embeddings to store of the first stage's.
+
+        Raises:
+            ModelError: the first stage has no embedding.
+        """
+        width = self.spec.stages[0].embedding_width
+        if not width:
+            raise ModelError(f"embeddings: the first stage of {self.spec.name} offers none")
+        return Embedder(self.projection or Projection.default(width), device)
 
     @property
     def label_names(self) -> tuple[str, ...]:

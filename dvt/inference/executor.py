@@ -8,6 +8,7 @@ Shapes: n images, B = batch_size, S pixels per side.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dvt.embedding import Embedder
 from dvt.inference.state_codec import tensor_view
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState, pad_images
@@ -33,10 +35,12 @@ class StageExecutor(ABC):
         spec: of the model.
         device: of weights and activations.
         dtype: of weights and activations.
+        embedder: makes the first stage's embedding the one to store; None leaves it as it is.
     """
 
     def __init__(self, spec: "ModelSpec", device: torch.device, dtype: torch.dtype) -> None:
         self.spec, self.device, self.dtype = spec, device, dtype
+        self.embedder: Embedder | None = None
 
     def upload(self, pixels_nSS3: NDArray[np.uint8]) -> Callable[[], Tensor]:
         """Starts the copy of pixels [n, S, S, 3] to the device.
@@ -69,7 +73,11 @@ class StageExecutor(ABC):
         pixels_BSS3 = pad_images(pixels_nSS3, batch_size)
         if upstream is not None:
             upstream = upstream.padded(batch_size)
-        return self._forward(stage, pixels_BSS3, upstream)[: len(pixels_nSS3)]
+        output = self._forward(stage, pixels_BSS3, upstream)
+        if stage == 0 and self.embedder is not None and output.embedding is not None:
+            # In the whole batch: matrix products sum in another order for another batch size.
+            output = replace(output, embedding=self.embedder(output.embedding))
+        return output[: len(pixels_nSS3)]
 
     @abstractmethod
     def _forward(self, stage: int, pixels_BSS3: Tensor, upstream: StageState | None) -> StageOutput:

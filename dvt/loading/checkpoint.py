@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from dvt.atomic_io import atomic_write
 from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
+from dvt.embedding import PROJECTION, Projection
 from dvt.errors import CheckpointError, ModelError
 from dvt.loading.hub_config import CONFIG, WEIGHTS, description_in
 from dvt.loading.members import load_members
@@ -137,6 +138,9 @@ def _load_folder(folder: Path) -> Model:
         model: Model = load_members(folder, members, labels, calibration, load_model)
     else:
         model = _load_dvt(folder, labels, calibration)
+    if (folder / PROJECTION).exists():
+        width = model.spec.stages[0].embedding_width
+        model.projection = Projection.load(folder / PROJECTION, width)
     if calibration.thresholds is not None:
         try:
             model.thresholds()
