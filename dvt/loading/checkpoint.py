@@ -25,6 +25,7 @@ from dvt.loading.members import load_members
 from dvt.loading.published import load_published
 from dvt.loading.weights import model_of_weights, read_safetensors
 from dvt.members.cascade import MembersConfig
+from dvt.members.lite_model import LiteConfig, LiteModel
 from dvt.model import Calibration, Model
 from dvt.presets import PRESETS, preset
 from dvt.validation import first_problem
@@ -136,6 +137,8 @@ def _load_folder(folder: Path) -> Model:
     if kind.kind == "members":
         members = _required_json(folder / CONFIG, TypeAdapter(MembersConfig))
         model: Model = load_members(folder, members, labels, calibration, load_model)
+    elif kind.kind == "efficientnet_lite":
+        model = LiteModel(_required_json(folder / CONFIG, TypeAdapter(LiteConfig)), folder)
     else:
         model = _load_dvt(folder, labels, calibration)
     if (folder / PROJECTION).exists():
@@ -171,7 +174,7 @@ def load_calibration(folder: Path) -> Calibration:
 class _Kind(BaseModel):
     """The field of `config.json` that tells the kinds of models apart; a DVT's has none."""
 
-    kind: Literal["members"] | None = None
+    kind: Literal["members", "efficientnet_lite"] | None = None
 
 
 def _required_json(path: Path, adapter: TypeAdapter[T]) -> T:
