@@ -20,8 +20,9 @@ from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.embedding import PROJECTION, Projection
 from dvt.errors import CheckpointError, ModelError
-from dvt.loading.hub_config import CONFIG, WEIGHTS, description_in
+from dvt.loading.hub_config import CONFIG, WEIGHTS, describe, only_vit
 from dvt.loading.members import load_members
+from dvt.loading.networks import NETWORK_SUFFIXES, load_network, network_file
 from dvt.loading.published import load_published
 from dvt.loading.weights import model_of_weights, read_safetensors
 from dvt.members.cascade import MembersConfig
@@ -84,7 +85,8 @@ def load_model(source: str | Path) -> Model:
     Args:
         source: a shipped name, a checkpoint folder, or a published file: DVT, T2T-ViT and DeiT as
             `.pth.tar`, `.pth` or `.ckpt`, timm's and transformers' ViTs as safetensors or as the
-            folder of their Hugging Face repository.
+            folder of their Hugging Face repository, any network as an ONNX file or `torch.export`
+            program (`.onnx`, `.pt2`) or as the folder of one.
 
     Raises:
         CheckpointError: nothing is there, or it is not a usable checkpoint.
@@ -94,23 +96,33 @@ def load_model(source: str | Path) -> Model:
         problem = "is a preset without weights" if str(source) in PRESETS else "not found"
         raise CheckpointError(
             f"model: {str(source)!r} {problem}; allowed are {', '.join(shipped_models())}, a "
-            f"folder with {CONFIG} and {WEIGHTS}, or a published .pth.tar, .pth or .safetensors"
+            f"folder with {CONFIG} and {WEIGHTS}, a published .pth.tar, .pth or .safetensors, or "
+            "an .onnx or .pt2 file"
         )
     if path.is_file():
-        return load_published(path)
-    if description_in(path) is not None:
+        return load_network(path) if path.suffix in NETWORK_SUFFIXES else load_published(path)
+    description = describe(path)
+    if description is None and (path / CONFIG).exists():
+        return _load_folder(path)
+    if description is not None and description.is_vit and (path / WEIGHTS).is_file():
         return load_published(path / WEIGHTS)
-    return _load_folder(path)
+    network = network_file(path)
+    if network is not None:
+        return load_network(network)
+    if description is None:
+        return _load_folder(path)
+    only_vit(description, path / CONFIG)
+    return load_published(path / WEIGHTS)
 
 
 def checkpoint_folder(source: str | Path) -> Path | None:
     """The checkpoint folder of a `load_model` source; None for published files and anything else.
 
     Raises:
-        CheckpointError: it is a hub's folder of an unsupported model.
+        CheckpointError: it is a hub's folder with a `config.json` that cannot be used.
     """
     path = find_model(source)
-    if path is None or path.is_file() or description_in(path) is not None:
+    if path is None or path.is_file() or describe(path) is not None:
         return None
     return path
 

@@ -157,8 +157,12 @@ def test_a_safetensors_file_of_unknown_preprocessing_is_refused(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"architecture": "resnet50"}, "architecture: String should match pattern"),
-        ({"pretrained_cfg": {"input_size": [3, 384, 384]}}, "pretrained_cfg.input_size.1: "),
+        ({"architecture": "resnet50"}, "architecture: must be vit… or deit… for a file of weights"),
+        ({"pretrained_cfg": {"input_size": [3, 384, 384]}}, "image size: must be 224 for a file "),
+        ({"pretrained_cfg": {"input_size": [1, 224, 224]}}, "pretrained_cfg.input_size.0: "),
+        ({"pretrained_cfg": {"input_size": [3, 224, 256]}}, "pretrained_cfg.input_size: height "),
+        ({"pretrained_cfg": {"crop_mode": "border"}}, "pretrained_cfg.crop_mode: "),
+        ({"pretrained_cfg": {"interpolation": "lanczos"}}, "pretrained_cfg.interpolation: "),
         ({"pretrained_cfg": {"crop_pct": 5e-324}}, "pretrained_cfg.crop_pct: "),
         ({"pretrained_cfg": {"mean": [0.5, 0.5, float("inf")]}}, "pretrained_cfg.mean.2: "),
         ({"pretrained_cfg": {"std": [0.5, 0.5, 0]}}, "pretrained_cfg.std.2: "),

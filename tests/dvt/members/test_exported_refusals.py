@@ -1,0 +1,236 @@
+"""Hostile and broken `torch.export` archives: nothing in them runs; one line each."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dvt
+from tests.dvt.loading.refusals import refusal
+from tests.dvt.members.tiny_networks import TinyNet, export, write_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+Entries = dict[str, bytes]
+MODEL = "network/models/model.json"
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> Entries:
+    """Of the archive of a usable program."""
+    path = export(TinyNet(), tmp_path_factory.mktemp("program") / "network.pt2")
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(entries: Entries, folder: Path, compression: int = zipfile.ZIP_STORED) -> Path:
+    write_config(folder)
+    path = folder / "network.pt2"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def graph_change(change: Callable[[dict[str, Any]], object]) -> Callable[[Entries], None]:
+    """Changes the graph module of the program."""
+
+    def apply(entries: Entries) -> None:
+        program = json.loads(entries[MODEL])
+        change(program["graph_module"])
+        entries[MODEL] = json.dumps(program).encode()
+
+    return apply
+
+
+def node(number: int, **changes: Any) -> Callable[[Entries], None]:
+    return graph_change(lambda module: module["graph"]["nodes"][number].update(changes))
+
+
+def argument(name: str, **value: Any) -> dict[str, Any]:
+    return {"name": name, "arg": value, "kind": 1}
+
+
+def pickled_weight(entries: Entries) -> None:
+    name = "network/data/weights/model_weights_config.json"
+    config = json.loads(entries[name])
+    config["config"]["conv.weight"]["use_pickle"] = True
+    entries[name] = json.dumps(config).encode()
+
+
+def pickled_object(entries: Entries) -> None:
+    entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
+    config = json.dumps({"config": {"object": entry}})
+    entries["network/data/constants/model_constants_config.json"] = config.encode()
+
+
+def older_weights(entries: Entries) -> None:
+    entries.pop("network/data/weights/model_weights_config.json")
+    entries["network/data/weights/model.pt"] = b"pickle"
+
+
+def compiled(entries: Entries) -> None:
+    entries["network/data/aotinductor/model/code.so"] = b"\x7fELF"
+
+
+def short_weight(entries: Entries) -> None:
+    entries["network/data/weights/weight_0"] = b"1234"
+
+
+def two_programs(entries: Entries) -> None:
+    entries["network/models/other.json"] = entries[MODEL]
+
+
+def other_format(entries: Entries) -> None:
+    entries.pop("network/archive_format")
+
+
+def not_json(entries: Entries) -> None:
+    entries[MODEL] = b"{" * 100_000
+
+
+SYSTEM = node(0, target="torch.os.system", inputs=[argument("command", as_string="true")])
+FILE = node(0, target="torch.ops.aten.from_file.default", inputs=[argument("f", as_string="/x")])
+HUGE = node(
+    1,
+    target="torch.ops.aten.expand.default",
+    inputs=[argument("self", as_tensor={"name": "images"}), argument("size", as_ints=[10**6] * 6)],
+)
+CASES: list[tuple[Callable[[Entries], None], str]] = [
+    (pickled_weight, "refused, 'conv.weight' is pickled"),
+    (pickled_object, "refused, 'object' is pickled"),
+    (older_weights, "its weights are pickled; export the model again with torch 2.9 or newer"),
+    (compiled, "refused, it holds compiled code"),
+    (short_weight, "tensor 'network/data/weights/weight_0': has too few bytes"),
+    (two_programs, "must hold one program (got 2)"),
+    (other_format, "not a torch.export program of torch 2.9 or newer; export the model again"),
+    (not_json, "damaged ("),
+    (SYSTEM, "operator 'torch.os.system': not allowed"),
+    (FILE, "argument 'f': as_string is not allowed"),
+    (HUGE, "cannot run on a batch of 2: "),
+    (node(0, target="torch.ops.aten._cudnn_init_dropout_state.default"), "operator 'torch.ops.a"),
+    (node(0, target="torch.ops.aten.no_such.default"), "operator 'torch.ops.aten.no_such.def"),
+    (node(0, target="torch.ops.aten.conv2d.no_such"), "damaged (AttributeError"),
+    (node(0, target="_operator.attrgetter"), "operator '_operator.attrgetter': not allowed"),
+    (node(0, target="torch.ops.mylib.conv.default"), "operator 'torch.ops.mylib.conv.default'"),
+    (node(0, target=["list"]), "damaged (TypeError"),
+    (node(0, inputs=[argument("x", as_graph={"name": "g"})]), "argument 'x': as_graph is not all"),
+    (node(0, inputs=[argument("x", as_tensor={"name": "unknown"})]), "cannot run on a batch of 2"),
+    (graph_change(lambda module: module.pop("signature")), "damaged (KeyError: 'signature')"),
+    (graph_change(lambda module: module["signature"]["input_specs"].pop()), "inputs: must be one"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CASES)
+def test_an_archive_that_cannot_be_used_is_refused_with_the_reason(
+    change: Callable[[Entries], None], said: str, entries: Entries, tmp_path: Path
+) -> None:
+    changed = dict(entries)
+    change(changed)
+    assert refusal(write(changed, tmp_path)).startswith(said)
+
+
+def test_pickles_beside_the_program_are_not_read(entries: Entries, tmp_path: Path) -> None:
+    """`torch.export.load` unpickles the sample inputs."""
+    mark = tmp_path / "mark"
+    changed = dict(entries)
+    buffer = io.BytesIO()
+    torch.save(Payload(mark), buffer)
+    changed["network/data/sample_inputs/model.pt"] = buffer.getvalue()
+    path = write(changed, tmp_path)
+    dvt.load_model(path)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Payload(mark)))
+    assert mark.exists()
+
+
+def test_expressions_of_sizes_are_not_evaluated(entries: Entries, tmp_path: Path) -> None:
+    """`torch.export.load` evaluates them as Python."""
+    mark = tmp_path / "mark"
+    code = f"__import__('pathlib').Path({str(mark)!r}).touch()"
+
+    def plant(module: dict[str, Any]) -> None:
+        for value in module["graph"]["tensor_values"].values():
+            value["sizes"] = [{"as_expr": {"expr_str": code, "hint": None}}] * len(value["sizes"])
+
+    changed = dict(entries)
+    graph_change(plant)(changed)
+    dvt.load_model(write(changed, tmp_path))
+    assert not mark.exists()
+
+
+def test_compressed_entries_are_refused(entries: Entries, tmp_path: Path) -> None:
+    """A megabyte may become a terabyte."""
+    path = write(entries, tmp_path, zipfile.ZIP_DEFLATED)
+    assert refusal(path) == "its entries must not be compressed"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_archive_is_refused(share: float, entries: Entries, tmp_path: Path) -> None:
+    path = write(entries, tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    # The end of a short one may be that of the archive with the sample inputs.
+    assert refusal(path).startswith(("truncated, damaged or not a torch.e", "not a torch.export p"))
+
+
+class Random(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.rand(images.shape[0], 5) + images.mean()
+
+
+class Two(nn.Module):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return images.mean((2, 3)), images
+
+
+class Sigmoid(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)).sigmoid()
+
+
+class Infinite(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)) / 0
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (TinyNet().train(), "operator add_: writes to a weight; call model.eval() first"),
+        (Random(), "operator rand: is random; call model.eval() before the export"),
+        (Two(), "outputs: must be one, the logits (got 2)"),
+        (Sigmoid(), "the output is a sigmoid for several labels an image; allowed are logits or"),
+        (Infinite(), "the output for random pixels is not finite"),
+        (nn.Flatten(2), "the output must be [2, classes] for 2 images (got [2, 3, 1024])"),
+    ],
+)
+def test_a_program_that_gives_no_logits_is_refused(
+    network: nn.Module, said: str, tmp_path: Path
+) -> None:
+    assert refusal(export(network, tmp_path / "network.pt2")).startswith(said)
+
+
+def test_the_size_must_be_that_of_the_configuration(tmp_path: Path) -> None:
+    path = export(TinyNet(), tmp_path / "network.pt2")
+    write_config(tmp_path, image_size=48)
+    assert refusal(path) == (
+        "input: must be floating-point [batch, 3, 48, 48] (got torch.float32 [?, 3, 32, 32])"
+    )
