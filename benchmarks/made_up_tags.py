@@ -13,6 +13,7 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.metadata import RunFile
 from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import open_output_store
+from pipeline.storage.local_files import file_uri
 
 __all__ = ["GROUPS_OF_NOUN", "LABELS", "MadeUpOutput", "made_up_keys"]
 
@@ -47,10 +48,18 @@ class MadeUpOutput:
         width: of the vectors; 0 for an output without embeddings.
         model: digest of the model that computed them.
         epoch: of the run; a later one for an output that exists.
+        archive: folder of the images that it claims to be of.
     """
 
-    def __init__(self, folder: Path, width: int = 64, model: str = "d1", epoch: int = 1) -> None:
-        self.folder, self._width = folder, width
+    def __init__(
+        self,
+        folder: Path,
+        width: int = 64,
+        model: str = "d1",
+        epoch: int = 1,
+        archive: Path = Path("/archive"),
+    ) -> None:
+        self.folder, self._width, self._archive = folder, width, archive
         store = open_output_store(folder)
         store.prepare()
         store.write("run.json", _run_file(folder, model).model_dump_json().encode())
@@ -88,7 +97,7 @@ class MadeUpOutput:
         groups = [GROUPS_OF_NOUN[label.split()[1]] for label in labels]
         columns: dict[str, object] = {
             "key": list(keys),
-            "uri": [f"file:///archive/{key}" for key in keys],
+            "uri": [file_uri(str(self._archive / key).encode()) for key in keys],
             "label": labels,
             "label_id": label_ids,
             "confidence": confidences,

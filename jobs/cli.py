@@ -29,6 +29,7 @@ COMMANDS = {
     "status": ("jobs.commands.status", "Show the progress of a run."),
     "verify": ("jobs.commands.verify", "Check an output completely."),
     "index": ("jobs.commands.index", "Build a search index of an output, or update it."),
+    "search": ("jobs.commands.search", "Find images in an index, by words or by example."),
     "report": ("jobs.commands.report", "Write the HTML report of an output."),
     "train": ("jobs.commands.train", "Train a cascade on labelled images."),
     "eval": (

@@ -87,6 +87,11 @@ class Documents:
         own = (*_TAKEN, "folder", "size_bytes", "words", VECTOR)
         return tuple(name for name in self.schema.names if name not in own)
 
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """Columns of `tags` that are the same where the others are: from one computation."""
+        return () if self.space is None else (EMBEDDING,)
+
     def make(self, rows: pa.Table) -> pa.Table:
         """The documents of rows with `columns`."""
         groups = rows["groups"].to_pylist() if "groups" in rows.schema.names else [None] * len(rows)

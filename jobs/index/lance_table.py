@@ -37,7 +37,7 @@ def connect(store: OutputStore) -> "DBConnection":
     Raises:
         UsageError: LanceDB is not installed.
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # its warnings concern the callers of its own API
+    os.environ.setdefault("LANCEDB_LOG", "error")  # its warnings concern the callers of its own API
     try:
         import lancedb
     except ImportError as error:

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 _LEAST_ROWS_TO_TRAIN = 10_000
 """Below this, the exact search is as quick."""
 
+_MEASURE_AFTER = 0.05
+"""Share of the documents that has changed when recall is measured again."""
+
 _FTS_MEMORY_MIB = 512
 # Programs that search keep a version open for a query only.
 _KEEP_VERSIONS = timedelta(hours=1)
@@ -99,20 +102,21 @@ class LanceTarget:
                     merge = merge.when_not_matched_by_source_delete(condition)
                 merge.execute(documents)
 
-    def finish(self, version: int) -> dict[str, Any]:
+    def finish(self, num_changed: int) -> dict[str, Any]:
         """See `Target`; creates the search indexes, or adds new documents to them."""
         with index_failures(self._store.uri):
             num_documents = self.table.count_rows()
-            if not num_documents:
-                return {"documents": 0, "recall_at_10": None}
-            indexes = {index.name: index.num_unindexed_rows for index in self.table.list_indices()}
-            if any(indexes.values()):
-                self.table.optimize(cleanup_older_than=_KEEP_VERSIONS)
-            self._create_scalar_indexes(set(indexes))
-            recalls = {name: self._vector_index(name, num_documents) for name in self.spaces}
+            if num_documents:
+                indexes = {index.name: index for index in self.table.list_indices()}
+                if any(index.num_unindexed_rows for index in indexes.values()):
+                    self.table.optimize(cleanup_older_than=_KEEP_VERSIONS)
+                self._create_scalar_indexes(set(indexes))
+                for name in self.spaces:
+                    self._update_vector_index(name, num_documents, num_changed)
+        recalls = [space.recall_at_10 for space in self.spaces.values()]
         return {
             "documents": num_documents,
-            "recall_at_10": min((r for r in recalls.values() if r is not None), default=None),
+            "recall_at_10": min((r for r in recalls if r is not None), default=None),
         }
 
     def _create_scalar_indexes(self, existing: set[str]) -> None:
@@ -134,25 +138,29 @@ class LanceTarget:
                 logger.debug("creating the index %s", name)
                 self.table.create_index(column, config=config, name=name)
 
-    def _vector_index(self, name: str, num_documents: int) -> float | None:
-        """Trains the index of a vector space where it is due; returns its recall."""
+    def _update_vector_index(self, name: str, num_documents: int, num_changed: int) -> None:
+        """Trains the index of a vector space, and measures it, where that is due."""
         from lancedb.index import IvfSq
 
         space, column = self.spaces[name], vector_column(name)
+        space = space.model_copy(update={"num_changed": space.num_changed + num_changed})
         is_due = num_documents >= max(_LEAST_ROWS_TO_TRAIN, 2 * space.trained_rows)
         if is_due:
             logger.info("training the vector index of %s", name)
             self.table.create_index(
                 column, config=IvfSq(distance_type="cosine"), name=f"{column}_ivf", replace=True
             )
-        found = measure(self.table, column, num_documents)
-        self.spaces[name] = space.model_copy(
-            update={
-                "trained_rows": num_documents if is_due else space.trained_rows,
-                "typical_similarity": found.typical_similarity,
-            }
-        )
-        return found.recall_at_10
+            space = space.model_copy(update={"trained_rows": num_documents})
+        if is_due or space.num_changed > _MEASURE_AFTER * num_documents:
+            found = measure(self.table, column, num_documents)
+            space = space.model_copy(
+                update={
+                    "typical_similarity": found.typical_similarity,
+                    "recall_at_10": found.recall_at_10,
+                    "num_changed": 0,
+                }
+            )
+        self.spaces[name] = space
 
 
 def _between(above: str | None, up_to: str | None) -> str:

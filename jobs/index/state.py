@@ -27,12 +27,16 @@ class VectorSpace(FrozenModel):
         model: digest of the model that computed them; None for vectors computed elsewhere.
         trained_rows: rows of the table when its vector index was trained; 0 without one.
         typical_similarity: median cosine similarity of random pairs.
+        recall_at_10: share of the 10 nearest vectors that the vector index finds.
+        num_changed: documents changed since these two were measured.
     """
 
     width: int
     model: str | None = None
     trained_rows: int = 0
     typical_similarity: float = 0.0
+    recall_at_10: float | None = None
+    num_changed: int = 0
 
 
 class PendingVersion(FrozenModel):
@@ -61,6 +65,7 @@ class IndexState(FrozenModel):
         spaces: vector spaces by name.
         applied: version of `tags`; None before the first is complete.
         pending: None between two calls, unless the last one was killed.
+        is_finished: the search indexes hold all documents.
     """
 
     format: Literal[1] = 1
@@ -71,6 +76,7 @@ class IndexState(FrozenModel):
     spaces: dict[str, VectorSpace]
     applied: int | None = None
     pending: PendingVersion | None = None
+    is_finished: bool = False
 
 
 def read_state(store: OutputStore) -> IndexState | None:

@@ -57,6 +57,13 @@ class Target(Protocol):
         """Applies changes durably; twice is harmless."""
         ...
 
-    def finish(self, version: int) -> dict[str, Any]:
-        """Completes the index; returns figures for the JSON line, `documents` among them."""
+    def finish(self, num_changed: int) -> dict[str, Any]:
+        """Completes the index.
+
+        Args:
+            num_changed: documents written or removed by this call.
+
+        Returns:
+            Figures for the JSON line: `documents`, and `recall_at_10` where it is measured.
+        """
         ...

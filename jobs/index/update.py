@@ -188,13 +188,15 @@ class _Update:
         if self._state.pending is not None:
             self._complete_pending(self._state.pending)
         self._apply_newest()
-        found = self._target.finish(self._newest.number)
+        num_changed = self._num_written + self._num_removed
+        found = self._target.finish(max(num_changed, not self._state.is_finished))
         documents = found.pop("documents")
         tags = self._newest.num_rows
         is_whole = documents is None or documents == tags
         spaces: dict[str, VectorSpace] = getattr(self._target, "spaces", self._state.spaces)
         # A wrong count makes the next call compare all rows.
-        self._write(spaces=spaces, table=self._newest.identity if is_whole else "")
+        table = self._newest.identity if is_whole else ""
+        self._write(spaces=spaces, table=table, is_finished=True)
         return IndexReport(
             out=self._out.uri,
             index=self._store.uri,
@@ -249,12 +251,17 @@ class _Update:
             mode = UpdateMode.COMPARE
         elif self._state.applied is None:
             mode = UpdateMode.FILL
-        self._write(pending=pending)
+        self._write(pending=pending, is_finished=False)
         is_in_doubt = True
         num_read = 0
         total = num_differing_rows(earlier, later) if pending.done_to is None else None
         parts = changes(
-            earlier, later, self._documents.columns, _ROWS_PER_RANGE, above=pending.done_to
+            earlier,
+            later,
+            self._documents.columns,
+            _ROWS_PER_RANGE,
+            above=pending.done_to,
+            derived=self._documents.derived,
         )
         for part in _joined(parts):
             self._check_lease()

@@ -14,17 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from numpy.typing import NDArray
 
 from pipeline.errors import OutputFailedError
 from pipeline.output.delta_log import open_delta
+from pipeline.output.merged_files import merged_by_key
 from pipeline.output.row_equality import same_rows
-from pipeline.output.sorted_files import sorted_batches
+from pipeline.output.sorted_files import ROW, has_nulls, rows_at
 from pipeline.storage import OutputStore, output_failures
 
 __all__ = ["RangeChanges", "TableVersion", "VersionGoneError", "changes", "num_differing_rows"]
 
 _BATCH_ROWS = 4096
-_OPEN_ROWS = 262_144
 _ABOVE_ALL = "\U0010ffff"
 
 
@@ -101,171 +102,145 @@ def _at(store: OutputStore, version: int) -> DeltaTable | None:
         raise VersionGoneError(f"out: {store.uri} has no version {version} any more") from error
 
 
-@dataclass(slots=True)
-class _FileStream:
-    """A file that is being read.
-
-    Attributes:
-        is_later: it belongs to the later version.
-        rows: the rest of the current batch, at least one row.
-        batches: those after it.
-    """
-
-    is_later: bool
-    rows: pa.Table
-    batches: Iterator[pa.Table]
-
-    @property
-    def last(self) -> str:
-        return str(self.rows["key"][-1].as_py())
-
-    def take(self, up_to: str) -> pa.Table:
-        """Takes the rows of the current batch whose key is not above a bound."""
-        end = _num_up_to(self.rows["key"], up_to)
-        taken, self.rows = self.rows.slice(0, end), self.rows.slice(end)
-        return taken
-
-    def refill(self) -> bool:
-        """Whether there are rows left."""
-        while not self.rows.num_rows:
-            batch = next(self.batches, None)
-            if batch is None:
-                return False
-            self.rows = batch
-        return True
-
-
 def changes(
     earlier: TableVersion | None,
     later: TableVersion,
     columns: Sequence[str],
     rows_per_range: int,
     above: str | None = None,
+    derived: tuple[str, ...] = (),
 ) -> Iterator[RangeChanges]:
     """Yields what changed from one version to the other, range by range.
 
-    The ranges cover all keys above `above`; the last one is open. They depend on the arguments
-    only.
+    The ranges cover all keys above `above`; the last one is open.
 
     Args:
         earlier: None for an empty table.
         later: a later version of the same table.
-        columns: to read and to compare, with `key`; those that a version lacks are null in it.
-        rows_per_range: rows to read, of both versions, before a range ends.
+        columns: to read, with `key`; those that a version lacks are null in it.
+        rows_per_range: rows to read, of both versions, before a range ends; four times as many
+            where the derived columns are not read.
         above: skip keys up to this one.
+        derived: of these columns, those that are the same where all others are, such as
+            embeddings. They are read for changed rows only, unless a file has nulls in them.
 
     Raises:
         VersionGoneError: a file of one of the versions exists no more.
         OutputFailedError: the storage cannot be read.
     """
-    schema = pa.schema([later.schema.field(name) for name in columns])
     files = _differing_files(earlier, later, above)
     names = set(later.store.names())
-    if gone := sorted(name for _, name, _ in files if name not in names):
+    if gone := sorted(name for _, name in files if name not in names):
         raise VersionGoneError(f"out: {gone[0]} of {later.store.uri} exists no more")
-    pieces: dict[bool, list[pa.Table]] = {False: [], True: []}
-    num_read = 0
     with output_failures(later.store.uri):
-        batches = min(_BATCH_ROWS, max(1, rows_per_range // 4))
-        for bound, is_later, rows in _merged(later.store.arrow(), files, schema, above, batches):
-            if rows is not None:
-                pieces[is_later].append(rows)
-                num_read += rows.num_rows
-            elif num_read >= rows_per_range:
-                yield _range_changes(above, bound, pieces, schema, num_read)
-                pieces, num_read, above = {False: [], True: []}, 0, bound
-    yield _range_changes(above, None, pieces, schema, num_read)
+        filesystem = later.store.arrow()
+        is_lazy = bool(earlier and derived) and not any(
+            has_nulls(filesystem, name, derived) for _, name in files
+        )
+        schema = pa.schema([later.schema.field(name) for name in columns])
+        lazy = pa.schema([schema.field(name) for name in derived]) if is_lazy else pa.schema([])
+        comparison = _Comparison(filesystem, schema, lazy, frozenset(later.files))
+        rows_per_range *= 4 if is_lazy else 1
+        batch_rows = min(_BATCH_ROWS, max(1, rows_per_range // 4))
+        pieces: list[tuple[str, pa.Table]] = []
+        num_read = 0
+        for bound, found in merged_by_key(filesystem, files, comparison.read, batch_rows, above):
+            pieces += found.items()
+            num_read += sum(rows.num_rows for rows in found.values())
+            if num_read >= rows_per_range:
+                yield comparison.range_changes(above, bound, pieces)
+                pieces, num_read, above = [], 0, bound
+        yield comparison.range_changes(above, None, pieces)
 
 
 def _differing_files(
     earlier: TableVersion | None, later: TableVersion, above: str | None
-) -> list[tuple[str, str, bool]]:
-    """Least key, name and side of the files that only one of the versions has."""
+) -> list[tuple[str, str]]:
+    """Least key and name of the files that only one of the versions has, sorted."""
     before = {} if earlier is None else earlier.files
-    sides = ((before, later.files, False), (later.files, before, True))
     return sorted(
-        (low, name, is_later)
-        for files, others, is_later in sides
-        for name, (low, high, _) in files.items()
-        if name not in others and (above is None or high > above)
+        (low, name)
+        for name, (low, high, _) in (before | later.files).items()
+        if (name in before) != (name in later.files) and (above is None or high > above)
     )
 
 
 def num_differing_rows(earlier: TableVersion | None, later: TableVersion) -> int:
     """Rows that `changes` reads for all keys."""
-    before = {} if earlier is None else earlier.files
-    return sum(
-        num_rows
-        for files, others in ((before, later.files), (later.files, before))
-        for name, (_, _, num_rows) in files.items()
-        if name not in others
-    )
+    files = (earlier.files if earlier else {}) | later.files
+    return sum(files[name][2] for _, name in _differing_files(earlier, later, None))
 
 
-def _merged(
-    filesystem: Any,
-    files: list[tuple[str, str, bool]],
-    schema: pa.Schema,
-    above: str | None,
-    batch_rows: int,
-) -> Iterator[tuple[str, bool, pa.Table | None]]:
-    """Rows in the order of their keys: all up to some key, then that key without rows."""
-    waiting = list(reversed(files))
-    num_rows = min(batch_rows, max(64, _OPEN_ROWS // max(1, len(files))))
-    streams: list[_FileStream] = []
+class _Comparison:
+    """Compares the rows of one range.
 
-    def open_next() -> None:
-        _, name, is_later = waiting.pop()
-        batches = sorted_batches(filesystem, name, schema, num_rows, above or "")
-        stream = _FileStream(is_later, schema.empty_table(), batches)
-        while stream.refill():
-            if above is not None:
-                stream.take(above)
-            if stream.rows.num_rows:
-                streams.append(stream)
-                return
+    Args:
+        filesystem: rooted in the table's folder.
+        schema: of the rows.
+        lazy: columns of it that are not compared, and read for changed rows only.
+        later: names of the later version's files.
 
-    while streams or waiting:
-        if not streams:
-            open_next()
-            continue
-        bound = min(stream.last for stream in streams)
-        if waiting and waiting[-1][0] <= bound:
-            open_next()
-            continue
-        for stream in streams:
-            if (rows := stream.take(bound)).num_rows:
-                yield bound, stream.is_later, rows
-        streams = [stream for stream in streams if stream.refill()]
-        yield bound, False, None
+    Attributes:
+        read: schema to read the files with.
+    """
 
+    def __init__(
+        self, filesystem: Any, schema: pa.Schema, lazy: pa.Schema, later: frozenset[str]
+    ) -> None:
+        self._filesystem, self._schema, self._lazy = filesystem, schema, lazy
+        self._later = later
+        self._compared = pa.schema([field for field in schema if field.name not in lazy.names])
+        place = [pa.field(ROW, pa.int64())] if lazy.names else []
+        self.read = pa.schema([*self._compared, *place])
 
-def _range_changes(
-    above: str | None,
-    up_to: str | None,
-    pieces: dict[bool, list[pa.Table]],
-    schema: pa.Schema,
-    num_read: int,
-) -> RangeChanges:
-    old, new = (
-        pa.concat_tables([schema.empty_table(), *pieces[is_later]]).combine_chunks()
-        for is_later in (False, True)
-    )
-    new = new.sort_by("key")
-    position = pc.index_in(new["key"], value_set=old["key"])
-    is_known = pc.is_valid(position)
-    is_same = same_rows(old.take(position.drop_null()), new.filter(is_known))
-    is_written = np.ones(new.num_rows, dtype=np.bool_)
-    is_written[is_known.to_numpy()] = ~is_same
-    is_gone = pc.invert(pc.is_in(old["key"], value_set=new["key"]))
-    removed = old["key"].filter(is_gone).combine_chunks()
-    return RangeChanges(above, up_to, new.filter(pa.array(is_written)), removed, num_read)
+    def range_changes(
+        self, above: str | None, up_to: str | None, pieces: list[tuple[str, pa.Table]]
+    ) -> RangeChanges:
+        """The changes of a range, from all of its rows by file."""
+        empty = self.read.empty_table()
+        old_pieces = [rows for name, rows in pieces if name not in self._later]
+        new_pieces = [(name, rows) for name, rows in pieces if name in self._later]
+        old = pa.concat_tables([empty, *old_pieces]).select(self._compared.names)
+        new = pa.concat_tables([empty, *(rows for _, rows in new_pieces)])
+        found = pc.index_in(new["key"], value_set=old["key"]).combine_chunks()
+        in_both = np.flatnonzero(found.is_valid())
+        old_rows = found.drop_null().to_numpy().astype(np.int64)
+        compared = new.select(self._compared.names)
+        is_written = np.ones(new.num_rows, dtype=np.bool_)
+        is_written[in_both] = ~same_rows(old, compared, old_rows, in_both)
+        is_gone = np.ones(old.num_rows, dtype=np.bool_)
+        is_gone[old_rows] = False
+        written = new.filter(pa.array(is_written))
+        if self._lazy.names:
+            lengths = [rows.num_rows for _, rows in new_pieces]
+            piece_of = np.repeat(np.arange(len(lengths)), lengths)[is_written]
+            written = self._with_lazy(written, [name for name, _ in new_pieces], piece_of)
+        return RangeChanges(
+            above,
+            up_to,
+            written.select(self._schema.names).sort_by("key"),
+            old["key"].filter(pa.array(is_gone)).combine_chunks(),
+            old.num_rows + new.num_rows,
+        )
 
+    def _with_lazy(self, rows: pa.Table, names: list[str], piece_of: NDArray[np.int64]) -> pa.Table:
+        """Rows with the lazy columns, read from their files.
 
-def _num_up_to(keys: pa.ChunkedArray, bound: str) -> int:
-    """How many of these sorted keys are not above a bound."""
-    low, high = 0, len(keys)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if keys[middle].as_py() <= bound else (low, middle)
-    return low
+        Args:
+            rows: N of them.
+            names: file of each piece.
+            piece_of: number of each row's piece, [N].
+        """
+        ids = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        file_of = np.array([ids[name] for name in names], dtype=np.int64)[piece_of]
+        numbers = rows[ROW].to_numpy()
+        pieces = [pa.schema([*rows.schema, *self._lazy]).empty_table()]
+        for name, file in ids.items():
+            if not (mask := file_of == file).any():
+                continue
+            some = rows.filter(pa.array(mask))
+            read = rows_at(self._filesystem, name, self._lazy, numbers[mask])
+            for field in self._lazy:
+                some = some.append_column(field, read[field.name])
+            pieces.append(some)
+        return pa.concat_tables(pieces)

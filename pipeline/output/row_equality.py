@@ -8,16 +8,24 @@ from numpy.typing import NDArray
 __all__ = ["same_rows"]
 
 
-def same_rows(left: pa.Table, right: pa.Table) -> NDArray[np.bool_]:
-    """Whether the rows at the same places are equal; null equals null, NaN nothing.
+def same_rows(
+    left: pa.Table, right: pa.Table, left_rows: NDArray[np.int64], right_rows: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether pairs of rows are equal; null equals null, NaN nothing.
 
     Args:
-        left: N rows.
-        right: N rows of the same schema.
+        left: a table.
+        right: another one of the same schema.
+        left_rows: numbers of rows of `left`, [N].
+        right_rows: for each the row of `right` to compare it with, [N].
+
+    Returns:
+        One value a pair, [N].
     """
-    same = np.ones(left.num_rows, dtype=np.bool_)
+    same = np.ones(len(left_rows), dtype=np.bool_)
     for name in left.column_names:
-        same &= _equal(left[name].combine_chunks(), right[name].combine_chunks())
+        columns = left[name].combine_chunks(), right[name].combine_chunks()
+        same &= _equal(columns[0].take(pa.array(left_rows)), columns[1].take(pa.array(right_rows)))
     return same
 
 

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -19,9 +20,10 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("scores", pa.list_(pa.float32())),
         ("shard", pa.string()),
+        ("twice", pa.list_(pa.float32())),
     ]
 )
-COLUMNS = ("key", "label", "scores")
+COLUMNS = ("key", "label", "scores", "twice")
 
 Rows = dict[str, dict[str, Any]]
 
@@ -35,11 +37,15 @@ class History:
         self.random = random.Random(seed)
         self.rows: Rows = {}
         self.after: dict[int, Rows] = {}
+        self.first_with = 4 * (seed % 2)
 
     def row(self, key: str) -> dict[str, Any]:
         some = self.random
         scores = some.choice([None, [], [0.5], [0.5, 0.25]])
-        return {"key": key, "label": some.choice("abc"), "scores": scores, "shard": "s"}
+        row = {"key": key, "label": some.choice("abc"), "scores": scores, "shard": "s"}
+        # From the label and the key, but not yet in the first rows.
+        number = float(ord(row["label"]) + int(key[1:]))
+        return row | {"twice": [number, 2 * number] if self.version > self.first_with else None}
 
     def step(self) -> None:
         if self.random.random() < 0.2:
@@ -80,8 +86,11 @@ def without_shard(rows: Rows) -> Rows:
     return {key: {name: row[name] for name in COLUMNS} for key, row in rows.items()}
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_changes_lead_from_any_version_to_any_later_one(tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("derived", [(), ("twice",)])
+@pytest.mark.parametrize("seed", range(4))
+def test_changes_lead_from_any_version_to_any_later_one(
+    tmp_path: Path, seed: int, derived: tuple[str, ...]
+) -> None:
     history = History(tmp_path, seed)
     for _ in range(12):
         history.step()
@@ -89,7 +98,7 @@ def test_changes_lead_from_any_version_to_any_later_one(tmp_path: Path, seed: in
     for earlier in versions:
         for later in versions[versions.index(earlier) :]:
             before, after = (TableVersion(history.store, v) for v in (earlier, later))
-            found = changes(before, after, COLUMNS, rows_per_range=70)
+            found = changes(before, after, COLUMNS, rows_per_range=70, derived=derived)
             wanted = without_shard(history.after[later])
             assert applied(found, without_shard(history.after[earlier])) == wanted
     whole = list(changes(None, TableVersion(history.store), COLUMNS, rows_per_range=70))
@@ -150,7 +159,13 @@ def test_rows_of_every_kind_are_compared() -> None:
             "c": pa.array([pair] * 3 + [other] + [pair] * 2, pa.list_(pa.float32(), 2)),
         }
     )
-    assert same_rows(left, left).all()
-    assert same_rows(left, right).tolist() == [True, True, False, False, False, False]
-    assert same_rows(left.slice(2), right.slice(2)).tolist() == [False] * 4
-    assert same_rows(left.slice(0, 0), right.slice(0, 0)).tolist() == []
+    rows = np.arange(6)
+    assert same_rows(left, left, rows, rows).all()
+    assert same_rows(left, right, rows, rows).tolist() == [True, True, False, False, False, False]
+    assert same_rows(left, left, rows[:2], rows[:2][::-1]).tolist() == [False, False]
+    vectors, others = left.select(["c"]), right.select(["c"])
+    assert same_rows(vectors, others, rows, rows[::-1]).tolist() == [True, True, False] + 3 * [True]
+    ragged = pa.table({"c": pa.array([[1.0, 2.0], [1.0], None], pa.list_(pa.float32()))})
+    pairs = pa.table({"c": pa.array([[1.0, 2.0], [1.0, 2.0], []], pa.list_(pa.float32()))})
+    assert same_rows(ragged, pairs, rows[:3], rows[:3]).tolist() == [True, False, False]
+    assert same_rows(left, right, rows[:0], rows[:0]).tolist() == []
