@@ -42,9 +42,10 @@ class History:
     def row(self, key: str) -> dict[str, Any]:
         some = self.random
         scores = some.choice([None, [], [0.5], [0.5, 0.25]])
-        row = {"key": key, "label": some.choice("abc"), "scores": scores, "shard": "s"}
+        label = some.choice("abc")
+        row: dict[str, Any] = {"key": key, "label": label, "scores": scores, "shard": "s"}
         # From the label and the key, but not yet in the first rows.
-        number = float(ord(row["label"]) + int(key[1:]))
+        number = float(ord(label) + int(key[1:]))
         return row | {"twice": [number, 2 * number] if self.version > self.first_with else None}
 
     def step(self) -> None:
