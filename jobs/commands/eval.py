@@ -9,9 +9,11 @@ from pydantic import Field
 
 import dvt
 from dvt.loading import DEFAULT_MODEL
+from dvt.members.cascade import MemberCascade
 from jobs.evaluation.evaluation import Evaluation, evaluate
 from jobs.evaluation.plot import write_curve
 from jobs.evaluation.recorder import ExitRecorder
+from jobs.evaluation.single_models import compare_with_members
 from jobs.evaluation.text import evaluation_lines
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import shown_progress
@@ -30,7 +32,8 @@ class EvalJob(Job):
     Reports the accuracy of each exit and two curves of accuracy against cost: with the thresholds
     stored in the checkpoint, and with thresholds fitted by the reference's sweep. These are fitted
     to --fit-data, else to each half of the data and evaluated on the other half. The accuracies
-    that the checkpoint itself reports stand beside.
+    that the checkpoint itself reports stand beside. A cascade of members (`dvt cascade`) is also
+    compared with each member alone: accuracy, cost and images per second, timed in turns.
     """
 
     model: Annotated[
@@ -66,8 +69,13 @@ def run_eval(job: EvalJob) -> JobResult:
         fit_on = None
         if job.fit_data is not None:
             fit_on = recorder.record_labelled(job.fit_data, listener)
+        members = None
+        if isinstance(model, MemberCascade) and model.calibration.thresholds is not None:
+            members = compare_with_members(model, job.data, job.batch_size, listener)
     evaluation = evaluate(model, recorded, fit_on)
     lines = [f"{job.model} on {job.data}, {recorded.dtype}", *evaluation_lines(evaluation)]
+    if members is not None:
+        lines += members.lines()
     if job.csv is not None:
         _write_csv(job.csv, evaluation)
         lines.append(f"points: {job.csv}")
@@ -79,6 +87,7 @@ def run_eval(job: EvalJob) -> JobResult:
         "data": job.data,
         "fit_data": job.fit_data,
         "dtype": recorded.dtype,
+        "members": None if members is None else members.as_json(),
     }
     return JobResult(lines=tuple(lines), data=data | evaluation.as_json())
 

@@ -52,6 +52,12 @@ def test_a_cascade_is_made_evaluated_and_refused_twice(
     assert len(cascade.thresholds()) == cascade.spec.num_stages
     evaluated = run_eval(EvalJob(model=str(out), data="shapes:60:9", batch_size=16)).data
     assert evaluated["gmacs_per_exit"] == pytest.approx(cascade.spec.gmacs_per_exit)
+    alone = evaluated["members"]["members"]
+    assert [member["name"] for member in alone] == ["first", shapes.spec.name]
+    of_shapes = run_eval(EvalJob(model="shapes", data="shapes:60:9", batch_size=16)).data
+    assert alone[1]["accuracy"] == pytest.approx(of_shapes["accuracy_per_exit"][-1])
+    assert evaluated["members"]["baseline"] in ("first", shapes.spec.name)
+    assert evaluated["members"]["cascade"]["images_per_second"] > 0
     with pytest.raises(UsageError, match=r"out: .*both exists already"):
         run_cascade(job)
     assert [path.name for path in tmp_path.iterdir()] == ["both"]
