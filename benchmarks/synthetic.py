@@ -20,7 +20,7 @@ from dvt.stage import StageOutput
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.results import Results
-from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA, ImageRecord, info_table
+from pipeline.records import AUDIT_COLUMNS, GROUP_COLUMNS, TAGS_SCHEMA, ImageRecord, info_table
 from pipeline.runtime.actor_pools import ActorPoolSpecs
 from pipeline.runtime.actors.cascade import CallResult, CascadeActor
 from pipeline.runtime.actors.decode import DecodedBlock, DecodeResult
@@ -148,7 +148,10 @@ class InstantActor:
             "exit_stage": pa.array(exits.astype(np.int8)),
             "exit_confidences": pa.ListArray.from_arrays(offsets, ones),
             "gmacs": ones,
-            **{name: pa.nulls(count, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS},
+            **{
+                name: pa.nulls(count, TAGS_SCHEMA.field(name).type)
+                for name in (*AUDIT_COLUMNS, *GROUP_COLUMNS)
+            },
         }
         result = CallResult(predicted={block: (rows, exits)}, failed=[])
         return pa.table(columns, schema=TAGS_SCHEMA), None, result

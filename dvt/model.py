@@ -24,6 +24,7 @@ from dvt.embedding import Embedder, Projection
 from dvt.errors import ModelError
 from dvt.exits import ALWAYS_EXIT, confidence, exit_mask, exit_thresholds, scores
 from dvt.inference.executor import StageExecutor
+from dvt.labels import ClassGroups, SureOf, default_groups
 from dvt.reuse import StageState, StateShape, pad_images
 from dvt.stage import StageOutput
 from dvt.validation import FrozenModel
@@ -40,7 +41,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predictions of a batch: labels [B] int64, confidences [B] float32, exit_stages [B] from 1."""
+    """Predictions of a batch: labels [B] int64, confidences [B] float32, exit_stages [B] from 1.
+
+    A confidence is the probability of the label, also where the image exited on its group.
+    """
 
     labels: Tensor
     confidences: Tensor
@@ -152,11 +156,13 @@ class Model(ABC):
         labels: class names in order of their ids, or None.
         calibration: thresholds and measured figures; empty for an untrained model.
         projection: of stored embeddings; None for the default one.
+        own_groups: groups of the classes; None for the default ones.
     """
 
     labels: tuple[str, ...] | None
     calibration: Calibration
     projection: Projection | None = None
+    own_groups: ClassGroups | None = None
 
     @property
     @abstractmethod
@@ -210,19 +216,34 @@ class Model(ABC):
         """Class names in order of their ids; the ids themselves where there are no names."""
         return self.labels or tuple(str(number) for number in range(self.spec.num_classes))
 
-    def thresholds(self, thresholds: Sequence[float] | None = None) -> tuple[float, ...]:
+    @property
+    def groups(self) -> ClassGroups:
+        """Groups of the classes: the model's own, else ImageNet's for ImageNet's classes."""
+        if self.own_groups is not None:
+            return self.own_groups
+        return default_groups(self.spec.num_classes, self.labels)
+
+    def thresholds(
+        self, thresholds: Sequence[float] | None = None, sure_of: SureOf = "label"
+    ) -> tuple[float, ...]:
         """Thresholds of all exits: those given or the model's defaults, and that of the last exit.
 
+        The defaults apply to labels only.
+
         Raises:
-            ModelError: none are given and the model has none, or the number is wrong.
+            ModelError: none are given and the model has none, the number is wrong, or there are no
+                groups to be sure of.
         """
+        self.groups.parts(sure_of)
         num_stages = self.spec.num_stages
-        chosen = self.calibration.thresholds if thresholds is None else thresholds
+        defaults = self.calibration.thresholds if sure_of == "label" else None
+        chosen = defaults if thresholds is None else thresholds
         if chosen is None and num_stages == 1:
             chosen = ()
         if chosen is None:
+            for_groups = " for groups" * (sure_of == "group")
             raise ModelError(
-                f"thresholds: {self.spec.name} has no default thresholds; "
+                f"thresholds: {self.spec.name} has no default thresholds{for_groups}; "
                 f"give {num_stages - 1} values"
             )
         return (*exit_thresholds(chosen, num_stages), ALWAYS_EXIT)
@@ -233,6 +254,7 @@ class Model(ABC):
         images_B3SS: Tensor,
         thresholds: Sequence[float] | None = None,
         batch_size: int = 64,
+        sure_of: SureOf = "label",
     ) -> Prediction:
         """Predicts with early exits; later stages run only on images that have not exited.
 
@@ -241,9 +263,11 @@ class Model(ABC):
             thresholds: one for each exit but the last; None for the model's defaults.
             batch_size: images per forward pass. Shorter batches are padded to it, so predictions
                 equal those of the engine at the same batch size.
+            sure_of: what the thresholds apply to.
 
         Raises:
-            ModelError: thresholds missing or of the wrong length, or images of the wrong shape.
+            ModelError: thresholds missing or of the wrong length, images of the wrong shape, or no
+                groups to be sure of.
         """
         size = self.spec.image_size
         if images_B3SS.ndim != 4 or tuple(images_B3SS.shape[1:]) != (3, size, size):
@@ -252,6 +276,7 @@ class Model(ABC):
             )
         if batch_size < 1:
             raise ModelError(f"batch_size: must be at least 1 (got {batch_size})")
+        parts = self.groups.parts(sure_of, images_B3SS.device)
         num_images = len(images_B3SS)
         inputs = self._inputs(images_B3SS)
         labels = torch.empty(num_images, dtype=torch.int64)
@@ -259,7 +284,7 @@ class Model(ABC):
         exit_stages = torch.empty(num_images, dtype=torch.int64)
         rows = torch.arange(num_images)
         state: StageState | None = None
-        for index, threshold in enumerate(self.thresholds(thresholds)):
+        for index, threshold in enumerate(self.thresholds(thresholds, sure_of)):
             remaining_rows: list[Tensor] = []
             remaining_states: list[StageState] = []
             for start in range(0, len(rows), batch_size):
@@ -269,10 +294,12 @@ class Model(ABC):
                     upstream = state[start : start + batch_size].padded(batch_size)
                 padded = pad_images(inputs[batch], batch_size)
                 output = self._run_stage(index, padded, upstream)[: len(batch)]
-                confidence_n, label_n = (part.cpu() for part in confidence(scores(output.logits)))
-                exits_n = exit_mask(confidence_n, threshold)
-                labels[batch[exits_n]] = label_n[exits_n]
-                confidences[batch[exits_n]] = confidence_n[exits_n]
+                scores_nC = scores(output.logits)
+                signal_n, label_n = confidence(scores_nC, parts)
+                confidence_n = scores_nC.gather(1, label_n.unsqueeze(1)).squeeze(1)
+                exits_n = exit_mask(signal_n, threshold).cpu()
+                labels[batch[exits_n]] = label_n.cpu()[exits_n]
+                confidences[batch[exits_n]] = confidence_n.cpu()[exits_n]
                 exit_stages[batch[exits_n]] = index + 1
                 remaining_rows.append(batch[~exits_n])
                 if output.state is not None:

@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "calibrate": ("jobs.commands.calibrate", "Fit thresholds to a budget or a bounded loss."),
     "cascade": ("jobs.commands.cascade", "Make a cascade of any models."),
+    "labels": ("jobs.commands.labels", "List the classes and groups of a model."),
     "profile": ("jobs.commands.profile", "Time the stages of a cascade on this machine."),
     "shapes": ("jobs.commands.shapes", "Generate an archive of labelled images of shapes."),
 }

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
+from dvt.labels import SureOf
 from pipeline.deadline.controller import DeadlineController
 from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings
@@ -30,7 +31,7 @@ from pipeline.settings import TagSettings
 from pipeline.sources import Archive, open_archive
 from pipeline.sources.listing import ShardListing
 
-__all__ = ["precision", "retry_dead_letters", "tag_archive"]
+__all__ = ["continued", "retry_dead_letters", "tag_archive"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +39,18 @@ Work = Iterator[tuple[int, NDArray[np.int64]] | None]
 """Open shards and their rows without a result; None while the next shard is being listed."""
 
 
-def precision(settings: TagSettings, model: dvt.Model) -> str:
-    """What a run computes in: the precision of the output that it continues, or the job's own.
+def continued(settings: TagSettings, model: dvt.Model) -> tuple[str, SureOf]:
+    """The precision and the exit signal of a run: those of the output that it continues, if any.
 
     Raises:
         UsageError: see `Output.run_file`.
     """
     output = Output(settings.out)
     if settings.overwrite or not output.has_run():
-        return job_dtype(settings, model)
-    return output.run_file().dtype
+        return job_dtype(settings, model), settings.sure_of
+    earlier = output.run_file()
+    is_given = "sure_of" in settings.model_fields_set
+    return earlier.dtype, settings.sure_of if is_given else earlier.settings.sure_of
 
 
 def tag_archive(
@@ -113,7 +116,7 @@ def _run(
 ) -> Summary:
     """One run; `retry` are the reasons of the dead letters to process, None for all images."""
     started_s = time.monotonic()
-    exit_thresholds = model.thresholds(thresholds)
+    exit_thresholds = model.thresholds(thresholds, settings.sure_of)
     output = Output(settings.out)
     source = _open_source(settings)
     tags_schema = pa.schema([*TAGS_SCHEMA, *source.kept])

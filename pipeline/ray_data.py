@@ -34,15 +34,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 import dvt
 from dvt.device import best_device
+from dvt.labels import SureOf
 from pipeline.cascade.batches import Predictions
 from pipeline.cascade.runner import CascadeRunner
+from pipeline.cascade.tag_rows import group_columns
 from pipeline.decoding import decode
 from pipeline.errors import ImageError, Reason
-from pipeline.records import DEAD_LETTERS_SCHEMA, TAGS_SCHEMA
+from pipeline.records import DEAD_LETTERS_SCHEMA, GROUP_COLUMNS, TAGS_SCHEMA
 from pipeline.runtime.resource_plan import decode_settings
 
 __all__ = ["PREDICTION_SCHEMA", "CascadePredictor"]
@@ -55,6 +58,7 @@ PREDICTION_SCHEMA = pa.schema(
                 "label",
                 "label_id",
                 "confidence",
+                *GROUP_COLUMNS,
                 "exit_stage",
                 "exit_confidences",
                 "gmacs",
@@ -77,6 +81,7 @@ class CascadePredictor:
         image_column: name of the column with the pictures.
         prefix: prepended to the names of the added columns.
         model_batch_size: images per forward pass; shorter batches are padded to it.
+        sure_of: what the thresholds apply to; with "group" give some that are made for it.
 
     Raises:
         ValueError: the model or its thresholds cannot be used, or a number is out of range.
@@ -90,18 +95,20 @@ class CascadePredictor:
         image_column: str = "image",
         prefix: str = "",
         model_batch_size: int = 64,
+        sure_of: SureOf = "label",
     ) -> None:
         if model_batch_size < 1:
             raise ValueError(f"model_batch_size: must be at least 1 (got {model_batch_size})")
         cascade = model if isinstance(model, dvt.Model) else dvt.load_model(model)
         device = best_device()
-        self._thresholds = cascade.thresholds(thresholds)
+        self._thresholds = cascade.thresholds(thresholds, sure_of)
         self._image_column = image_column
         self._prefix = prefix
         self._model_batch_size = model_batch_size
         self._decoding = decode_settings(cascade.spec)
         self._labels = np.array(cascade.label_names, dtype=object)
         self._gmacs = np.array((0.0, *cascade.spec.gmacs_per_exit), dtype=np.float32)
+        self._groups, self._sure_of = cascade.groups, sure_of
         self._executor = cascade.make_executor(device, cascade.inference_dtype(device))
 
     def __call__(self, batch: Mapping[str, Any] | pa.Table) -> pa.Table:
@@ -188,7 +195,14 @@ class CascadePredictor:
         failed: dict[int, tuple[str, str]],
     ) -> list[Predictions]:
         # A new runner, because a call that raised may have left images in its own.
-        runner = CascadeRunner(self._executor, self._thresholds, self._model_batch_size, top_k=1)
+        runner = CascadeRunner(
+            self._executor,
+            self._thresholds,
+            self._model_batch_size,
+            top_k=1,
+            groups=self._groups,
+            sure_of=self._sure_of,
+        )
         runner.add(rows, pixels_nSS3)
         with warnings.catch_warnings():
             # Arrays from Ray are read-only, and nothing here writes into them.
@@ -205,12 +219,14 @@ class CascadePredictor:
         missing = np.ones(num_rows, dtype=bool)
         label_id, exit_stage = np.zeros(num_rows, np.int32), np.zeros(num_rows, np.int8)
         confidence = np.zeros(num_rows, np.float32)
+        group_scores = np.zeros((num_rows, len(self._groups)), np.float32)
         exit_confidences = np.full(num_rows, None, dtype=object)
         for batch in predictions:
             rows = batch.row_ids
             missing[rows] = False
             label_id[rows] = batch.top_label_ids[:, 0]
             confidence[rows] = batch.top_scores[:, 0]
+            group_scores[rows] = batch.group_scores
             exit_stage[rows] = batch.exit_stage
             for row, values in zip(rows, batch.exit_confidences, strict=True):
                 exit_confidences[row] = values
@@ -222,14 +238,15 @@ class CascadePredictor:
             "exit_confidences": exit_confidences,
             "gmacs": self._gmacs[exit_stage],
         }
+        groups = group_columns(group_scores, self._groups.names)
         columns = {
             name: pa.array(values, PREDICTION_SCHEMA.field(name).type, mask=missing)
             for name, values in values_of.items()
-        }
+        } | {name: pc.if_else(missing, None, column) for name, column in groups.items()}
         reasons = [failed.get(row, (None, None)) for row in range(num_rows)]
         columns["reason"] = pa.array([reason for reason, _ in reasons], pa.string())
         columns["detail"] = pa.array([detail for _, detail in reasons], pa.string())
-        return {self._prefix + name: column for name, column in columns.items()}
+        return {self._prefix + name: columns[name] for name in PREDICTION_SCHEMA.names}
 
 
 def _as_numpy(column: Any) -> NDArray[Any] | list[Any]:

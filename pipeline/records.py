@@ -11,6 +11,7 @@ from pipeline.errors import Reason
 __all__ = [
     "AUDIT_COLUMNS",
     "DEAD_LETTERS_SCHEMA",
+    "GROUP_COLUMNS",
     "SHARDS_SCHEMA",
     "TAGS_SCHEMA",
     "DeadLetter",
@@ -23,8 +24,11 @@ __all__ = [
     "info_table",
 ]
 
-AUDIT_COLUMNS = ("audit_label_id", "audit_confidence")
+AUDIT_COLUMNS = ("audit_label_id", "audit_confidence", "audit_agrees")
 """Columns of the prediction at full depth; null for images that are not audited."""
+
+GROUP_COLUMNS = ("groups", "group_scores")
+"""Columns of the groups of classes; null for models without groups."""
 
 TAGS_SCHEMA = pa.schema(
     [
@@ -35,11 +39,14 @@ TAGS_SCHEMA = pa.schema(
         ("confidence", pa.float32()),
         ("top_labels", pa.list_(pa.string())),
         ("top_scores", pa.list_(pa.float32())),
+        ("groups", pa.list_(pa.string())),
+        ("group_scores", pa.list_(pa.float32())),
         ("exit_stage", pa.int8()),
         ("exit_confidences", pa.list_(pa.float32())),
         ("gmacs", pa.float32()),
         ("audit_label_id", pa.int32()),
         ("audit_confidence", pa.float32()),
+        ("audit_agrees", pa.bool_()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("decode_note", pa.string()),

@@ -32,7 +32,7 @@ class RecordedExits:
     """Confidences and answers of n images at E exits, and their origin.
 
     Attributes:
-        confidences: largest softmax probability, [E, n] float32.
+        confidences: exit signal, [E, n] float32.
         agrees: whether the answer is the last exit's, [E, n].
         correct: whether the answer is right, [E, n]; None without labels.
         in_second_half: which half an image belongs to, [n]; depends on its key alone.
@@ -40,6 +40,7 @@ class RecordedExits:
         dtype: precision of the forward passes, such as "float32".
         data: name of the images.
         num_unreadable: images that were left out.
+        signal: what an answer is and what it is sure of, see `dvt.labels.ClassGroups.signal`.
     """
 
     confidences: NDArray[np.float32]
@@ -50,6 +51,7 @@ class RecordedExits:
     dtype: str
     data: str
     num_unreadable: int = 0
+    signal: str = "label"
 
     @property
     def num_images(self) -> int:
@@ -107,6 +109,7 @@ class RecordedExits:
             first.dtype,
             first.data,
             sum(part.num_unreadable for part in parts),
+            first.signal,
         )
 
     def halves(self) -> tuple[Self, Self]:
@@ -123,6 +126,7 @@ class RecordedExits:
             self.model_digest,
             self.dtype,
             self.data,
+            signal=self.signal,
         )
 
     def save(self, path: Path) -> None:
@@ -139,6 +143,7 @@ class RecordedExits:
             "dtype": self.dtype,
             "data": self.data,
             "num_unreadable": str(self.num_unreadable),
+            "signal": self.signal,
         }
         with atomic_write(path) as partial:
             save_file(arrays, partial, metadata=texts)
@@ -165,6 +170,7 @@ class RecordedExits:
                 texts["dtype"],
                 texts["data"],
                 int(texts["num_unreadable"]),
+                texts.get("signal", "label"),
             )
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise CheckpointError(f"{path}: truncated or damaged, or no held-out exits") from error

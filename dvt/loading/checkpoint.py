@@ -1,9 +1,10 @@
 """Models by name, and checkpoint folders.
 
 A checkpoint folder holds `config.json`, and optionally `labels.json` (class names in order of their
-ids) and `calibration.json` (a `Calibration`). With a `CascadeConfig` it is a DVT and holds
-`model.safetensors` (weights of 16 or 32 bits, loaded as float32); with a `MembersConfig` (`kind` is
-"members") it is a cascade of other models, which the folder holds.
+ids), `groups.json` (groups of classes, `dvt.labels.load_groups`) and `calibration.json` (a
+`Calibration`). With a `CascadeConfig` it is a DVT and holds `model.safetensors` (weights of 16 or
+32 bits, loaded as float32); with a `MembersConfig` (`kind` is "members") it is a cascade of other
+models, which the folder holds.
 """
 
 import json
@@ -20,6 +21,7 @@ from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.embedding import PROJECTION, Projection
 from dvt.errors import CheckpointError, ModelError
+from dvt.labels import GROUPS, load_groups
 from dvt.loading.hub_config import CONFIG, WEIGHTS, describe, only_vit
 from dvt.loading.members import load_members
 from dvt.loading.networks import NETWORK_SUFFIXES, load_network, network_file
@@ -99,6 +101,13 @@ def load_model(source: str | Path) -> Model:
             f"folder with {CONFIG} and {WEIGHTS}, a published .pth.tar, .pth or .safetensors, or "
             "an .onnx or .pt2 file"
         )
+    model = _load(path)
+    folder = path.parent if path.suffix in NETWORK_SUFFIXES else path
+    model.own_groups = load_groups(folder / GROUPS, model.spec.num_classes, model.labels)
+    return model
+
+
+def _load(path: Path) -> Model:
     if path.is_file():
         return load_network(path) if path.suffix in NETWORK_SUFFIXES else load_published(path)
     description = describe(path)
@@ -211,7 +220,7 @@ def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32)
     """Writes a checkpoint folder; `config.json` comes last, so its existence means completion.
 
     Args:
-        model: written with its labels and calibration.
+        model: written with its labels, groups and calibration.
         folder: created if missing; each file is replaced atomically.
         dtype: of the stored weights; float16 halves the file and keeps about 3 decimal digits.
     """
@@ -223,6 +232,10 @@ def save_model(model: Cascade, folder: Path, dtype: torch.dtype = torch.float32)
         (folder / LABELS).unlink(missing_ok=True)
     else:
         _write_json(folder / LABELS, json.dumps(model.labels, indent=1))
+    if model.own_groups is None:
+        (folder / GROUPS).unlink(missing_ok=True)
+    else:
+        _write_json(folder / GROUPS, model.own_groups.as_json(model.labels))
     save_calibration(folder, model.calibration)
     _write_json(folder / CONFIG, model.config.model_dump_json(indent=1))
 

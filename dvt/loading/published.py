@@ -20,8 +20,8 @@ from torch import Tensor
 from dvt.cascade import Cascade
 from dvt.config import CascadeConfig
 from dvt.errors import CheckpointError
+from dvt.labels.imagenet import NUM_CLASSES, class_names
 from dvt.loading.hub_config import CONFIG, ModelDescription, description_of
-from dvt.loading.imagenet import NUM_CLASSES, class_names
 from dvt.loading.state_dict_adapter import (
     config_from_state_dict,
     to_own_names,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dvt.config import Preprocess
 from dvt.errors import CheckpointError
 from dvt.inference.executor import StageExecutor
-from dvt.loading.imagenet import class_names
+from dvt.labels.imagenet import class_names
 from dvt.members.adapter import read_adapter
 from dvt.members.efficientnet_lite import (
     CROP,

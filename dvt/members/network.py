@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dvt.errors import CheckpointError
 from dvt.loading.hub_config import CONFIG, ModelDescription
-from dvt.loading.imagenet import NUM_CLASSES, class_names
+from dvt.labels.imagenet import NUM_CLASSES, class_names
 from dvt.members.pixel_model import PixelModel
 from dvt.model import Calibration, ModelSpec, StageSpec
 

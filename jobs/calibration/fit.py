@@ -62,6 +62,7 @@ def calibrate(
         thresholds=thresholds,
         asked=asked,
         of=of,
+        signal=recorded.signal,
         model=model,
         data=recorded.data,
         dtype=recorded.dtype,

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 import dvt
 from dvt.device import best_device, inference_dtype
 from dvt.exits import FULL_DEPTH
-from jobs.calibration.calibration_set import calibrated_model, load_calibration_set
+from dvt.labels import SureOf
+from jobs.calibration.calibration_set import calibrated_model, check_signal, load_calibration_set
 from jobs.calibration.fit import DEFAULT_DELTA, calibrate, fit_schedule
 from jobs.calibration.text import default_promise, promise, schedule_promises
 from jobs.calibration.thresholds_file import Asked, ThresholdsFile, read_thresholds
@@ -86,7 +87,11 @@ class ThresholdChoice:
 
 
 def choose_thresholds(
-    options: ThresholdOptions, source: str, model: dvt.Model, dtype: str | None = None
+    options: ThresholdOptions,
+    source: str,
+    model: dvt.Model,
+    dtype: str | None = None,
+    sure_of: SureOf = "label",
 ) -> ThresholdChoice:
     """Chooses thresholds from a file, or from the exits recorded with the model.
 
@@ -95,19 +100,23 @@ def choose_thresholds(
         source: where the model was loaded from, as for `dvt.load_model`.
         model: loaded.
         dtype: that the run computes in; None for this machine's choice.
+        sure_of: what the thresholds apply to.
 
     Raises:
-        UsageError: the file is for another model, or the recorded exits are missing or too few.
-        ModelError: no thresholds of the model meet the budget.
+        UsageError: the file is for another model or signal, or the recorded exits are missing or
+            too few.
+        ModelError: no thresholds of the model meet the budget, or it has no groups to be sure of.
     """
+    model.groups.part_ids(sure_of)  # raises if there are none
+    signal = model.groups.signal(sure_of)
     if options.full_depth:
         return ThresholdChoice((FULL_DEPTH,) * (model.spec.num_stages - 1))
     if options.thresholds is not None:
-        return _from_file(options.thresholds, model, dtype)
+        return _from_file(options.thresholds, model, dtype, signal)
     if options.budget is None and options.max_drop is None and options.floor is None:
-        return _defaults(model, dtype)
+        return _defaults(model, dtype, sure_of)
     identity = calibrated_model(model)
-    recorded = load_calibration_set(source, identity)
+    recorded = load_calibration_set(source, identity, signal)
     if options.deadline is not None:
         schedule = fit_schedule(recorded, identity, options.max_drop, options.floor)
         _warn_of_other_precision(recorded.dtype, dtype)
@@ -121,7 +130,7 @@ def choose_thresholds(
     return _calibrated(calibrate(recorded, identity, asked, recorded.risk), dtype)
 
 
-def _from_file(path: Path, model: dvt.Model, dtype: str | None) -> ThresholdChoice:
+def _from_file(path: Path, model: dvt.Model, dtype: str | None, signal: str) -> ThresholdChoice:
     content = read_thresholds(path)
     if not isinstance(content, ThresholdsFile):
         return ThresholdChoice(content)
@@ -131,6 +140,7 @@ def _from_file(path: Path, model: dvt.Model, dtype: str | None) -> ThresholdChoi
             f"thresholds: {path} is for {content.model.name} ({content.model.digest}), not for "
             f"{identity.name} ({identity.digest}); run dvt calibrate for this model"
         )
+    check_signal(f"thresholds: {path}", content.signal, signal)
     return _calibrated(content, dtype)
 
 
@@ -139,7 +149,12 @@ def _calibrated(file: ThresholdsFile, dtype: str | None) -> ThresholdChoice:
     return ThresholdChoice(file.thresholds, (promise(file),))
 
 
-def _defaults(model: dvt.Model, dtype: str | None) -> ThresholdChoice:
+def _defaults(model: dvt.Model, dtype: str | None, sure_of: SureOf) -> ThresholdChoice:
+    if sure_of == "group" and model.spec.num_stages > 1:
+        raise UsageError(
+            "thresholds: a model's own apply to --sure-of label only; with group, give one of "
+            "--thresholds, --budget, --max-drop and --full-depth"
+        )
     provenance = model.calibration.provenance
     text = default_promise(provenance)
     if provenance is None or text is None:

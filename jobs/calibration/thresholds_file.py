@@ -62,6 +62,7 @@ class ThresholdsFile(_Part):
     thresholds: tuple[float, ...]
     asked: Asked
     of: Risk
+    signal: Annotated[str, Field(description="what the answers are sure of")] = "label"
     model: CalibratedModel
     data: str
     dtype: str

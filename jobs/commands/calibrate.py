@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 import dvt
 from dvt.calibration import RecordedExits, Risk
 from dvt.inference import deterministic_matmul
+from dvt.labels import SureOf
 from dvt.loading import DEFAULT_MODEL
 from jobs.calibration.calibration_set import (
     calibrated_model,
@@ -57,6 +58,9 @@ class CalibrateJob(Job):
         Literal["auto", "accuracy", "agreement"],
         Field(description="what --max-drop bounds the loss of; auto: accuracy if labelled"),
     ] = "auto"
+    sure_of: Annotated[
+        SureOf, Field(description="what an answer is: a label, or its group of labels")
+    ] = "label"
     keep: Annotated[
         bool,
         Field(description="store a calibration set with the model, for dvt tag --budget"),
@@ -85,6 +89,8 @@ class CalibrateJob(Job):
             raise ValueError("out: must be given, or --adopt")
         if self.adopt and not given:
             raise ValueError("adopt: needs one of budget, max_drop and exit_mix")
+        if self.adopt and self.sure_of == "group":
+            raise ValueError("adopt: applies to sure_of label only (got group); use --out")
         if self.keep and self.data is None:
             raise ValueError("data: must be given with --keep")
         if self.delta is None:
@@ -101,14 +107,16 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
     """
     folder = writable_model_folder(job.model) if job.adopt else None
     model = dvt.load_model(job.model)
+    model.groups.part_ids(job.sure_of)  # raises if there are none
     identity = calibrated_model(model)
     if job.data is None:
-        recorded = load_calibration_set(job.model, identity)
+        signal = model.groups.signal(job.sure_of)
+        recorded = load_calibration_set(job.model, identity, signal)
     else:
         recorded = _recorded(job, job.data, model)
     lines: list[str] = []
     if job.keep:
-        path = calibration_set_path(job.model)
+        path = calibration_set_path(job.model, job.sure_of)
         try:
             recorded.save(path)
         except OSError as error:
@@ -142,7 +150,7 @@ def _recorded(job: CalibrateJob, data: str, model: dvt.Model) -> RecordedExits:
     deterministic_matmul()
     source, ids = open_calibration_pictures(data, model, job.of)
     dtype = None if job.dtype == "auto" else getattr(torch, job.dtype)
-    recorder = ExitRecorder(model, dtype, job.batch_size)
+    recorder = ExitRecorder(model, dtype, job.batch_size, job.sure_of)
     with shown_progress() as listener:
         return recorder.record(Sampled(source, job.num_images), ids, data, listener)
 

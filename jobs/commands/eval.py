@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 
 import dvt
+from dvt.labels import SureOf
 from dvt.loading import DEFAULT_MODEL
 from dvt.members.cascade import MemberCascade
 from jobs.evaluation.evaluation import Evaluation, evaluate
@@ -43,6 +44,10 @@ class EvalJob(Job):
     fit_data: Annotated[
         str | None, Field(description="other labelled images to fit thresholds to")
     ] = None
+    sure_of: Annotated[
+        SureOf,
+        Field(description="what an answer is: a label, or its group of labels"),
+    ] = "label"
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16"],
@@ -63,17 +68,19 @@ def run_eval(job: EvalJob) -> JobResult:
     """
     model = dvt.load_model(job.model)
     dtype = None if job.dtype == "auto" else getattr(torch, job.dtype)
-    recorder = ExitRecorder(model, dtype, job.batch_size)
+    recorder = ExitRecorder(model, dtype, job.batch_size, job.sure_of)
     with shown_progress() as listener:
         recorded = recorder.record_labelled(job.data, listener)
         fit_on = None
         if job.fit_data is not None:
             fit_on = recorder.record_labelled(job.fit_data, listener)
         members = None
-        if isinstance(model, MemberCascade) and model.calibration.thresholds is not None:
+        has_own = job.sure_of == "label" and model.calibration.thresholds is not None
+        if isinstance(model, MemberCascade) and has_own:
             members = compare_with_members(model, job.data, job.batch_size, listener)
     evaluation = evaluate(model, recorded, fit_on)
-    lines = [f"{job.model} on {job.data}, {recorded.dtype}", *evaluation_lines(evaluation)]
+    sure_of = ", groups" if job.sure_of == "group" else ""
+    lines = [f"{job.model} on {job.data}, {recorded.dtype}{sure_of}", *evaluation_lines(evaluation)]
     if members is not None:
         lines += members.lines()
     if job.csv is not None:
@@ -88,6 +95,7 @@ def run_eval(job: EvalJob) -> JobResult:
         "fit_data": job.fit_data,
         "dtype": recorded.dtype,
         "members": None if members is None else members.as_json(),
+        "sure_of": job.sure_of,
     }
     return JobResult(lines=tuple(lines), data=data | evaluation.as_json())
 

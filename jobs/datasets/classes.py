@@ -38,10 +38,9 @@ class ClassIds:
     @classmethod
     def of_model(cls, num_classes: int, names: Sequence[str] | None) -> Self:
         """Adds WordNet ids as aliases if the classes are ImageNet's."""
-        from dvt.loading import imagenet
+        from dvt.labels import imagenet
 
-        is_imagenet = names is not None and tuple(names) == imagenet.class_names()
-        return cls(num_classes, names, imagenet.wordnet_ids() if is_imagenet else ())
+        return cls(num_classes, names, imagenet.wordnet_ids_of(tuple(names or ())) or ())
 
     def id_of(self, label: Label) -> int:
         """The class id, from 0.

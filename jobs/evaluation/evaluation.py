@@ -25,8 +25,8 @@ class Evaluation:
     Attributes:
         recorded: exits on the evaluated data.
         gmacs_per_exit: cumulative.
-        default: point of the model's default thresholds; None if it has none.
-        stored: points of the sweep that is stored in the checkpoint.
+        default: point of the model's default thresholds; None if it has none for this exit signal.
+        stored: points of the sweep that is stored in the checkpoint; empty for another signal.
         fitted: points of the sweep fitted here; empty for a single exit.
         calibration: the figures in the checkpoint.
         budgets: mean costs at which to compare the curves, GMACs.
@@ -98,7 +98,8 @@ def evaluate(
     Raises:
         ModelError: the checkpoint has thresholds for another number of exits.
     """
-    spec, calibration = model.spec, model.calibration
+    spec = model.spec
+    calibration = model.calibration if recorded.signal == "label" else Calibration()
     costs = spec.gmacs_per_exit
     rows = [exit_thresholds(row, spec.num_stages) for row in calibration.threshold_sweep]
     fitted: tuple[OperatingPoint, ...] = ()

@@ -17,6 +17,7 @@ from dvt.device import best_device
 from dvt.errors import ModelError
 from dvt.exits import confidence
 from dvt.inference import StageExecutor, exit_scores
+from dvt.labels import SureOf
 from dvt.model import Model
 from jobs.datasets import (
     ClassIds,
@@ -40,15 +41,26 @@ class ExitRecorder:
         model: is moved to the best device of this machine and cast.
         dtype: precision; None for what `dvt tag` uses on this machine.
         batch_size: images per forward pass.
+        sure_of: what an answer is: a label, or the part of the classes that it belongs to.
+
+    Raises:
+        ModelError: `sure_of` is "group", and the model has no groups.
     """
 
     def __init__(
-        self, model: Model, dtype: torch.dtype | None = None, batch_size: int = 128
+        self,
+        model: Model,
+        dtype: torch.dtype | None = None,
+        batch_size: int = 128,
+        sure_of: SureOf = "label",
     ) -> None:
         self._model_digest = model.digest()  # before the executor casts the weights
         device = best_device()
         self._executor = model.make_executor(device, dtype or model.inference_dtype(device))
         self._batch_size = batch_size
+        self._signal = model.groups.signal(sure_of)
+        self._parts = model.groups.parts(sure_of)
+        self._part_ids = np.array(model.groups.part_ids(sure_of))
         self._ids = ClassIds.of_model(model.spec.num_classes, model.labels)
         self._decode = decode_settings(model.spec)
 
@@ -131,17 +143,19 @@ class ExitRecorder:
             scores_EnC = exit_scores(self._executor, pixels_nSS3, self._batch_size)
         if not np.isfinite(scores_EnC).all():
             raise ModelError("confidence: is not a number; the weights or an image overflow")
-        largest = confidence(torch.from_numpy(scores_EnC))
-        confidences_En, answers_En = (part.numpy() for part in largest)
+        signal, labels_En = confidence(torch.from_numpy(scores_EnC), self._parts)
+        answers_En = self._part_ids[labels_En.numpy()]
+        true = None if labels is None else self._part_ids[np.asarray(labels, dtype=np.int64)]
         return RecordedExits(
-            confidences=confidences_En,
+            confidences=signal.numpy(),
             agrees=answers_En == answers_En[-1],
-            correct=None if labels is None else answers_En == np.asarray(labels, dtype=np.int64),
+            correct=None if true is None else answers_En == true,
             in_second_half=np.array([is_in_second_half(key) for key in keys], dtype=np.bool_),
             model_digest=self._model_digest,
             dtype=str(self._executor.dtype).removeprefix("torch."),
             data=data,
             num_unreadable=num_unreadable,
+            signal=self._signal,
         )
 
 

@@ -3,7 +3,7 @@
 If an audited image could exit, its prediction is held, the same as without an audit, and the image
 stays in the queue. It leaves the last stage with both predictions.
 
-Plain arrays, without the model or the sampling. Shapes: n images, k best labels.
+Plain arrays, without the model or the sampling. Shapes: n images, k best labels, G groups.
 """
 
 from collections.abc import Sequence
@@ -28,31 +28,43 @@ class HeldPredictions:
             an image that is not audited; [n] int8.
         top_label_ids: best first, [n, k] int32; undefined without a prediction.
         top_scores: softmax probabilities, [n, k] float32; undefined without a prediction.
+        group_scores: of the model's groups, [n, G] float32; undefined without a prediction.
     """
 
     exit_stages: NDArray[np.int8]
     top_label_ids: NDArray[np.int32]
     top_scores: NDArray[np.float32]
+    group_scores: NDArray[np.float32]
 
     @classmethod
-    def none_yet(cls, is_audited: NDArray[np.bool_], num_labels: int) -> Self:
-        """Before the first stage; `is_audited` is [n], and `num_labels` is k."""
-        shape = len(is_audited), num_labels
-        stages = np.where(is_audited, _NONE_YET, _NOT_AUDITED).astype(np.int8)
-        return cls(stages, np.zeros(shape, np.int32), np.zeros(shape, np.float32))
-
-    @classmethod
-    def join(cls, groups: "Sequence[Self]") -> Self:
-        """Several groups of images, in their order."""
+    def none_yet(cls, is_audited: NDArray[np.bool_], num_labels: int, num_groups: int = 0) -> Self:
+        """Before the first stage; `is_audited` is [n], `num_labels` is k, and `num_groups` G."""
+        num_images = len(is_audited)
         return cls(
-            np.concatenate([group.exit_stages for group in groups]),
-            np.concatenate([group.top_label_ids for group in groups]),
-            np.concatenate([group.top_scores for group in groups]),
+            np.where(is_audited, _NONE_YET, _NOT_AUDITED).astype(np.int8),
+            np.zeros((num_images, num_labels), np.int32),
+            np.zeros((num_images, num_labels), np.float32),
+            np.zeros((num_images, num_groups), np.float32),
+        )
+
+    @classmethod
+    def join(cls, parts: "Sequence[Self]") -> Self:
+        """Concatenates several of these."""
+        return cls(
+            np.concatenate([part.exit_stages for part in parts]),
+            np.concatenate([part.top_label_ids for part in parts]),
+            np.concatenate([part.top_scores for part in parts]),
+            np.concatenate([part.group_scores for part in parts]),
         )
 
     def __getitem__(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> Self:
         """Some of the images."""
-        return type(self)(self.exit_stages[rows], self.top_label_ids[rows], self.top_scores[rows])
+        return type(self)(
+            self.exit_stages[rows],
+            self.top_label_ids[rows],
+            self.top_scores[rows],
+            self.group_scores[rows],
+        )
 
     @property
     def is_audited(self) -> NDArray[np.bool_]:
@@ -69,7 +81,8 @@ class HeldPredictions:
     @property
     def num_bytes(self) -> int:
         """Size in the object store."""
-        return self.exit_stages.nbytes + self.top_label_ids.nbytes + self.top_scores.nbytes
+        labels = self.top_label_ids.nbytes + self.top_scores.nbytes
+        return self.exit_stages.nbytes + labels + self.group_scores.nbytes
 
     def hold(
         self,
@@ -77,6 +90,7 @@ class HeldPredictions:
         exit_stage: int,
         top_label_ids: NDArray[np.int64],
         top_scores: NDArray[np.float32],
+        group_scores: NDArray[np.float32],
     ) -> tuple[Self, NDArray[np.bool_]]:
         """Holds the predictions of audited images at an exit before the last.
 
@@ -85,6 +99,7 @@ class HeldPredictions:
             exit_stage: from 1.
             top_label_ids: of all images, [n, k].
             top_scores: of all images, [n, k].
+            group_scores: of all images, [n, G].
 
         Returns:
             The predictions held so far, and the images that exit, [n]: none of them audited.
@@ -94,5 +109,6 @@ class HeldPredictions:
             np.where(is_new, exit_stage, self.exit_stages).astype(np.int8),
             np.where(is_new[:, None], top_label_ids, self.top_label_ids).astype(np.int32),
             np.where(is_new[:, None], top_scores, self.top_scores),
+            np.where(is_new[:, None], group_scores, self.group_scores),
         )
         return held, exiting & ~self.is_audited

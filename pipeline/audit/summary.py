@@ -1,7 +1,8 @@
 """The audit of a run: which images are sampled, and what they say about the whole archive.
 
 A share of the images, drawn by their keys alone, runs to full depth besides its early prediction.
-If both have the same label they *agree*; no true labels are needed. Each image is drawn
+If both have the same label they *agree* (with `--sure-of group`: labels of the same group); no true
+labels are needed. Each image is drawn
 independently, so the sample is a simple random one, and the intervals hold for any archive.
 
 Pure: keys and counts; no tables, no model. Shapes: E exits, n images.
@@ -84,12 +85,10 @@ class AuditCounts:
     def add(
         self,
         exit_stages: NDArray[np.integer],
-        label_ids: NDArray[np.integer],
-        audit_label_ids: NDArray[np.integer],
+        agrees: NDArray[np.bool_],
     ) -> None:
-        """Adds audited images: exits (from 1), labels, and labels of full depth, all [n]."""
+        """Adds audited images: exits (from 1), and whether full depth agrees, [n]."""
         exits = exit_stages.astype(np.int64) - 1
-        agrees = label_ids == audit_label_ids
         self.images += np.bincount(exits, minlength=len(self.images))
         self.agreeing += np.bincount(exits[agrees], minlength=len(self.images))
 

@@ -1,6 +1,6 @@
 """Groups of images in the cascade of one actor: what arrives, what waits, and what leaves.
 
-Shapes: n images, S pixels per side, k best labels.
+Shapes: n images, S pixels per side, k best labels, G groups.
 """
 
 from dataclasses import dataclass, replace
@@ -28,10 +28,11 @@ class Predictions:
 
     Attributes:
         row_ids: the caller's numbers for the images, [n] int64.
-        top_label_ids: best first, [n, k] int64.
+        top_label_ids: the label, then the other best ones in order, [n, k] int64.
         top_scores: softmax probabilities, [n, k] float32; the first is the confidence.
+        group_scores: of the model's groups, [n, G] float32; 0 below `dvt.exits.GROUP_FLOOR`.
         exit_stage: from 1, the same for all images.
-        exit_confidences: of each stage up to the exit, [n, exit_stage] float32.
+        exit_confidences: exit signal of each stage up to the exit, [n, exit_stage] float32.
         audit_label_ids: best label of the last stage for audited images, -1 for others, [n] int64;
             None if no image is audited.
         audit_confidences: of these labels, [n] float32; None if no image is audited.
@@ -40,6 +41,7 @@ class Predictions:
     row_ids: NDArray[np.int64]
     top_label_ids: NDArray[np.int64]
     top_scores: NDArray[np.float32]
+    group_scores: NDArray[np.float32]
     exit_stage: int
     exit_confidences: NDArray[np.float32]
     audit_label_ids: NDArray[np.int64] | None = None
@@ -61,6 +63,7 @@ class Predictions:
             row_ids=row_ids,
             top_label_ids=held.top_label_ids.astype(np.int64),
             top_scores=held.top_scores,
+            group_scores=held.group_scores,
             exit_stage=exit_stage,
             exit_confidences=confidences[:, :exit_stage],
         )
@@ -100,6 +103,7 @@ class Predictions:
             self.row_ids[rows],
             self.top_label_ids[rows],
             self.top_scores[rows],
+            self.group_scores[rows],
             self.exit_stage,
             self.exit_confidences[rows],
             None if ids is None else ids[rows],

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from dvt.inference import StateFormat
+from dvt.labels import SureOf
 from pipeline.options import Options
 from pipeline.units import Portion
 
@@ -16,6 +17,10 @@ class CascadeOptions(Options):
 
     top_k: Annotated[int, Field(ge=1, le=1000, description="labels stored per image")] = 5
     batch_size: Annotated[int, Field(ge=1, le=4096, description="images per forward pass")] = 64
+    sure_of: Annotated[
+        SureOf,
+        Field(description="an image exits when it is sure of its label, or of its group of labels"),
+    ] = "label"
     audit: Annotated[
         Portion,
         Field(description="share of images also run at full depth to compare answers, e.g. 1%"),

@@ -2,7 +2,7 @@
 
 Plain Python and torch, no Ray. Runs all stages or a range of them. After a range that is not the
 last there is one more queue, which joins images into full batches for the next pool.
-Shapes: n images, S pixels per side, C classes, k best labels.
+Shapes: n images, S pixels per side, C classes, k best labels, G groups.
 """
 
 import logging
@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvt.exits import confidence, exit_mask, scores
+from dvt.exits import confidence, exit_mask, group_scores, scores
 from dvt.inference import StageExecutor, StateFormat, decode_state, encode_state
+from dvt.labels import ClassGroups, SureOf
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions, QueuedBatch
 from pipeline.cascade.device_errors import is_device_failure, is_out_of_memory
 from pipeline.cascade.stage_work import StageWork
@@ -38,6 +39,11 @@ class CascadeRunner:
         top_k: labels per prediction.
         stages: first and last stage to run, from 1; None for all.
         state_format: of the state that images carry to the next pool.
+        groups: of the model's classes; None for a model without groups.
+        sure_of: what the thresholds apply to.
+
+    Raises:
+        ModelError: `sure_of` is "group", and there are no groups.
     """
 
     def __init__(
@@ -48,11 +54,16 @@ class CascadeRunner:
         top_k: int,
         stages: tuple[int, int] | None = None,
         state_format: StateFormat = "float32",
+        groups: ClassGroups | None = None,
+        sure_of: SureOf = "label",
     ) -> None:
         self._executor = executor
         self._thresholds = self._default_thresholds = thresholds
         self._batch_size = batch_size
         self._top_k = min(top_k, executor.spec.num_classes)
+        groups = groups or ClassGroups(executor.spec.num_classes)
+        self._parts = groups.parts(sure_of, executor.device)
+        self._membership = groups.membership(executor.device)
         first, last = stages or (1, executor.spec.num_stages)
         self._first = first - 1
         self._num_here = last - first + 1
@@ -241,22 +252,26 @@ class CascadeRunner:
         output = self._executor.run(stage, batch.pixels, batch.state, self._batch_size)
         # The device still computes now; the next images are uploaded meanwhile.
         self._uploading = self._uploading or self._start_upload()
-        probabilities_nC = scores(output.logits)
-        largest, best = confidence(probabilities_nC), probabilities_nC.topk(self._top_k, dim=-1)
-        # The only synchronisation with the device in a batch.
-        confidence_n, label_n, top_scores, top_labels = (
-            part.cpu() for part in (*largest, best.values, best.indices)
+        scores_nC = scores(output.logits)
+        signal_n, label_n = confidence(scores_nC, self._parts)
+        # Raised above all others, the label comes first: equal scores have no order in `topk`, and
+        # the most probable class may lie outside the part that the image is sure of.
+        ranked_nC = scores_nC.scatter(1, label_n.unsqueeze(1), 2.0)
+        top_nk = ranked_nC.topk(self._top_k, dim=-1).indices
+        results = (
+            signal_n,
+            top_nk,
+            scores_nC.gather(1, top_nk),
+            group_scores(scores_nC, self._membership),
         )
+        # The only synchronisation with the device in a batch.
+        confidence_n, top_labels, top_scores, groups_nG = (part.cpu() for part in results)
         exits_n = exit_mask(confidence_n, self._thresholds[stage]).numpy()
         confidences = np.concatenate([batch.confidences, confidence_n.numpy()[:, None]], axis=1)
-        # Among equal scores `topk` and `max` choose differently; as in `Cascade.predict`, `max`
-        # decides.
-        label_n1 = label_n.unsqueeze(1)
-        top_labels = torch.where(top_labels == label_n1, top_labels[:, :1], top_labels)
-        top_labels[:, :1] = label_n1
         held = batch.held
         if held is not None and stage + 1 < self._executor.spec.num_stages:
-            held, exits_n = held.hold(exits_n, stage + 1, top_labels.numpy(), top_scores.numpy())
+            answers = top_labels.numpy(), top_scores.numpy(), groups_nG.numpy()
+            held, exits_n = held.hold(exits_n, stage + 1, *answers)
         staying = np.flatnonzero(~exits_n)
         if len(staying):
             on_device = torch.from_numpy(staying).to(batch.pixels.device)
@@ -277,6 +292,7 @@ class CascadeRunner:
             row_ids=batch.row_ids[exits_n],
             top_label_ids=top_labels.numpy()[exits_n],
             top_scores=top_scores.numpy()[exits_n],
+            group_scores=groups_nG.numpy()[exits_n],
             exit_stage=stage + 1,
             exit_confidences=confidences[exits_n],
         )

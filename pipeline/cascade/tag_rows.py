@@ -1,53 +1,89 @@
 """Rows of the `tags` table, and predictions packed into a few bytes for copies of an image.
 
-Shapes: n images, k best labels.
+Shapes: n images, k best labels, C classes, G groups.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+import dvt
+from dvt.labels import SureOf
 from pipeline.cascade.batches import Predictions
 from pipeline.decoding import DecodeNote
-from pipeline.records import AUDIT_COLUMNS, TAGS_SCHEMA
+from pipeline.records import AUDIT_COLUMNS, GROUP_COLUMNS, TAGS_SCHEMA
 
-__all__ = ["decoded_size", "pack_predictions", "tag_rows", "unpack_predictions"]
+__all__ = [
+    "TagClasses",
+    "decoded_size",
+    "group_columns",
+    "pack_predictions",
+    "tag_classes",
+    "tag_rows",
+    "unpack_predictions",
+]
 
-_HEADER = 4  # width, height, number of the decode note, exit stage
+_HEADER = 5  # width, height, number of the decode note, exit stage, number of groups
 
 
 _NOTES = (None, *DecodeNote)
 
 
+@dataclass(frozen=True, slots=True)
+class TagClasses:
+    """What tags say of the classes of a model.
+
+    Attributes:
+        labels: name of each class, [C].
+        part_ids: audited predictions agree if the parts of their labels do, [C].
+        groups: names of the groups, [G].
+    """
+
+    labels: tuple[str, ...]
+    part_ids: tuple[int, ...]
+    groups: tuple[str, ...] = ()
+
+
+def tag_classes(model: dvt.Model, sure_of: SureOf) -> TagClasses:
+    """The classes of a model.
+
+    Raises:
+        ModelError: `sure_of` is "group", and the model has no groups.
+    """
+    return TagClasses(model.label_names, model.groups.part_ids(sure_of), model.groups.names)
+
+
 def tag_rows(
-    predictions: Predictions, info: pa.Table, labels: Sequence[str], gmacs: float
+    predictions: Predictions, info: pa.Table, classes: TagClasses, gmacs: float
 ) -> pa.Table:
     """Rows of the `tags` table.
 
     Args:
         predictions: of n images.
         info: what else tags need, n rows (`records.info_table`).
-        labels: names of the classes.
+        classes: of the model.
         gmacs: cost of each image.
     """
     num_rows, num_labels = predictions.top_label_ids.shape
-    names = np.array(labels, dtype=object)[predictions.top_label_ids]
+    names = np.array(classes.labels, dtype=object)[predictions.top_label_ids]
+    num_exits = np.full(num_rows, predictions.exit_stage)
+    num_labels_n = np.full(num_rows, num_labels)
     columns = {
         "key": info["key"],
         "uri": info["uri"],
         "label": pa.array(names[:, 0], pa.string()),
         "label_id": pa.array(predictions.top_label_ids[:, 0], pa.int32()),
         "confidence": pa.array(predictions.top_scores[:, 0]),
-        "top_labels": _lists(pa.array(names.ravel(), pa.string()), num_rows, num_labels),
-        "top_scores": _lists(pa.array(predictions.top_scores.ravel()), num_rows, num_labels),
-        "exit_stage": pa.array(np.full(num_rows, predictions.exit_stage, dtype=np.int8)),
-        "exit_confidences": _lists(
-            pa.array(predictions.exit_confidences.ravel()), num_rows, predictions.exit_stage
-        ),
+        "top_labels": _lists(pa.array(names.ravel(), pa.string()), num_labels_n),
+        "top_scores": _lists(pa.array(predictions.top_scores.ravel()), num_labels_n),
+        **group_columns(predictions.group_scores, classes.groups),
+        "exit_stage": pa.array(num_exits.astype(np.int8)),
+        "exit_confidences": _lists(pa.array(predictions.exit_confidences.ravel()), num_exits),
         "gmacs": pa.array(np.full(num_rows, gmacs, dtype=np.float32)),
-        **_audit_columns(predictions),
+        **_audit_columns(predictions, classes.part_ids),
         "width": info["width"],
         "height": info["height"],
         "decode_note": info["decode_note"],
@@ -59,12 +95,36 @@ def tag_rows(
     return pa.table(columns, schema=pa.schema([*TAGS_SCHEMA, *passthrough]))
 
 
-def _audit_columns(predictions: Predictions) -> dict[str, pa.Array]:
+def group_columns(scores_nG: NDArray[np.float32], groups: tuple[str, ...]) -> dict[str, pa.Array]:
+    """The groups that reach the floor, largest score first; null for a model without groups.
+
+    Args:
+        scores_nG: of the groups, 0 below the floor.
+        groups: their names.
+    """
+    if not groups:
+        return {
+            name: pa.nulls(len(scores_nG), TAGS_SCHEMA.field(name).type) for name in GROUP_COLUMNS
+        }
+    order_nG = np.argsort(-scores_nG, axis=1, kind="stable")
+    ranked_nG = np.take_along_axis(scores_nG, order_nG, axis=1)
+    is_listed_nG = ranked_nG > 0
+    names = np.array(groups, dtype=object)[order_nG[is_listed_nG]]
+    num_listed = is_listed_nG.sum(axis=1)
+    lists = (pa.array(names, pa.string()), pa.array(ranked_nG[is_listed_nG]))
+    return {
+        name: _lists(values, num_listed) for name, values in zip(GROUP_COLUMNS, lists, strict=True)
+    }
+
+
+def _audit_columns(predictions: Predictions, part_ids: tuple[int, ...]) -> dict[str, pa.Array]:
     if predictions.audit_label_ids is None:
         num_rows = len(predictions.row_ids)
         return {name: pa.nulls(num_rows, TAGS_SCHEMA.field(name).type) for name in AUDIT_COLUMNS}
     not_audited = predictions.audit_label_ids < 0
-    values = (predictions.audit_label_ids, predictions.audit_confidences)
+    parts = np.array(part_ids)
+    agrees = parts[predictions.top_label_ids[:, 0]] == parts[predictions.audit_label_ids]
+    values = (predictions.audit_label_ids, predictions.audit_confidences, agrees)
     return {
         name: pa.array(column, TAGS_SCHEMA.field(name).type, mask=not_audited)
         for name, column in zip(AUDIT_COLUMNS, values, strict=True)
@@ -72,62 +132,84 @@ def _audit_columns(predictions: Predictions) -> dict[str, pa.Array]:
 
 
 def pack_predictions(predictions: Predictions, info: pa.Table) -> list[bytes]:
-    """Packs each prediction, with the size of its image, into about 60 bytes.
+    """Packs each prediction, with the size of its image, into about 60 bytes, and 8 for each group.
 
     Audit columns are left out, because copies are not audited.
     """
+    scores_nG = predictions.group_scores
     header = [
         info["width"].to_numpy(),
         info["height"].to_numpy(),
         [_NOTES.index(note) for note in info["decode_note"].to_pylist()],
         np.full(len(predictions.row_ids), predictions.exit_stage),
+        np.count_nonzero(scores_nG, axis=1),
     ]
     parts = [
         np.stack(header, axis=1).astype(np.int32),
         predictions.top_label_ids.astype(np.int32),
-        np.ascontiguousarray(predictions.top_scores, dtype=np.float32).view(np.int32),
-        np.ascontiguousarray(predictions.exit_confidences, dtype=np.float32).view(np.int32),
+        _bits(predictions.top_scores),
+        _bits(predictions.exit_confidences),
     ]
-    return [row.tobytes() for row in np.concatenate(parts, axis=1)]
+    packed = []
+    for row, scores in zip(np.concatenate(parts, axis=1), scores_nG, strict=True):
+        groups = np.flatnonzero(scores)
+        packed.append(
+            np.concatenate([row, groups.astype(np.int32), _bits(scores[groups])]).tobytes()
+        )
+    return packed
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(values, dtype=np.float32).view(np.int32)
 
 
 def decoded_size(packed: bytes) -> tuple[int, int, str | None]:
     """Width, height and decode note of the image of a packed prediction."""
-    width, height, note, _ = _header(packed)
+    width, height, note, *_ = _header(packed)
     return width, height, _NOTES[note]
 
 
-def unpack_predictions(packed: Sequence[bytes]) -> list[Predictions]:
+def unpack_predictions(packed: Sequence[bytes], num_groups: int) -> list[Predictions]:
     """One entry for each exit, ascending; row ids are positions in `packed`."""
-    exit_stages = np.array([_header(prediction)[-1] for prediction in packed])
+    exit_stages = np.array([_header(prediction)[3] for prediction in packed])
     return [
-        _unpack_exit(packed, exit_stage, np.flatnonzero(exit_stages == exit_stage))
+        _unpack_exit(packed, exit_stage, np.flatnonzero(exit_stages == exit_stage), num_groups)
         for exit_stage in np.unique(exit_stages).tolist()
     ]
 
 
-def _header(packed: bytes) -> tuple[int, int, int, int]:
-    width, height, note, exit_stage = np.frombuffer(packed, dtype=np.int32, count=_HEADER).tolist()
-    return width, height, note, exit_stage
+def _header(packed: bytes) -> list[int]:
+    header: list[int] = np.frombuffer(packed, dtype=np.int32, count=_HEADER).tolist()
+    return header
 
 
 def _unpack_exit(
-    packed: Sequence[bytes], exit_stage: int, positions: NDArray[np.int64]
+    packed: Sequence[bytes], exit_stage: int, positions: NDArray[np.int64], num_groups: int
 ) -> Predictions:
-    content = b"".join(packed[position] for position in positions.tolist())
-    rows = np.frombuffer(content, dtype=np.int32).reshape(len(positions), -1)
-    num_labels = (rows.shape[1] - _HEADER - exit_stage) // 2
-    ids, scores, confidences = np.split(rows[:, _HEADER:], [num_labels, 2 * num_labels], axis=1)
+    rows = []
+    group_scores = np.zeros((len(positions), num_groups), dtype=np.float32)
+    for number, position in enumerate(positions.tolist()):
+        content = np.frombuffer(packed[position], dtype=np.int32)
+        first_group = len(content) - 2 * content[_HEADER - 1]
+        row, groups, scores = np.split(content, [first_group, (first_group + len(content)) // 2])
+        rows.append(row)
+        group_scores[number, groups] = scores.view(np.float32)
+    table = np.stack(rows)
+    num_labels = (table.shape[1] - _HEADER - exit_stage) // 2
+    ids, top_scores, confidences = np.split(
+        table[:, _HEADER:], [num_labels, 2 * num_labels], axis=1
+    )
     return Predictions(
         row_ids=positions,
         top_label_ids=ids.astype(np.int64),
-        top_scores=np.ascontiguousarray(scores).view(np.float32),
+        top_scores=np.ascontiguousarray(top_scores).view(np.float32),
+        group_scores=group_scores,
         exit_stage=exit_stage,
         exit_confidences=np.ascontiguousarray(confidences).view(np.float32),
     )
 
 
-def _lists(values: pa.Array, num_rows: int, length: int) -> pa.Array:
-    """A list column with the same number of values in each row."""
-    offsets = pa.array(np.arange(0, (num_rows + 1) * length, length or 1, dtype=np.int32))
-    return pa.ListArray.from_arrays(offsets, values)
+def _lists(values: pa.Array, lengths: NDArray[np.integer]) -> pa.Array:
+    """A list column with these numbers of values in its rows."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)

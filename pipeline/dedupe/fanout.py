@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipeline.cascade.tag_rows import decoded_size, tag_rows, unpack_predictions
+from pipeline.cascade.tag_rows import TagClasses, decoded_size, tag_rows, unpack_predictions
 from pipeline.dedupe.index import DuplicateIndex, Image
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
@@ -29,7 +29,7 @@ class PredictionFanout:
     Args:
         ledger: has the open shards.
         results: gets the rows and dead letters of copies.
-        labels: names of the classes.
+        classes: of the model.
         passthrough: columns of the source that tags repeat.
         index: decides which image waits for which.
         put: stores a table for the writer and returns a reference to it.
@@ -39,14 +39,14 @@ class PredictionFanout:
         self,
         ledger: Ledger,
         results: Results,
-        labels: Sequence[str],
+        classes: TagClasses,
         passthrough: pa.Schema,
         index: DuplicateIndex | None = None,
         put: Callable[[pa.Table], Any] = ray.put,
     ) -> None:
         self._ledger = ledger
         self._results = results
-        self._labels = labels
+        self._classes = classes
         self._passthrough = passthrough
         self._index = index or DuplicateIndex()
         self._put = put
@@ -100,9 +100,10 @@ class PredictionFanout:
         if not copies:
             return
         tables, positions, exit_stages = [], [], []
-        for predictions in unpack_predictions([prediction for _, prediction in copies]):
+        packed = [prediction for _, prediction in copies]
+        for predictions in unpack_predictions(packed, len(self._classes.groups)):
             chosen = [copies[position] for position in predictions.row_ids.tolist()]
-            tables.append(tag_rows(predictions, self._info(chosen), self._labels, gmacs=0.0))
+            tables.append(tag_rows(predictions, self._info(chosen), self._classes, gmacs=0.0))
             positions.append(predictions.row_ids)
             exit_stages.append(np.full(len(chosen), predictions.exit_stage))
         images = np.array([image for image, _ in copies])[np.concatenate(positions)]

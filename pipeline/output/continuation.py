@@ -50,6 +50,7 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
     bindings = {
         "archive": (earlier.inputs, earlier.inputs if is_moved else run.inputs),
         "model": (str(earlier.model), str(run.model)),
+        "set of groups": (earlier.model.groups or None, run.model.groups or None),
         **{
             name.replace("_", "-"): (getattr(earlier.settings, name), getattr(settings, name))
             for name in BINDING_OPTIONS

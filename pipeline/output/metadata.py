@@ -32,7 +32,7 @@ RUN_FORMAT: Final = 1
 
 
 class ModelIdentity(BaseModel):
-    """The model of a run."""
+    """The model of a run; `groups` is the digest of its groups of classes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -40,6 +40,7 @@ class ModelIdentity(BaseModel):
     num_classes: int
     stages: tuple[str, ...]
     gmacs_per_exit: tuple[float, ...]
+    groups: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.digest})"

@@ -41,7 +41,7 @@ def audit_of(tags: OutputTable, done: Counts, run: RunFile) -> AuditSummary:
     """The audit over all runs; reads rows of audited images only."""
     gmacs = run.model.gmacs_per_exit
     counts = AuditCounts(len(gmacs))
-    columns = ["exit_stage", "label_id", "audit_label_id"]
-    for batch in tags.batches(columns, pc.field("audit_label_id").is_valid()):
-        counts.add(*(batch[name].to_numpy() for name in columns))
+    columns = ["exit_stage", "audit_agrees"]
+    for batch in tags.batches(columns, pc.field("audit_agrees").is_valid()):
+        counts.add(*(batch[name].to_numpy(zero_copy_only=False) for name in columns))
     return summarise_audit(counts, done.exits - done.copies, gmacs)

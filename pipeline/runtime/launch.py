@@ -6,6 +6,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import dvt
+from pipeline.cascade.tag_rows import tag_classes
 from pipeline.deadline.controller import DeadlineController
 from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.output.ledger import Ledger
@@ -56,7 +57,8 @@ def run_on_ray(
     results = Results(ledger, model.spec.num_stages)
     fanout = None
     if settings.dedupe:
-        fanout = PredictionFanout(ledger, results, model.label_names, source.kept)
+        classes = tag_classes(model, settings.sure_of)
+        fanout = PredictionFanout(ledger, results, classes, source.kept)
     Coordinator(
         Scheduler(plan.limits),
         actor_pool_specs(settings, plan, source, ledger.tag_writer),

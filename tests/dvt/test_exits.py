@@ -1,17 +1,25 @@
 """The exit rule: confidence in float32, validated thresholds, a last exit for the rest."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
 
 import dvt
 from dvt.exits import (
     ALWAYS_EXIT,
     FULL_DEPTH,
+    GROUP_FLOOR,
     confidence,
     exit_mask,
     exit_thresholds,
+    group_scores,
     scores,
 )
+from dvt.labels import ClassGroups
 
 
 def test_confidence_is_the_largest_softmax_probability_and_its_label() -> None:
@@ -67,3 +75,77 @@ def test_an_image_exits_when_its_confidence_equals_the_threshold() -> None:
     assert exit_mask(confidences, 0.3).tolist() == [True, True, False, True]
     assert exit_mask(confidences, FULL_DEPTH).tolist() == [False] * 4
     assert exit_mask(confidences, ALWAYS_EXIT).tolist() == [True] * 4
+
+
+def some_scores(seed: int, num_images: int, num_classes: int, sharpness: float = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return scores(torch.randn(num_images, num_classes, generator=generator) * sharpness)
+
+
+def some_groups(seed: int, num_classes: int) -> ClassGroups:
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(5, num_classes, generator=generator) < 0.4
+    return ClassGroups.of(
+        num_classes,
+        {f"g{n}": draw.nonzero()[:, 0].tolist() for n, draw in enumerate(draws) if draw.any()}
+        | {"all": range(num_classes)},
+    )
+
+
+def test_the_label_lies_in_the_part_that_the_image_is_sure_of() -> None:
+    """Class 0 is the most probable one, but its part has 0.4 only."""
+    probabilities = torch.tensor([[0.4, 0.25, 0.05, 0.3]])
+    signal, label = confidence(probabilities, torch.tensor([0, 1, 2, 1]))
+    assert signal.item() == pytest.approx(0.55)
+    assert label.item() == 3
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 40))
+def test_the_signal_is_the_largest_sum_of_a_part(
+    seed: int, num_images: int, num_classes: int
+) -> None:
+    scores_nC = some_scores(seed, num_images, num_classes)
+    part_ids = some_groups(seed, num_classes).part_ids()
+    signal_n, label_n = confidence(scores_nC, torch.tensor(part_ids))
+    for row, signal, label in zip(scores_nC.tolist(), signal_n, label_n.tolist(), strict=True):
+        sums = {
+            part: math.fsum(p for p, of in zip(row, part_ids, strict=True) if of == part)
+            for part in part_ids
+        }
+        assert signal.item() == pytest.approx(max(sums.values()), abs=1e-7)
+        assert sums[part_ids[label]] == pytest.approx(max(sums.values()), abs=1e-7)
+        in_part = [p for p, of in zip(row, part_ids, strict=True) if of == part_ids[label]]
+        assert row[label] == max(in_part)
+        assert signal >= max(row)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 9), st.integers(2, 40))
+def test_sums_have_the_same_bits_in_any_batch_and_order(
+    seed: int, num_images: int, num_classes: int
+) -> None:
+    scores_nC = some_scores(seed, num_images, num_classes, sharpness=1)
+    groups = some_groups(seed, num_classes)
+    parts, membership = torch.tensor(groups.part_ids()), groups.membership()
+    whole = group_scores(scores_nC, membership), confidence(scores_nC, parts)[0]
+    order = torch.randperm(num_classes, generator=torch.Generator().manual_seed(seed))
+    for row in range(num_images):
+        alone = scores_nC[row : row + 1]
+        assert torch.equal(group_scores(alone, membership)[0], whole[0][row])
+        assert torch.equal(group_scores(alone[:, order], membership[order])[0], whole[0][row])
+        assert torch.equal(confidence(alone, parts)[0][0], whole[1][row])
+
+
+@given(st.integers(0, 10**6), st.integers(2, 40))
+def test_a_group_scores_no_less_than_its_subsets_and_nothing_below_the_floor(
+    seed: int, num_classes: int
+) -> None:
+    scores_nC = some_scores(seed, 5, num_classes)
+    groups = some_groups(seed, num_classes)
+    found = group_scores(scores_nC, groups.membership())
+    assert found.dtype == torch.float32
+    assert ((found == 0) | ((found >= GROUP_FLOOR) & (found <= 1))).all()
+    for number, group in enumerate(groups.groups):
+        for other, larger in enumerate(groups.groups):
+            if set(group.class_ids) <= set(larger.class_ids):
+                assert (found[:, number] <= found[:, other]).all()
+    assert found[:, -1].tolist() == pytest.approx([1] * 5, abs=1e-6)

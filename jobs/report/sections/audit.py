@@ -20,14 +20,14 @@ class AuditTotals:
         num_exits: of the model.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("exit_stage", "label_id", "audit_label_id")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("exit_stage", "audit_agrees")
 
     def __init__(self, num_exits: int) -> None:
         self._counts = AuditCounts(num_exits)
 
     def add(self, rows: pa.Table) -> None:
         """Adds one batch."""
-        audited = rows.filter(pc.is_valid(rows["audit_label_id"]))
+        audited = rows.filter(pc.is_valid(rows["audit_agrees"]))
         self._counts.add(*(audited[name].to_numpy() for name in self.COLUMNS))
 
     def summary(

@@ -18,7 +18,7 @@ from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.open_rows import OpenRows, RowsOfBlock
 from pipeline.cascade.runner import CascadeRunner
 from pipeline.cascade.stage_work import StageWork
-from pipeline.cascade.tag_rows import pack_predictions, tag_rows
+from pipeline.cascade.tag_rows import pack_predictions, tag_classes, tag_rows
 from pipeline.errors import ActorRestartedError, UsageError
 from pipeline.logs import configure_worker_logging
 from pipeline.records import TAGS_SCHEMA
@@ -103,7 +103,8 @@ class CascadeActor:
         torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)
         self._digest = model.digest()
-        self._labels = model.label_names
+        self._groups = model.groups
+        self._classes = tag_classes(model, settings.sure_of)
         self._gmacs = model.spec.gmacs_per_exit
         self._num_named = min(settings.top_k, model.spec.num_classes)
         self._settings = settings
@@ -141,6 +142,8 @@ class CascadeActor:
             self._settings.top_k,
             self._pool.stages,
             self._pool.state_format,
+            self._groups,
+            self._settings.sure_of,
         )
         self._open = OpenRows()
         return str(ray.get_runtime_context().get_node_id())
@@ -203,7 +206,8 @@ class CascadeActor:
             held = None
             if self._settings.audit is not None:
                 is_audited = in_audit(data.info["key"].to_pylist(), self._settings.audit)
-                held = HeldPredictions.none_yet(is_audited, self._num_named)
+                num_groups = len(self._groups)
+                held = HeldPredictions.none_yet(is_audited, self._num_named, num_groups)
             num_images = len(data.pixels)
             no_confidences = np.empty((num_images, 0), dtype=np.float32)
             all_rows = np.arange(num_images)
@@ -229,7 +233,7 @@ class CascadeActor:
                 for block, rows in rows_of_blocks:
                     shared.setdefault(block, []).extend(itertools.islice(packed, len(rows)))
             gmacs = self._gmacs[prediction.exit_stage - 1]
-            tables.append(tag_rows(prediction, info, self._labels, gmacs))
+            tables.append(tag_rows(prediction, info, self._classes, gmacs))
         failed = []
         for failure in failures:
             _, ((block, rows),) = self._open.take(np.array([failure.row_id]))

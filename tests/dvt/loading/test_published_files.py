@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import dvt
-from dvt.loading.imagenet import class_names
+from dvt.labels.imagenet import class_names
 from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
 
 GMACS = [0.47, 1.46, 3.50]

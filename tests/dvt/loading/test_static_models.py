@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dvt
 from dvt.config import Preprocess
-from dvt.loading.imagenet import class_names
+from dvt.labels.imagenet import class_names
 from dvt.loading.state_dict_adapter import config_from_state_dict, to_own_names
 from dvt.presets import PRESETS, VIT_PREPROCESS, preset
 from tests.dvt.loading.static_layout import on_meta, published, write_zeros

@@ -50,6 +50,9 @@ def test_audited_rows_have_the_answer_of_a_full_depth_run_and_all_else_is_as_wit
     differing = set()
     for key, row in got.items():
         audit_id, audit_confidence = row.pop("audit_label_id"), row.pop("audit_confidence")
+        assert row.pop("audit_agrees") == (
+            None if audit_id is None else audit_id == row["label_id"]
+        )
         assert (audit_id is not None) == (audit_confidence is not None) == (key in audited)
         exact = ("label_id", "label", "exit_stage", "gmacs", "uri", "width", "height", "shard")
         differs = any(row[name] != plain[key][name] for name in exact)

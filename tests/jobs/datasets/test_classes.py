@@ -2,7 +2,7 @@
 
 import pytest
 
-from dvt.loading.imagenet import class_names, wordnet_ids
+from dvt.labels.imagenet import class_names, wordnet_ids
 from jobs.datasets import ClassIds, Label
 from jobs.datasets.classes import names_in
 from pipeline.errors import UsageError

@@ -11,7 +11,7 @@ from PIL import Image
 import dvt
 from dvt.config import CascadeConfig
 from dvt.inference import exit_scores
-from dvt.loading.imagenet import class_names
+from dvt.labels.imagenet import class_names
 from jobs.datasets import load_labelled
 from jobs.evaluation.recorder import ExitRecorder
 from jobs.shapes import CLASSES

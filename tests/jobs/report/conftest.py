@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from deltalake import write_deltalake
 from PIL import Image
@@ -62,7 +63,8 @@ def audited_tags(tags: pa.Table) -> pa.Table:
         ],
         pa.int32(),
     )
-    return tags.append_column("audit_label_id", deep)
+    agrees = pc.equal(tags["label_id"], deep)
+    return tags.append_column("audit_label_id", deep).append_column("audit_agrees", agrees)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def _run_json(audit: float | None = None, **changes: Any) -> dict[str, Any]:
             "name": "dvt_test",
             "digest": "sha256:abc",
             "num_classes": 25,
-            "grids": [4, 6, 8],
+            "stages": ["4x4 tokens", "6x6 tokens", "8x8 tokens"],
             "gmacs_per_exit": GMACS_PER_EXIT,
         },
         "thresholds": THRESHOLDS,

@@ -200,7 +200,7 @@ def test_an_exit_that_the_model_does_not_have_is_refused(
         "name": "m",
         "digest": "d",
         "num_classes": 25,
-        "grids": [4, 6],
+        "stages": ["4x4 tokens", "6x6 tokens"],
         "gmacs_per_exit": [1.0, 2.0],
     }
     out = make_output(tags, model=model, thresholds=[0.8])
@@ -222,8 +222,8 @@ def test_an_audit_is_counted_by_exit_as_duckdb_counts_it(
     expected = query(
         out,
         "tags",
-        "select exit_stage, count(*), count(*) filter (label_id = audit_label_id) from t "
-        "where audit_label_id is not null group by exit_stage order by exit_stage",
+        "select exit_stage, count(*), count(*) filter (audit_agrees) from t "
+        "where audit_agrees is not null group by exit_stage order by exit_stage",
     )
     assert [
         (stage, part.images, part.agreeing) for stage, part in enumerate(audit.exits, start=1)
@@ -237,7 +237,7 @@ def test_copies_do_not_count_in_the_compute_saved(
     make_output: MakeOutput, audited_tags: pa.Table
 ) -> None:
     """All unaudited rows are copies, which cost nothing; the saving is that of the others."""
-    is_copy = pc.is_null(audited_tags["audit_label_id"])
+    is_copy = pc.is_null(audited_tags["audit_agrees"])
     free = pc.if_else(is_copy, pa.scalar(0.0, pa.float32()), audited_tags["gmacs"])
     column = audited_tags.schema.get_field_index("gmacs")
     audit = build_report(

@@ -89,7 +89,7 @@ def test_hostile_strings_stay_text(
             "name": HOSTILE,
             "digest": HOSTILE,
             "num_classes": 25,
-            "grids": [4, 6, 8],
+            "stages": ["4x4 tokens", "6x6 tokens", "8x8 tokens"],
             "gmacs_per_exit": [1.0, 2.5, 5.0],
         },
     )
@@ -145,7 +145,12 @@ def test_full_depth_saves_exactly_nothing_in_spite_of_float32_costs(
     deep = tags.filter(pc.equal(tags["exit_stage"], 3))
     column = deep.schema.get_field_index("gmacs")
     deep = deep.set_column(column, "gmacs", pa.array([cost] * deep.num_rows, pa.float32()))
-    model = {"name": "m", "digest": "d", "num_classes": 25, "grids": [4, 6, 8]}
+    model = {
+        "name": "m",
+        "digest": "d",
+        "num_classes": 25,
+        "stages": ["4x4 tokens", "6x6 tokens", "8x8 tokens"],
+    }
     costs = [cost / 4, cost / 2, cost]
     out = make_output(deep, model=model | {"gmacs_per_exit": costs}, thresholds=[2.0, 2.0])
     saved = Elements(render_html(build_report(out))).text.partition("Compute saved")[2]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt import Cascade
+from dvt.labels import ClassGroups
 from dvt.preprocess import normalise, pixels_to_unit
 from pipeline.audit.held_predictions import HeldPredictions
 from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
@@ -18,7 +19,8 @@ __all__ = ["model", "pixels"]  # fixtures
 
 FULL_DEPTH = (2.0, 2.0, float("-inf"))
 TOP_K = 3
-Row = tuple[int, list[int], list[float], list[float]]
+GROUPS = ClassGroups.of(5, {"low": (0, 1), "high": (2, 3)})
+Row = tuple[int, list[int], list[float], list[float], list[float]]
 
 
 def run(
@@ -30,14 +32,16 @@ def run(
 ) -> tuple[list[Predictions], list[Failure]]:
     """Runs all images through a chain of runners, in blocks of ten."""
     executor = model.make_executor()
-    pools = [CascadeRunner(executor, thresholds, BATCH, TOP_K, stages) for stages in split]
+    pools = [
+        CascadeRunner(executor, thresholds, BATCH, TOP_K, stages, groups=GROUPS) for stages in split
+    ]
     predictions: list[Predictions] = []
     failures: list[Failure] = []
     for start in range(0, len(pixels), 10):
         row_ids = np.arange(start, min(start + 10, len(pixels)))
         held = None
         if is_audited is not None:
-            held = HeldPredictions.none_yet(is_audited[row_ids], TOP_K)
+            held = HeldPredictions.none_yet(is_audited[row_ids], TOP_K, len(GROUPS))
         no_confidences = np.empty((len(row_ids), 0), np.float32)
         batch = ForwardedBatch(row_ids, pixels[row_ids], None, no_confidences, held)
         pools[0].add_forwarded(batch)
@@ -62,6 +66,7 @@ def by_row_id(predictions: list[Predictions]) -> dict[int, Row]:
                 batch.top_label_ids[row].tolist(),
                 batch.top_scores[row].tolist(),
                 batch.exit_confidences[row].tolist(),
+                batch.group_scores[row].tolist(),
             )
     return rows
 

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from dvt import Calibration, Cascade, CascadeConfig
 from dvt.config import Preprocess
+from dvt.exits import confidence
+from dvt.exits import scores as exit_scores
 from dvt.inference import TorchExecutor
+from dvt.labels import ClassGroups
 from dvt.preprocess import normalise, pixels_to_unit
+from dvt.stage import Stage
 from dvt.token_grids import patch_grid
-from pipeline.cascade.batches import Failure, Predictions
+from pipeline.cascade.batches import Failure, ForwardedBatch, Predictions
 from pipeline.cascade.runner import CascadeRunner
 
 BATCH = 8
@@ -103,6 +107,76 @@ def test_labels_exits_and_confidences_equal_those_of_predict(
         range(len(pixels))
     )
     assert len({batch.exit_stage for batch in predictions}) == 3, "the mix must use all exits"
+
+
+def test_groups_and_labels_of_sure_groups_equal_those_of_predict(
+    model: Cascade, pixels: NDArray[np.uint8]
+) -> None:
+    """Three splits of the stages give the same bits; the label is first, whatever its score."""
+    groups = ClassGroups.of(5, {"low": (0, 1), "high": (2, 3), "even": (0, 2, 4)})
+    parts = np.array(groups.part_ids())
+    model = copy.deepcopy(model)
+    model.own_groups = groups
+    for stage in model.stages:
+        assert isinstance(stage, Stage)
+        stage.head.weight.data *= 0.1  # unsure, so that parts matter
+    images = normalise(pixels_to_unit(torch.from_numpy(pixels)), model.config.preprocess)
+    with torch.inference_mode():
+        scores_EnC = torch.stack([exit_scores(logits) for logits in model(images)])
+    signal_En = confidence(scores_EnC, groups.parts("group"))[0]
+    thresholds = (float(signal_En[0].median()), float(signal_En[1].median()), float("-inf"))
+    model.own_groups = groups
+    expected = model.predict(images, thresholds, batch_size=BATCH, sure_of="group")
+    found: list[dict[int, tuple[object, ...]]] = []
+    for split in (((1, 3),), ((1, 1), (2, 3)), ((1, 1), (2, 2), (3, 3))):
+        predictions: list[Predictions] = []
+        forwarded = [
+            ForwardedBatch(np.arange(len(pixels)), pixels, None, np.empty((101, 0), np.float32))
+        ]
+        for stages in split:
+            runner = CascadeRunner(
+                model.make_executor(),
+                thresholds,
+                BATCH,
+                top_k=2,
+                stages=stages,
+                groups=groups,
+                sure_of="group",
+            )
+            for batch in forwarded:
+                runner.add_forwarded(batch)
+            predictions += runner.flush()[0]
+            forwarded = runner.take_forwarded()
+        found.append(
+            {
+                int(row_id): (
+                    each.exit_stage,
+                    each.top_label_ids[row].tolist(),
+                    each.top_scores[row].tobytes(),
+                    each.group_scores[row].tobytes(),
+                    each.exit_confidences[row].tobytes(),
+                )
+                for each in predictions
+                for row, row_id in enumerate(each.row_ids)
+            }
+        )
+    assert found[0] == found[1] == found[2]
+    num_unranked = 0
+    for each in predictions:
+        rows = each.row_ids
+        scores_nC = scores_EnC[each.exit_stage - 1, rows].numpy()
+        assert (expected.exit_stages[rows] == each.exit_stage).all()
+        np.testing.assert_array_equal(each.top_label_ids[:, 0], expected.labels[rows])
+        np.testing.assert_allclose(each.top_scores[:, 0], expected.confidences[rows], atol=1e-6)
+        sums = np.stack([scores_nC[:, list(g.class_ids)].sum(1) for g in groups.groups], axis=1)
+        sums[sums < 0.1] = 0
+        np.testing.assert_allclose(each.group_scores, sums, atol=1e-6)
+        in_part = parts == parts[each.top_label_ids[:, :1]]
+        np.testing.assert_allclose(
+            each.exit_confidences[:, -1], (scores_nC * in_part).sum(1), atol=1e-6
+        )
+        num_unranked += int((each.top_label_ids[:, 0] != scores_nC.argmax(1)).sum())
+    assert num_unranked > 0, "some label must lie outside the part of the best class"
 
 
 def test_thresholds_of_a_call_hold_for_no_other(model: Cascade, pixels: NDArray[np.uint8]) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.cascade.batches import Predictions
-from pipeline.cascade.tag_rows import pack_predictions, tag_rows
+from pipeline.cascade.tag_rows import TagClasses, pack_predictions, tag_rows
 from pipeline.dedupe.fanout import PredictionFanout
 from pipeline.errors import Reason
 from pipeline.output.ledger import Ledger
@@ -19,7 +19,7 @@ from pipeline.sources.sharding import Shard
 from tests.command_line import rows
 from tests.pipeline.output.tables import tables_in
 
-LABELS = ("ant", "bee", "cat")
+CLASSES = TagClasses(("ant", "bee", "cat"), (0, 1, 2))
 GMACS = (1.0, 3.0)
 SAME, OTHER = b"s" * 16, b"o" * 16
 
@@ -32,7 +32,7 @@ class World:
         self.ledger = Ledger(*tables_in(folder, 1), GMACS, "run")
         self.results = Results(self.ledger, 2)
         self.fanout = PredictionFanout(
-            self.ledger, self.results, LABELS, NOTHING_KEPT, put=lambda table: table
+            self.ledger, self.results, CLASSES, NOTHING_KEPT, put=lambda table: table
         )
         self.shards = []
         for name in ("abcd", "x"):
@@ -59,12 +59,13 @@ class World:
             row_ids=np.array([0]),
             top_label_ids=np.array([[2, 0]]),
             top_scores=np.array([[0.75, 0.25]], dtype=np.float32),
+            group_scores=np.empty((1, 0), dtype=np.float32),
             exit_stage=exit_stage,
             exit_confidences=np.full((1, exit_stage), 0.75, dtype=np.float32),
         )
         shard = self.shards[0]
         info = info_table([(shard.images[row], shard.name, (40, 30, None))], NOTHING_KEPT)
-        table = tag_rows(predictions, info, LABELS, GMACS[exit_stage - 1])
+        table = tag_rows(predictions, info, CLASSES, GMACS[exit_stage - 1])
         origins = origin(row)
         self.results.add_predictions(table, origins, np.array([exit_stage]))
         self.fanout.predicted(origins, pack_predictions(predictions, info))
