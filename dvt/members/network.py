@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvt.errors import CheckpointError
-from dvt.loading.hub_config import CONFIG, ModelDescription
 from dvt.labels.imagenet import NUM_CLASSES, class_names
+from dvt.loading.hub_config import CONFIG, ModelDescription
 from dvt.members.pixel_model import PixelModel
 from dvt.model import Calibration, ModelSpec, StageSpec
 
