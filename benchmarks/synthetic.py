@@ -64,7 +64,7 @@ class SyntheticRun:
         self._output.claim(run_file, overwrite=False)
         self._tables = self._output.tables()
         self._num_stages = model.spec.num_stages
-        self.ledger = Ledger(*self._tables, model.spec.gmacs_per_exit, "benchmark")
+        self.ledger = Ledger(self._tables, model.spec.gmacs_per_exit, "benchmark")
 
     def execute(self, images: Iterable[ImageRecord], specs: ActorPoolSpecs) -> float:
         """Runs to the last commit; returns the seconds that took, without starting the actors."""

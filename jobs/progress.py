@@ -20,15 +20,16 @@ _LOG_EVERY_S = 10.0
 
 
 def progress_line(progress: Progress) -> str:
-    """Images, throughput, share of each exit, dead letters, and remaining time."""
-    done = progress.num_skipped + progress.num_tagged + progress.num_dead_letters
+    """Images, throughput, share of each exit, dead letters, other files, and remaining time."""
     total = "?" if progress.num_images is None else f"{progress.num_images:,}"
-    parts = [f"{done:,} of {total} images", f"{progress.images_per_second:,.0f}/s"]
+    parts = [f"{progress.num_done:,} of {total} images", f"{progress.images_per_second:,.0f}/s"]
     if any(progress.exits):
         shares = " / ".join(f"{100 * n / progress.num_tagged:.0f} %" for n in progress.exits)
         parts.append(f"exits {shares}")
     if progress.num_dead_letters:
         parts.append(f"{progress.num_dead_letters:,} dead letters")
+    if progress.num_other_files:
+        parts.append(f"{progress.num_other_files:,} other files")
     if progress.seconds_left is not None:
         parts.append(f"{_clock(progress.seconds_left)} left")
     return " · ".join(parts)

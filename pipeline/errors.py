@@ -8,7 +8,8 @@
         ├── StorageFailedError       a listing kept failing
         ├── OutputFailedError        the output cannot be read or written
         ├── StaleEpochError          a later run has taken over the output
-        └── ImageError               one image cannot be read; becomes a dead letter
+        └── ImageError               one file cannot be read as a picture; becomes a dead letter,
+                                     or an other file
 
     RuntimeError
     └── ActorRestartedError          an actor is asked for state that died with its process
@@ -17,6 +18,8 @@ After any of these, what is committed stays committed.
 """
 
 from enum import StrEnum
+
+from pipeline.file_kinds import FileKind
 
 __all__ = [
     "ActorRestartedError",
@@ -84,9 +87,11 @@ class ImageError(PipelineError):
     Attributes:
         reason: why.
         detail: one line of explanation.
+        kind: what the content is instead of a picture; None if it may be a damaged one.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)  # both, so that it survives pickling
+    def __init__(self, reason: Reason, detail: str, kind: FileKind | None = None) -> None:
+        super().__init__(reason, detail, kind)  # all, so that it survives pickling
         self.reason = reason
         self.detail = " ".join(detail.split())[:300]
+        self.kind = kind

@@ -134,8 +134,8 @@ def _run(
         tables = output.tables(tags_schema)
         is_retag = run.satisfied_thresholds is not None
         gmacs = run.model.gmacs_per_exit
-        ledger = Ledger(*tables, gmacs, run.run, retry, run.thresholds, is_retag)
-        claimed = _Claimed(run, output, source, model, tables[0], ledger)
+        ledger = Ledger(tables, gmacs, run.run, retry, run.thresholds, is_retag)
+        claimed = _Claimed(run, output, source, model, tables.tags, ledger)
         seconds, outcome = 0.0, None
         with ShardListing(source) as listing:
             work = _work_if_any(listing, ledger)

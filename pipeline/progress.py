@@ -11,12 +11,13 @@ class Progress:
     """The progress at one moment.
 
     Attributes:
-        num_images: images in the archive; None while they are being counted.
+        num_images: files in the archive; None while they are being counted.
         num_skipped: done by earlier runs.
         num_tagged: predicted by this run, committed or not.
         num_dead_letters: failed for good in this run.
         exits: predicted images by exit.
         elapsed_s: since the start of the run.
+        num_other_files: found to be no pictures in this run.
     """
 
     num_images: int | None
@@ -25,20 +26,27 @@ class Progress:
     num_dead_letters: int
     exits: tuple[int, ...]
     elapsed_s: float
+    num_other_files: int = 0
+
+    @property
+    def num_done(self) -> int:
+        """Files with an outcome, those of earlier runs included."""
+        num_images = self.num_tagged + self.num_dead_letters
+        return self.num_skipped + num_images + self.num_other_files
 
     @property
     def images_per_second(self) -> float:
-        """Mean throughput of this run."""
-        done = self.num_tagged + self.num_dead_letters
-        return done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Mean throughput of this run, without other files."""
+        num_images = self.num_tagged + self.num_dead_letters
+        return num_images / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time at the mean throughput; None while unknown."""
-        if self.num_images is None or self.images_per_second == 0:
+        """Remaining time at the mean rate of files; None while unknown."""
+        num_done = self.num_done - self.num_skipped
+        if self.num_images is None or not num_done or self.elapsed_s <= 0:
             return None
-        done = self.num_skipped + self.num_tagged + self.num_dead_letters
-        return max(0.0, (self.num_images - done) / self.images_per_second)
+        return max(0.0, (self.num_images - self.num_done) * self.elapsed_s / num_done)
 
 
 class ProgressListener(Protocol):

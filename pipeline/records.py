@@ -1,27 +1,32 @@
-"""Records of images and dead letters, and the schemas of the output's tables."""
+"""Records of images, dead letters and other files, and the schemas of the output's tables."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.errors import Reason
+from pipeline.errors import ImageError, Reason
+from pipeline.file_kinds import FileKind, is_picture_name
 
 __all__ = [
     "AUDIT_COLUMNS",
     "DEAD_LETTERS_SCHEMA",
     "GROUP_COLUMNS",
+    "OTHER_FILES_SCHEMA",
     "SHARDS_SCHEMA",
     "TAGS_SCHEMA",
     "DeadLetter",
     "ImageRecord",
+    "OtherFile",
     "ParquetRow",
     "TarMember",
+    "Unpredicted",
     "Unreadable",
     "ZipMember",
-    "dead_letter_table",
     "info_table",
+    "unpredicted",
+    "unpredicted_table",
 ]
 
 AUDIT_COLUMNS = ("audit_label_id", "audit_confidence", "audit_agrees")
@@ -79,6 +84,17 @@ DEAD_LETTERS_SCHEMA = pa.schema(
     ]
 )
 
+OTHER_FILES_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("kind", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("shard", pa.string()),
+        ("etag", pa.string()),
+    ]
+)
+
 SHARDS_SCHEMA = pa.schema(
     [
         ("shard", pa.string()),
@@ -87,6 +103,7 @@ SHARDS_SCHEMA = pa.schema(
         ("num_images", pa.int64()),
         ("num_tagged", pa.int64()),
         ("num_dead_letters", pa.int64()),
+        ("num_other_files", pa.int64()),
         ("exits", pa.list_(pa.int64())),
         ("gmacs", pa.float64()),
         ("copies", pa.list_(pa.int64())),
@@ -195,6 +212,18 @@ class ImageRecord:
             return f"{self.part.file}#{self.part.row_group}"
         return None if self.part is None else self.part.file
 
+    @property
+    def file_name(self) -> str | None:
+        """Name of the file or member; None for what its source lists as a picture without one.
+
+        That is a row of a column of pictures, and what cannot be listed: a folder, the rest of a
+        damaged tar.
+        """
+        if isinstance(self.part, ParquetRow | Unreadable) or self.key.endswith("/"):
+            return None
+        path = self.uri if self.part is None else self.uri.removeprefix(f"{self.part.file}#")
+        return path.rpartition("/")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -206,6 +235,37 @@ class DeadLetter:
     detail: str
     attempts: int
     shard: str
+    etag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """One file that is no picture.
+
+    Attributes:
+        size_bytes: None if the listing has no sizes.
+    """
+
+    key: str
+    uri: str
+    kind: FileKind
+    size_bytes: int | None
+    shard: str
+    etag: str | None
+
+
+Unpredicted = DeadLetter | OtherFile
+"""The outcome of a file that gets no tag."""
+
+
+def unpredicted(image: ImageRecord, shard: str, error: ImageError) -> Unpredicted:
+    """The outcome of a file that cannot be decoded; one named like a picture is a dead letter."""
+    name = image.file_name
+    if error.kind is None or name is None or is_picture_name(name):
+        return DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard, image.etag)
+    is_size_unknown = not image.size_bytes and image.etag is None
+    size_bytes = None if is_size_unknown else image.size_bytes
+    return OtherFile(image.key, image.uri, error.kind, size_bytes, shard, image.etag)
 
 
 def info_table(
@@ -233,23 +293,6 @@ def info_table(
     return pa.Table.from_pylist(rows, schema=pa.schema([*_INFO_SCHEMA, *kept]))
 
 
-def dead_letter_table(letters: list[DeadLetter], etag_of_key: Mapping[str, str | None]) -> pa.Table:
-    """Dead letters as rows of `DEAD_LETTERS_SCHEMA`.
-
-    Args:
-        letters: the dead letters.
-        etag_of_key: of the listed images.
-    """
-    rows = [
-        {
-            "key": letter.key,
-            "uri": letter.uri,
-            "reason": letter.reason.value,
-            "detail": letter.detail,
-            "attempts": letter.attempts,
-            "shard": letter.shard,
-            "etag": etag_of_key.get(letter.key),
-        }
-        for letter in letters
-    ]
-    return pa.Table.from_pylist(rows, schema=DEAD_LETTERS_SCHEMA)
+def unpredicted_table(files: Iterable[Unpredicted], schema: pa.Schema) -> pa.Table:
+    """Dead letters or other files as rows of their table's schema."""
+    return pa.Table.from_pylist([asdict(file) for file in files], schema=schema)

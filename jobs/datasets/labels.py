@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Callable
-from posixpath import splitext
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.datasets.base import Label
 from pipeline.errors import ImageError, UsageError
+from pipeline.file_kinds import is_picture_name
 from pipeline.records import ImageRecord
 from pipeline.sources.keys import safe_path
-from pipeline.sources.opening import PICTURES
 from pipeline.sources.tar import MAX_SIDECAR_BYTES, member_stem
 from pipeline.storage import Stores
 
@@ -91,7 +90,7 @@ class TarLabels:
         """
         assert image.part is not None
         name = image.uri.removeprefix(f"{image.part.file}#")
-        if splitext(name)[1].lower() not in PICTURES:
+        if not is_picture_name(name):
             return None
         sample = f"{image.part.file}#{member_stem(name)}"
         label = _sidecar_label(sample, image.kept)

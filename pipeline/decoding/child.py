@@ -33,7 +33,7 @@ RESPONSE = struct.Struct("<iiq")
 """Width, height, and length of the text that follows.
 
 After a success that is the image's `DecodeNote`, if any; after a failure, of width 0, it is an
-error as JSON [reason, detail].
+error as JSON [reason, detail, kind].
 """
 
 READY = b"R"
@@ -84,7 +84,7 @@ def _serve(settings: DecodeSettings, files: BinaryIO, responses: int, shared: in
             decoded = decode(content, settings)
         except ImageError as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            text = json.dumps([error.reason.value, error.detail]).encode()
+            text = json.dumps([error.reason, error.detail, error.kind]).encode()
             _write(responses, RESPONSE.pack(0, 0, len(text)) + text)
             continue
         signal.setitimer(signal.ITIMER_REAL, 0)

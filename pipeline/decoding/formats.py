@@ -32,7 +32,8 @@ _SIGNATURES = (
     b"qoif",
     b"icns",
 )
-_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+_MAX_BRANDS_BYTES = 256
 
 
 @cache
@@ -50,8 +51,14 @@ def has_signature(content: bytes) -> bool:
     return (
         content.startswith(_SIGNATURES)
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
-        or (content[4:8] == b"ftyp" and content[8:12] in _BRANDS)
+        or (content[4:8] == b"ftyp" and not _BRANDS.isdisjoint(_brands(content)))
     )
+
+
+def _brands(content: bytes) -> list[bytes]:
+    """The major and the compatible brands of an ISO base media file."""
+    end = min(int.from_bytes(content[:4], "big"), len(content), _MAX_BRANDS_BYTES)
+    return [content[8:12], *(content[start : start + 4] for start in range(16, end, 4))]
 
 
 def is_cut_off(content: bytes) -> bool:

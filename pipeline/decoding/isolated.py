@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pipeline.decoding.child import READY, REQUEST, RESPONSE
 from pipeline.decoding.settings import DecodeNote, DecodeSettings
 from pipeline.errors import ImageError, PipelineError, Reason
+from pipeline.file_kinds import FileKind
 
 __all__ = ["IsolatedDecoder"]
 
@@ -279,8 +280,8 @@ class _Child:
             if width:
                 yield DecodedSize(width, height, DecodeNote(text) if text else None)
             else:
-                reason, detail = json.loads(text)
-                yield ImageError(Reason(reason), detail)
+                reason, detail, kind = json.loads(text)
+                yield ImageError(Reason(reason), detail, FileKind(kind) if kind else None)
 
     def end(self, *, kill: bool = False) -> int:
         """Waits for its end and returns the exit code; that of its timer if it was stuck."""

@@ -28,8 +28,9 @@ from pipeline.decoding.settings import (
     DecodeSettings,
 )
 from pipeline.errors import ImageError, Reason
+from pipeline.file_kinds import FileKind, kind_of
 
-__all__ = ["decode"]
+__all__ = ["decode", "other_kind"]
 
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _ORIENTATION = 0x0112
@@ -61,10 +62,15 @@ def decode(content: bytes, settings: DecodeSettings) -> Decoded:
     """Decodes, rotates upright, resizes and crops one picture.
 
     Raises:
-        ImageError: the file is no usable picture.
+        ImageError: the file is no usable picture; `kind` says what else it is.
     """
     shrink_to = settings.resize if settings.decode == "fast" else None
-    opened = _open(content, settings.max_pixels, shrink_to)
+    try:
+        opened = _open(content, settings.max_pixels, shrink_to)
+    except ImageError as error:
+        if error.reason is not Reason.TOO_LARGE:
+            error.kind = other_kind(content)
+        raise
     return Decoded(fit(opened.picture, settings, opened.size), *opened.size, opened.note)
 
 
@@ -190,7 +196,23 @@ def _unidentified(content: bytes) -> ImageError:
         if len(content) < 64 or is_cut_off(content):
             return ImageError(Reason.TRUNCATED, f"ends within its header ({len(content)} bytes)")
         return ImageError(Reason.UNREADABLE, "starts like a picture, but its header is damaged")
-    return ImageError(Reason.NOT_AN_IMAGE, "its content has no known picture format")
+    kind = kind_of(content)
+    is_known = kind is not FileKind.UNKNOWN
+    detail = f"its content is no picture ({kind})" if is_known else "no known picture format"
+    return ImageError(Reason.NOT_AN_IMAGE, detail)
+
+
+def other_kind(content: bytes) -> FileKind | None:
+    """What a file is that cannot be decoded; None if it starts like a picture.
+
+    Formats without a distinctive start do not count: a text may begin like a bitmap.
+
+    Args:
+        content: of the file, or its first `HEAD_BYTES`.
+    """
+    if has_signature(content) or is_camera_raw(content):
+        return None
+    return kind_of(content)
 
 
 def _undecodable(error: Exception, content: bytes) -> ImageError:

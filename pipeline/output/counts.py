@@ -19,11 +19,13 @@ class Counts:
         exits: images tagged at each exit, [E].
         num_dead_letters: images that failed for good.
         copies: of `exits`, images that share the result of another and cost nothing, [E].
+        num_other_files: files that are no pictures.
     """
 
     exits: NDArray[np.int64]
     num_dead_letters: int = 0
     copies: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    num_other_files: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.copies):
@@ -41,8 +43,8 @@ class Counts:
 
     @property
     def num_done(self) -> int:
-        """Images with a result of either kind."""
-        return self.num_tagged + self.num_dead_letters
+        """Files with an outcome: a tag, a dead letter or an other file."""
+        return self.num_tagged + self.num_dead_letters + self.num_other_files
 
     def gmacs(self, gmacs_per_exit: NDArray[np.float64]) -> float:
         """GMACs spent on these images."""
@@ -53,6 +55,7 @@ class Counts:
         self.exits += other.exits
         self.copies += other.copies
         self.num_dead_letters += other.num_dead_letters
+        self.num_other_files += other.num_other_files
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class RunCounts:
         num_left: of those, without a result and not for this run to do.
         num_tagged_before: of those, with a tag of an earlier run for the same content.
         num_retagged: of the latter, below this run's thresholds and done again.
+        num_other_files_before: of the skipped ones, no pictures.
         num_results: committed by earlier runs, for listed and unlisted images.
     """
 
@@ -77,6 +81,7 @@ class RunCounts:
     num_left: int = 0
     num_tagged_before: int = 0
     num_retagged: int = 0
+    num_other_files_before: int = 0
     num_results: int = 0
     _num_found: int = 0  # of `num_results`, those of listed images
     _recent_found: float = 0.0

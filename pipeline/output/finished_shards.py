@@ -1,6 +1,6 @@
-"""The finished shards of earlier runs by name, in about 75 bytes a shard.
+"""The finished shards of earlier runs by name, in about 85 bytes a shard.
 
-An archive of a billion images has a million shards, so this takes 75 MB for it, and a few hundred
+An archive of a billion images has a million shards, so this takes 85 MB for it, and a few hundred
 more if content has changed, because the ranges of their keys are then needed too.
 """
 
@@ -20,7 +20,7 @@ class FinishedShards:
     """Rows of the `shards` table, and which of them the listing has passed.
 
     Args:
-        rows: with `shard`, `exits`, `num_dead_letters`, `copies`.
+        rows: with `shard`, `exits`, `num_dead_letters`, `num_other_files`, `copies`.
         num_stages: of the cascade.
     """
 
@@ -31,6 +31,7 @@ class FinishedShards:
         self._exits = _matrix(rows["exits"], num_stages)[order]
         self._copies = _matrix(rows["copies"], num_stages)[order]
         self._num_dead_letters = rows["num_dead_letters"].to_numpy()[order]
+        self._num_other_files = rows["num_other_files"].to_numpy()[order]
         self._is_listed = np.zeros(len(names), dtype=np.bool_)
         self._is_superseded = np.zeros(len(names), dtype=np.bool_)
 
@@ -76,6 +77,7 @@ class FinishedShards:
             self._exits[index].copy(),
             int(self._num_dead_letters[index]),
             self._copies[index].copy(),
+            int(self._num_other_files[index]),
         )
 
     def unlisted(self) -> list[str]:

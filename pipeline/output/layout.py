@@ -1,12 +1,12 @@
 """The layout of an output, and the life cycle of a run on it: claim, commit, complete.
 
-    OUT/tags/ dead_letters/ shards/   Delta tables
-    OUT/run.json                      the last run (`metadata.py`)
-    OUT/summary.json                  totals over all runs
-    OUT/thresholds_used.json          of runs with a deadline: when each set of thresholds was used
-    OUT/_SUCCESS                      written last: every image has a result; what the tables hold
-    OUT/.overwriting                  an `--overwrite` has begun to remove the results
-    OUT/.runs/                        the run that may write (`lease.py`)
+    OUT/tags/ dead_letters/ other_files/ shards/   Delta tables (`tables.py`)
+    OUT/run.json               the last run (`metadata.py`)
+    OUT/summary.json           totals over all runs
+    OUT/thresholds_used.json   of runs with a deadline: when each set of thresholds was used
+    OUT/_SUCCESS               written last: every file has an outcome; what the tables hold
+    OUT/.overwriting           an `--overwrite` has begun to remove the results
+    OUT/.runs/                 the run that may write (`lease.py`)
 
 OUT is a folder or `s3://bucket/prefix`; `pipeline/storage/` tells them apart.
 """
@@ -25,15 +25,18 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.lease import FOLDER, Lease
 from pipeline.output.metadata import Completion, RunFile, Summary, read_completion, read_run_file
 from pipeline.output.repair import check_files, reopen_damaged, table_states
-from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
+from pipeline.output.tables import SORT_COLUMNS, Tables
+from pipeline.records import (
+    DEAD_LETTERS_SCHEMA,
+    OTHER_FILES_SCHEMA,
+    SHARDS_SCHEMA,
+    TAGS_SCHEMA,
+)
 from pipeline.storage import OutputStore, open_output_store
 
-__all__ = ["OVERWRITING", "SORT_COLUMNS", "Output"]
+__all__ = ["OVERWRITING", "Output"]
 
 logger = logging.getLogger(__name__)
-
-SORT_COLUMNS = {"tags": "key", "dead_letters": "key", "shards": "shard"}
-"""The tables, and the column that each file is sorted by and that is unique in the table."""
 
 OVERWRITING = ".overwriting"
 """Exists from the beginning to the end of an `--overwrite`'s removal of results."""
@@ -61,7 +64,7 @@ class Output:
         self.store = open_output_store(location)
         self._lease: Lease | None = None
         self._run: RunFile | None = None
-        self._tables: list[OutputTable] = []
+        self._tables: Tables | None = None
 
     def run_file(self) -> RunFile:
         """The last run; see `metadata.read_run_file`."""
@@ -167,10 +170,8 @@ class Output:
             self._lease.release()
             self._lease = None
 
-    def tables(
-        self, tags_schema: pa.Schema = TAGS_SCHEMA
-    ) -> tuple[OutputTable, OutputTable, OutputTable]:
-        """Opens tags, dead letters and shards for the run that claimed the output.
+    def tables(self, tags_schema: pa.Schema = TAGS_SCHEMA) -> Tables:
+        """Opens the tables for the run that claimed the output.
 
         From here on no earlier run can commit. Files that it left uncommitted are deleted. Where
         rows have been lost that `shards` or `_SUCCESS` count, every shard is opened again.
@@ -185,8 +186,8 @@ class Output:
         """
         assert self._lease is not None, "an output must be claimed first"
         assert self._run is not None, "claiming writes run.json"
-        tags, dead_letters, shards = self._tables = [
-            OutputTable(
+        opened = {
+            name: OutputTable(
                 self.store.child(name),
                 schema,
                 self._lease.epoch,
@@ -194,18 +195,15 @@ class Output:
                 SORT_COLUMNS[name],
             )
             for name, schema in _schemas(tags_schema).items()
-        ]
+        }
+        self._tables = Tables(**opened)
         is_finished = self.store.read("_SUCCESS") is not None
-        reopen_damaged(
-            dict(zip(SORT_COLUMNS, self._tables, strict=True)),
-            self.mark_incomplete,
-            is_finished,
-            read_completion(self.store),
-        )
+        completion = read_completion(self.store)
+        reopen_damaged(self._tables, self.mark_incomplete, is_finished, completion)
         num_deleted = sum(table.remove_leftovers() for table in self._tables)
         if num_deleted:
             logger.info("deleted %d files of earlier runs that no table refers to", num_deleted)
-        return tags, dead_letters, shards
+        return self._tables
 
     def mark_incomplete(self) -> None:
         """Deletes `_SUCCESS`; to be called before the first new row is committed."""
@@ -219,7 +217,7 @@ class Output:
         Raises:
             StaleEpochError: a later run has taken over the output.
         """
-        for table in self._tables:
+        for table in self._tables or ():
             try:
                 merge_small_files(table)
             except (OutputFailedError, pa.ArrowException, MemoryError) as error:
@@ -231,7 +229,7 @@ class Output:
 
         Args:
             summary: over all runs.
-            is_whole: every image has a result, and every tag meets the run's thresholds; without
+            is_whole: every file has an outcome, and every tag meets the run's thresholds; without
                 it there is no `_SUCCESS`.
 
         Raises:
@@ -239,7 +237,7 @@ class Output:
             OutputFailedError: committed files are missing.
         """
         assert self._run is not None, "an output must be claimed first"
-        tables = dict(zip(SORT_COLUMNS, self._tables, strict=True))
+        assert self._tables is not None, "its tables must be opened first"
         for table in self._tables:
             table.check_epoch()
             check_files(table)
@@ -249,9 +247,14 @@ class Output:
         if is_whole:
             if self._run.satisfied_thresholds is not None:
                 self._write_run(self._run.model_copy(update={"satisfied_thresholds": None}))
-            completion = Completion(run=self._run.run, tables=table_states(tables))
+            completion = Completion(run=self._run.run, tables=table_states(self._tables))
             self.store.write("_SUCCESS", completion.model_dump_json(indent=1).encode())
 
 
 def _schemas(tags_schema: pa.Schema) -> dict[str, pa.Schema]:
-    return {"tags": tags_schema, "dead_letters": DEAD_LETTERS_SCHEMA, "shards": SHARDS_SCHEMA}
+    return {
+        "tags": tags_schema,
+        "dead_letters": DEAD_LETTERS_SCHEMA,
+        "other_files": OTHER_FILES_SCHEMA,
+        "shards": SHARDS_SCHEMA,
+    }

@@ -101,10 +101,13 @@ class Summary(BaseModel):
     """The JSON line of `dvt tag`; in `summary.json` over all runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    images: Annotated[int, Field(description="images in the archive")]
+    images: Annotated[
+        int, Field(description="files or rows in the archive, those that are no pictures included")
+    ]
     tagged: int
     dead_letters: int
-    skipped: Annotated[int, Field(description="images done by earlier runs")]
+    other_files: Annotated[int, Field(description="files that are no pictures; no failures")]
+    skipped: Annotated[int, Field(description="of `images`, done by earlier runs")]
     tagged_before: Annotated[
         int, Field(description="images with a tag of an earlier run; 0 over all runs")
     ] = 0
@@ -115,7 +118,9 @@ class Summary(BaseModel):
     gmacs_per_image: float | None
     gmacs_full_depth: float
     seconds: float
-    images_per_second: float | None
+    images_per_second: Annotated[
+        float | None, Field(description="tagged or failed; other files do not count")
+    ]
     out: str
     audit: Annotated[
         AuditSummary | None, Field(description="over all runs; null if nothing is audited")

@@ -4,7 +4,7 @@ Rows can be lost without a trace in the log: a copy that was cut off, files remo
 that lost its last writes. What counts as done is then too much, and a run would skip it.
 
 - A committed file that is missing leaves the log.
-- `shards` must not count more rows than `tags` and `dead_letters` have.
+- `shards` must not count more rows than the other tables have.
 - `_SUCCESS` has the row count and the last commit of each table.
 
 Where one of these is violated, all shards leave `shards`. The run then looks up each image by its
@@ -12,7 +12,7 @@ key (`resume.py`) and does again exactly what is lost.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pyarrow.compute as pc
 from deltalake import DeltaTable
@@ -21,25 +21,25 @@ from pipeline.errors import OutputFailedError
 from pipeline.output.delta_log import last_commit, num_rows, number_of
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.metadata import Completion, TableState
+from pipeline.output.tables import COUNT_COLUMNS, Tables
 
 __all__ = ["check_files", "difference", "reopen_damaged", "rows_in_shards", "table_states"]
 
 logger = logging.getLogger(__name__)
 
 
-def table_states(tables: Mapping[str, OutputTable]) -> dict[str, TableState]:
+def table_states(tables: Tables) -> dict[str, TableState]:
     """What `_SUCCESS` records of each table."""
     return {
         name: TableState(rows=table.num_rows, last_commit=last_commit(table.log.delta))
-        for name, table in tables.items()
+        for name, table in tables.by_name.items()
     }
 
 
 def rows_in_shards(shards: OutputTable) -> dict[str, int]:
-    """Rows of `tags` and `dead_letters` that the finished shards count."""
-    columns = {"tags": "num_tagged", "dead_letters": "num_dead_letters"}
-    rows = shards.scan(list(columns.values()))
-    return {table: pc.sum(rows[column]).as_py() or 0 for table, column in columns.items()}
+    """Rows of the other tables that the finished shards count."""
+    rows = shards.scan(list(COUNT_COLUMNS.values()))
+    return {table: pc.sum(rows[column]).as_py() or 0 for table, column in COUNT_COLUMNS.items()}
 
 
 def difference(delta: DeltaTable, recorded: TableState) -> str | None:
@@ -54,7 +54,7 @@ def difference(delta: DeltaTable, recorded: TableState) -> str | None:
 
 
 def reopen_damaged(
-    tables: Mapping[str, OutputTable],
+    tables: Tables,
     mark_incomplete: Callable[[], None],
     is_finished: bool,
     completion: Completion | None,
@@ -62,22 +62,23 @@ def reopen_damaged(
     """Removes missing files from the logs, and all shards if rows are lost.
 
     Args:
-        tables: `tags`, `dead_letters` and `shards`, as this run opened them.
+        tables: as this run opened them.
         mark_incomplete: deletes `_SUCCESS`.
         is_finished: there is a `_SUCCESS`.
         completion: what it says; None if it cannot be read.
     """
-    missing = {name: table.missing_files() for name, table in tables.items()}
+    by_name = tables.by_name
+    missing = {name: table.missing_files() for name, table in by_name.items()}
     damage = [f"{name} lacks {len(files)} files" for name, files in missing.items() if files]
     if not damage and is_finished and completion is None:
         damage = ["_SUCCESS is damaged"]
     elif not damage and completion is not None:
         for name, recorded in completion.tables.items():
-            found = difference(tables[name].log.delta, recorded)
+            found = difference(by_name[name].log.delta, recorded)
             damage += [f"{name} {found}"] if found else []
     if not damage:
-        for name, counted in rows_in_shards(tables["shards"]).items():
-            rows = tables[name].num_rows
+        for name, counted in rows_in_shards(tables.shards).items():
+            rows = by_name[name].num_rows
             if counted > rows:
                 damage.append(f"{name} has {rows:,} rows where shards count {counted:,}")
     if not damage:
@@ -87,12 +88,11 @@ def reopen_damaged(
         "; ".join(damage),
     )
     mark_incomplete()
-    shards = tables["shards"].log
-    if names := shards.file_names():
-        shards.commit([], names)
-    for name in ("tags", "dead_letters"):
+    if names := tables.shards.log.file_names():
+        tables.shards.log.commit([], names)
+    for name, table in tables.of_files.items():
         if missing[name]:
-            tables[name].log.commit([], missing[name])
+            table.log.commit([], missing[name])
 
 
 def check_files(table: OutputTable) -> None:

@@ -7,7 +7,7 @@ committed. Tables of predictions are opaque references here; the caller has them
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from pipeline.errors import Reason
 from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.output.parquet_files import WrittenFile
-from pipeline.records import DeadLetter
+from pipeline.records import DeadLetter, Unpredicted
 from pipeline.scheduling import Origins, Rows
 
 __all__ = ["Results", "ShardRows"]
@@ -48,7 +48,7 @@ class _Batch:
     """Results that become visible together."""
 
     tables: list[_Table] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    unpredicted: list[Unpredicted] = field(default_factory=list)
     counts_of_shard: dict[int, Counts] = field(default_factory=dict)
     num_images: int = 0
 
@@ -58,7 +58,7 @@ class _Batch:
 
 
 class Results:
-    """Predictions and dead letters of one run.
+    """Predictions, dead letters and other files of one run.
 
     Args:
         ledger: commits them.
@@ -122,13 +122,15 @@ class Results:
             self._collected.add(shard, counts)
         self._collected.tables.append(_Table(table, rows_of_shard, counts_of_shard))
 
-    def add_dead_letters(self, shard: int, letters: list[DeadLetter]) -> None:
-        """Adds dead letters of one shard."""
-        if letters:
-            counts = Counts(np.zeros_like(self.counts.exits), len(letters))
+    def add_unpredicted(self, shard: int, files: Sequence[Unpredicted]) -> None:
+        """Adds dead letters and other files of one shard."""
+        if files:
+            num_dead_letters = sum(isinstance(file, DeadLetter) for file in files)
+            counts = Counts(np.zeros_like(self.counts.exits), num_dead_letters)
+            counts.num_other_files = len(files) - num_dead_letters
             self.counts.add(counts)
             self._collected.add(shard, counts)
-            self._collected.dead_letters += letters
+            self._collected.unpredicted += files
 
     def record_dead_letter(
         self, origins: Origins, reason: Reason, detail: str, attempts: int
@@ -145,8 +147,8 @@ class Results:
         shard = self._ledger.shard(number)
         image = shard.images[row]
         logger.warning("gave up %s: %s", image.key, detail)
-        letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name)
-        self.add_dead_letters(number, [letter])
+        letter = DeadLetter(image.key, image.uri, reason, detail, attempts, shard.name, image.etag)
+        self.add_unpredicted(number, [letter])
 
     def start_commit(self, at_once: bool) -> bool:
         """Starts a commit if one is due and none is in progress; `commit` ends it.
@@ -177,7 +179,7 @@ class Results:
         """
         batch = self._in_progress
         assert batch is not None, "no commit is in progress"
-        self._ledger.commit(file, batch.dead_letters, batch.counts_of_shard)
+        self._ledger.commit(file, batch.unpredicted, batch.counts_of_shard)
         self._in_progress = None
 
     def drop_lost(self, references: Collection[Any]) -> ShardRows:

@@ -6,10 +6,10 @@ A shard is looked up in two steps:
    finished and unchanged: all its images are done. Two kinds of run look closer. A retry does again
    the dead letters of the chosen reasons. A retag run does again the tags below its thresholds
    (`retag.py`).
-2. Otherwise by key in `tags` and `dead_letters` (`key_lookup.py`). Each image then is
+2. Otherwise by key in the tables of `COUNT_COLUMNS` (`key_lookup.py`). Each image then is
 
-   - *done*: it has a tag or a dead letter that counts. A row counts if the source reports no etag
-     or the one in the row, and a tag only if its exit is not below the run's thresholds;
+   - *done*: it has a row that counts. A row counts if the source reports no etag or the one in the
+     row, and a tag only if its exit is not below the run's thresholds;
    - *to do*: it has no row that counts. Rows it does have are replaced by the new result;
    - *left*: it has no row that counts and no dead letter of the chosen reasons, and the run is a
      retry, which does nothing but these.
@@ -18,8 +18,8 @@ A shard is looked up in two steps:
    may hold the same keys and that the listing has not passed then count as finished no more: if the
    archive changes back, they would pass for unchanged.
 
-A crash between the commits to both tables leaves some images with a row in each. The row that
-counts stays and the other is a *leftover* for the ledger to remove. Where either may be the newer
+A crash between the commits to two tables leaves some images with a row in each. The row that
+counts stays and the others are *leftovers* for the ledger to remove. Where either may be the newer
 one, the image is done again. Rows of images that are gone from the archive stay in the tables and
 are never looked up.
 
@@ -36,13 +36,22 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Reason
 from pipeline.output.counts import Counts
-from pipeline.output.delta_table import OutputTable
 from pipeline.output.earlier_rows import EarlierRow, EarlierRows, text_hash
 from pipeline.output.finished_shards import FinishedShards, KeyRanges
 from pipeline.output.retag import TAG_COLUMNS, RetagIndex, exits_below_threshold
+from pipeline.output.tables import COUNT_COLUMNS, Tables
 from pipeline.sources.sharding import Shard
 
-__all__ = ["EarlierResults", "ShardResume"]
+__all__ = ["EarlierResults", "KeysOfTable", "ShardResume", "no_keys"]
+
+
+KeysOfTable = dict[str, set[str]]
+"""Keys by name of their table."""
+
+
+def no_keys() -> KeysOfTable:
+    """No keys of any table with one row a file."""
+    return {name: set() for name in COUNT_COLUMNS}
 
 
 @dataclass(slots=True)
@@ -56,8 +65,8 @@ class ShardResume:
         superseded: finished shards that may hold the same keys and are not in the listing.
         num_left: images without a result that a retry does not do.
         num_retagged: of `rows`, those with a tag below the thresholds.
-        replaced_tags, replaced_letters: keys of `rows` whose old row the new result replaces.
-        leftover_tags, leftover_letters: keys whose row a crash left beside the one that counts.
+        replaced: by table, keys of `rows` whose old row the new result replaces.
+        leftover: by table, keys whose row a crash left beside the one that counts.
     """
 
     done: Counts
@@ -66,10 +75,8 @@ class ShardResume:
     superseded: list[str] = field(default_factory=list)
     num_left: int = 0
     num_retagged: int = 0
-    replaced_tags: set[str] = field(default_factory=set)
-    replaced_letters: set[str] = field(default_factory=set)
-    leftover_tags: set[str] = field(default_factory=set)
-    leftover_letters: set[str] = field(default_factory=set)
+    replaced: KeysOfTable = field(default_factory=no_keys)
+    leftover: KeysOfTable = field(default_factory=no_keys)
 
 
 # Codes of tags: the exit stage, and these bits.
@@ -81,7 +88,7 @@ class EarlierResults:
     """The results of earlier runs.
 
     Args:
-        tags, dead_letters, shards: the tables.
+        tables: of the output.
         num_stages: of the cascade.
         retry: reasons of the dead letters to do again; None unless the run is a retry.
         thresholds: that every tag must meet, one for each exit but the last; None for any tag.
@@ -90,9 +97,7 @@ class EarlierResults:
 
     def __init__(
         self,
-        tags: OutputTable,
-        dead_letters: OutputTable,
-        shards: OutputTable,
+        tables: Tables,
         num_stages: int,
         retry: Collection[Reason] | None,
         thresholds: Sequence[float] | None,
@@ -102,23 +107,25 @@ class EarlierResults:
         self._retry = None if retry is None else [reason.value for reason in retry]
         self._reasons = {_REASONS.index(reason).as_py() for reason in self._retry or ()}
         self._thresholds = thresholds if retry is None else None
-        self._finished = FinishedShards(
-            shards.scan(["shard", "exits", "num_dead_letters", "copies"]), num_stages
-        )
+        columns = ["shard", "exits", "num_dead_letters", "num_other_files", "copies"]
+        self._finished = FinishedShards(tables.shards.scan(columns), num_stages)
         self._retag_index: RetagIndex | None = None
         if retag_finished and self._thresholds is not None:
-            self._retag_index = RetagIndex(tags, self._finished, self._thresholds)
-        self._shards = shards
+            self._retag_index = RetagIndex(tables.tags, self._finished, self._thresholds)
+        self._shards = tables.shards
         self._ranges: KeyRanges | None = None
-        self._tags = EarlierRows(tags, ["gmacs", *TAG_COLUMNS], self._tag_codes)
-        self._letters = EarlierRows(dead_letters, ["reason"], _letter_codes)
-        self._letters_to_retry = self._keys_to_retry(dead_letters)
+        self._earlier = {
+            "tags": EarlierRows(tables.tags, ["gmacs", *TAG_COLUMNS], self._tag_codes),
+            "dead_letters": EarlierRows(tables.dead_letters, ["reason"], _letter_codes),
+            "other_files": EarlierRows(tables.other_files, [], _no_codes),
+        }
+        self._letters_to_retry = self._keys_to_retry(tables)
 
-    def _keys_to_retry(self, dead_letters: OutputTable) -> NDArray[np.object_]:
+    def _keys_to_retry(self, tables: Tables) -> NDArray[np.object_]:
         if self._retry is None:
             return np.empty(0, dtype=object)
         chosen = pc.field("reason").isin(self._retry)
-        keys = dead_letters.scan(["key"], chosen)["key"]
+        keys = tables.dead_letters.scan(["key"], chosen)["key"]
         return np.sort(keys.to_numpy(zero_copy_only=False).astype(object))
 
     @property
@@ -142,7 +149,7 @@ class EarlierResults:
                 np.subtract.at(finished.exits, retag.exit_stages - 1, 1)
                 np.subtract.at(finished.copies, retag.exit_stages - 1, retag.are_copies)
                 as_finished.rows, as_finished.num_retagged = retag.rows, len(retag.rows)
-                as_finished.replaced_tags = {shard.images[row].key for row in retag.rows}
+                as_finished.replaced["tags"] = {shard.images[row].key for row in retag.rows}
                 return as_finished
         elif not self._may_have_letters_to_retry(shard):
             return as_finished
@@ -156,50 +163,60 @@ class EarlierResults:
     def _look_up(self, shard: Shard, is_recorded: bool = False) -> ShardResume:
         """Compares a shard with the committed rows of its keys."""
         keys = [image.key for image in shard.images]
-        tags, letters = self._tags.find(keys), self._letters.find(keys)
+        earlier = {name: rows.find(keys) for name, rows in self._earlier.items()}
         found = ShardResume(Counts.zero(self._num_stages), is_recorded=is_recorded)
-        if not tags and not letters and self._retry is None:
+        if not any(earlier.values()) and self._retry is None:
             found.rows = np.arange(len(keys))
             return found
         own = text_hash(shard.name)
-        if any(row.shard != own for rows in (tags, letters) for row in rows.values()):
+        if any(row.shard != own for rows in earlier.values() for row in rows.values()):
             found.superseded = self._superseded_by(shard)
         rows = []
         for row, image in enumerate(shard.images):
             key, etag = image.key, image.etag
-            tag, letter = tags.get(key), letters.get(key)
-            is_current = tag is not None and _is_current(tag, etag)
-            if tag is not None and is_current and not tag.code & _BELOW:
-                exit_stage = tag.code & ~_COPY
-                found.done.exits[exit_stage - 1] += 1
-                found.done.copies[exit_stage - 1] += bool(tag.code & _COPY)
-                if letter is not None:
-                    found.leftover_letters.add(key)
-            # Of a tag below the thresholds and a dead letter, either may be the newer one.
-            elif letter is not None and not is_current and self._stays_dead(letter, etag):
-                found.done.num_dead_letters += 1
-                if tag is not None:
-                    found.leftover_tags.add(key)
-            elif self._retry is not None and (letter is None or letter.code not in self._reasons):
+            of_key = {name: rows[key] for name, rows in earlier.items() if key in rows}
+            valid = self._table_that_counts(of_key, etag)
+            if valid is not None:
+                _add_result(found.done, valid, of_key[valid].code)
+                for name in of_key.keys() - {valid}:
+                    found.leftover[name].add(key)
+            elif self._retry is not None and not self._is_to_retry(of_key):
                 found.num_left += 1
             else:
                 rows.append(row)
-                found.num_retagged += is_current
-                if tag is not None:
-                    found.replaced_tags.add(key)
-                if letter is not None:
-                    found.replaced_letters.add(key)
+                found.num_retagged += "tags" in of_key and _is_current(of_key["tags"], etag)
+                for name in of_key:
+                    found.replaced[name].add(key)
         found.rows = np.array(rows, dtype=np.int64)
         return found
+
+    def _table_that_counts(self, rows: dict[str, EarlierRow], etag: str | None) -> str | None:
+        """The table whose row of an image counts; None if the image has to be done again.
+
+        Args:
+            rows: of the image, by table.
+            etag: of the image.
+        """
+        current = {name: row for name, row in rows.items() if _is_current(row, etag)}
+        if len({row.etag for row in current.values()}) > 1:
+            return None  # the source has stopped to report etags, so either may be the newer one
+        if "tags" in current:
+            # Of a tag below the thresholds and another row, either may be the newer one.
+            return None if current["tags"].code & _BELOW else "tags"
+        if "other_files" in current:  # no run does it again, so the dead letter is older
+            return "other_files"
+        if "dead_letters" in current and not self._is_to_retry(current):
+            return "dead_letters"
+        return None
+
+    def _is_to_retry(self, rows: dict[str, EarlierRow]) -> bool:
+        return "dead_letters" in rows and rows["dead_letters"].code in self._reasons
 
     def _superseded_by(self, shard: Shard) -> list[str]:
         if self._ranges is None:
             self._ranges = KeyRanges(self._shards.scan(["shard", "first_key", "last_key"]))
         names = self._ranges.overlapping(shard.first_key, shard.last_key)
         return self._finished.supersede(names)
-
-    def _stays_dead(self, letter: EarlierRow, etag: str | None) -> bool:
-        return letter.code not in self._reasons and _is_current(letter, etag)
 
     def _tag_codes(self, rows: pa.Table) -> NDArray[np.int16]:
         codes: NDArray[np.int16] = rows["exit_stage"].to_numpy().astype(np.int16)
@@ -212,6 +229,22 @@ class EarlierResults:
 def _letter_codes(rows: pa.Table) -> NDArray[np.int16]:
     codes = pc.fill_null(pc.index_in(rows["reason"], value_set=_REASONS), -1)
     return np.asarray(codes.to_numpy(), dtype=np.int16)
+
+
+def _no_codes(rows: pa.Table) -> NDArray[np.int16]:
+    return np.zeros(rows.num_rows, dtype=np.int16)
+
+
+def _add_result(counts: Counts, table: str, code: int) -> None:
+    """Counts one row of a table."""
+    if table == "dead_letters":
+        counts.num_dead_letters += 1
+    elif table == "other_files":
+        counts.num_other_files += 1
+    else:
+        index = (code & ~_COPY) - 1
+        counts.exits[index] += 1
+        counts.copies[index] += bool(code & _COPY)
 
 
 def _is_current(row: EarlierRow, etag: str | None) -> bool:

@@ -24,14 +24,16 @@ def summarise(counts: Counts, run: RunFile, seconds: float, **others: Any) -> Su
     """
     gmacs = run.model.gmacs_per_exit
     spent = counts.gmacs(np.array(gmacs))
+    num_images = counts.num_tagged + counts.num_dead_letters
     return Summary(
         tagged=counts.num_tagged,
         dead_letters=counts.num_dead_letters,
+        other_files=counts.num_other_files,
         exits=tuple(counts.exits.tolist()),
         gmacs_per_image=spent / counts.num_tagged if counts.num_tagged else None,
         gmacs_full_depth=gmacs[-1],
         seconds=round(seconds, 3),
-        images_per_second=round(counts.num_done / seconds, 3) if seconds > 0 else None,
+        images_per_second=round(num_images / seconds, 3) if seconds > 0 else None,
         out=run.settings.out,
         **others,
     )

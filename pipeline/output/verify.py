@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import OutputFailedError, UsageError
 from pipeline.output.delta_log import num_rows, open_delta
 from pipeline.output.key_digests import KeyDigests
-from pipeline.output.layout import OVERWRITING, SORT_COLUMNS
+from pipeline.output.layout import OVERWRITING
 from pipeline.output.lease import newest_owner
 from pipeline.output.metadata import Summary, read_completion, read_run_file, read_summary
 from pipeline.output.repair import difference
 from pipeline.output.table_files import check_file
+from pipeline.output.tables import COUNT_COLUMNS, SORT_COLUMNS
 from pipeline.storage import OutputStore, open_output_store, output_failures
 
 __all__ = ["Verification", "verify_output"]
@@ -120,7 +120,7 @@ def _check_counts(
         return ["shards: cannot be read, so nothing was compared with it"]
     if counted["wrong"]:
         problems.append(f"shards: {counted['wrong']} rows whose counts do not add up")
-    for name in ("tags", "dead_letters"):
+    for name in COUNT_COLUMNS:
         delta = tables[name]
         rows = num_rows(delta) if delta else 0
         if counted[name] > rows:
@@ -140,19 +140,20 @@ def _check_counts(
 def _shard_counts(delta: DeltaTable | None) -> dict[str, Any] | None:
     """Sums over all finished shards; None if they cannot be read."""
     if delta is None:
-        return {"tags": 0, "dead_letters": 0, "images": 0, "wrong": 0}
-    columns = ["num_images", "num_tagged", "num_dead_letters"]
+        return {**dict.fromkeys(COUNT_COLUMNS, 0), "images": 0, "wrong": 0}
+    columns = ["num_images", "exits", *COUNT_COLUMNS.values()]
     try:
-        rows = delta.to_pyarrow_dataset().to_table(columns=[*columns, "exits"])
+        rows = delta.to_pyarrow_dataset().to_table(columns=columns)
     except (OSError, pa.ArrowException):
         return None
-    images, tagged, dead = (rows[name].to_numpy() for name in columns)
-    exits = np.array([sum(counts) for counts in rows["exits"].to_pylist()], dtype=np.int64)
+    images = rows["num_images"].to_numpy()
+    counts = {name: rows[column].to_numpy() for name, column in COUNT_COLUMNS.items()}
+    exits = np.array([sum(lists) for lists in rows["exits"].to_pylist()], dtype=np.int64)
+    is_wrong = (images != sum(counts.values())) | (exits != counts["tags"])
     return {
-        "tags": int(tagged.sum()),
-        "dead_letters": int(dead.sum()),
-        "images": pc.sum(rows["num_images"]).as_py() or 0,
-        "wrong": int(((images != tagged + dead) | (exits != tagged)).sum()),
+        **{name: int(values.sum()) for name, values in counts.items()},
+        "images": int(images.sum()),
+        "wrong": int(is_wrong.sum()),
     }
 
 
@@ -167,6 +168,7 @@ def _check_summary(store: OutputStore, counted: dict[str, Any]) -> list[str]:
         "images": (summary.images, counted["images"]),
         "tags": (summary.tagged, counted["tags"]),
         "dead letters": (summary.dead_letters, counted["dead_letters"]),
+        "other files": (summary.other_files, counted["other_files"]),
         "tags, by exit": (sum(summary.exits), counted["tags"]),
     }
     return [

@@ -78,7 +78,7 @@ class Coordinator:
         scheduler: decides what to do next.
         specs: the actors.
         worklist: the shards to do.
-        results: collects and commits predictions and dead letters.
+        results: collects and commits the outcomes of files.
         listener: gets the progress several times a second.
         fanout: shares predictions among images with identical bytes; None computes each image.
         deadline: chooses the thresholds of each call; None uses those of the job.
@@ -143,7 +143,7 @@ class Coordinator:
         for event in self._supervisor.wait():
             self._handle(event)
         self._pools.adjust()
-        self._worklist.check_dead_letters(self._results.counts.num_dead_letters)
+        self._worklist.check_dead_letters(self._results.counts)
         self._writer.commit_if_due(at_once=self._scheduler.is_finished)
         self._listener(self._progress())
 
@@ -228,7 +228,7 @@ class Coordinator:
                 self._pools.handle(event)
 
     def _finish_decode(self, action: Decode, result: DecodeResult) -> None:
-        self._results.add_dead_letters(action.shard, result.dead_letters)
+        self._results.add_unpredicted(action.shard, result.unpredicted)
         decoded, skipped = np.array(result.decoded_rows, dtype=np.int64), _NO_ROWS
         if self._fanout is not None:
             skipped, restarted = self._fanout.decoded(
@@ -286,6 +286,7 @@ class Coordinator:
             num_skipped=self._worklist.num_skipped,
             num_tagged=counts.num_tagged,
             num_dead_letters=counts.num_dead_letters,
+            num_other_files=counts.num_other_files,
             exits=tuple(counts.exits.tolist()),
             elapsed_s=time.monotonic() - self._started_s,
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import TooManyDeadLettersError
+from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.sources.listing import ShardListing
 from pipeline.sources.sharding import Shard
@@ -74,15 +75,23 @@ class Worklist(Iterator[OpenShard | None]):
         """Images listed so far that earlier runs have done."""
         return self._ledger.totals.num_skipped
 
-    def check_dead_letters(self, num_failed: int) -> None:
+    def check_dead_letters(self, counts: Counts) -> None:
         """Checks the error limit.
+
+        Args:
+            counts: of all results of this run, committed or not.
 
         Raises:
             TooManyDeadLettersError: more images failed than allowed.
         """
-        num_listed = self._ledger.totals.num_images
+        totals, num_failed = self._ledger.totals, counts.num_dead_letters
+        num_others = totals.num_other_files_before + counts.num_other_files
+        num_images = None if self.num_images is None else self.num_images - num_others
         allowed = allowed_dead_letters(
-            self._max_errors, self.num_images, num_listed, not self._listing.is_ahead
+            self._max_errors,
+            num_images,
+            totals.num_images - num_others,
+            not self._listing.is_ahead,
         )
         if allowed is not None and num_failed > allowed:
             raise TooManyDeadLettersError(
@@ -98,7 +107,8 @@ def allowed_dead_letters(
 
     A share refers to the whole archive, once that is counted or listed to its end. If an archive
     cannot be counted (tars), it refers to the images listed so far, from the thousandth on, because
-    a few failures at the beginning mean little.
+    a few failures at the beginning mean little. Other files do not count as images, once they are
+    found.
 
     Args:
         limit: a number, a share, or None for none.

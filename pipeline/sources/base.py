@@ -46,7 +46,9 @@ class Fetcher(Protocol):
         """The content of each image, in order, read ahead of the caller.
 
         An image that cannot be read (`fetch_failed`), is cut off (`truncated`) or is longer than
-        `max_bytes` (`too_large`) yields its error; the others are not affected.
+        `max_bytes` (`too_large`) yields its error; the others are not affected. A file that is no
+        picture by its name is not read, and one by its start not to its end; their errors have a
+        `kind`.
 
         Raises:
             StorageDeniedError: access is denied to all images.

@@ -4,7 +4,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from pipeline.decoding import other_kind
 from pipeline.errors import ImageError, Reason, StorageDeniedError, StorageFailedError, UsageError
+from pipeline.file_kinds import HEAD_BYTES, FileKind, is_picture_name, named_kind
 from pipeline.records import ImageRecord, ParquetRow, TarMember, Unreadable, ZipMember
 from pipeline.sources.cursors import Cursors
 from pipeline.sources.fetch_tasks import ASSUMED_BYTES, FetchStrategy, FetchTask, fetch_tasks
@@ -18,6 +20,7 @@ __all__ = ["ArchiveFetcher"]
 
 # A local disk needs little read-ahead, and recently used memory is faster.
 _READ_AHEAD_BYTES, _LOCAL_READ_AHEAD_BYTES = 64 * 2**20, 8 * 2**20
+_READ_AT_ONCE_BYTES = 2**20  # of a file whose name does not say what it is
 # One thread reads a file forward, so that its cursor never goes back.
 _NUM_THREADS = {FetchStrategy.FORWARD: 1, FetchStrategy.LOCAL: 4}
 # After so many consecutive denials, other objects are probed: before the first image is read, and
@@ -47,7 +50,14 @@ class ArchiveFetcher:
 
     def fetch_all(self, images: Sequence[ImageRecord], max_bytes: int) -> Iterator[_Content]:
         """See `Fetcher.fetch_all`; holds up to 64 MiB and one image."""
-        for image, content in zip(images, self._contents(images, max_bytes), strict=True):
+        errors = [_error_by_name(image) for image in images]
+        read = [image for image, error in zip(images, errors, strict=True) if error is None]
+        contents = self._contents(read, max_bytes)
+        for image, error in zip(images, errors, strict=True):
+            if error is not None:
+                yield error
+                continue
+            content = next(contents)
             if isinstance(content, ObjectDeniedError):
                 self._note_denial(content, image)
             elif not isinstance(content, ImageError):
@@ -125,8 +135,7 @@ class ArchiveFetcher:
         if isinstance(part, Unreadable):
             raise ImageError(part.reason, part.detail)
         if part is None:
-            known = None if image.etag is None else FileStatus(image.size_bytes, image.etag)
-            return [self._stores.of(image.uri).read(image.uri, known, max_bytes)]
+            return [_read_file(self._stores.of(image.uri), image, max_bytes)]
         store = self._stores.of(part.file)
         if isinstance(part, ZipMember):
             return [read_member(store, part, image.etag, image.size_bytes, max_bytes)]
@@ -136,6 +145,35 @@ class ArchiveFetcher:
                 content = self._stores.of(content).read(content, None, max_bytes)
             return [content]
         return _read_members(store, images, max_bytes)
+
+
+def _error_by_name(image: ImageRecord) -> ImageError | None:
+    """The error for a file that by its name is certainly no picture."""
+    kind = None if image.file_name is None else named_kind(image.file_name)
+    if kind is None:
+        return None
+    return ImageError(Reason.NOT_AN_IMAGE, f"its name is of no picture ({kind})", kind)
+
+
+def _read_file(store: Store, image: ImageRecord, max_bytes: int) -> bytes:
+    """A whole file; a large one without a picture's name only if its start may be of a picture."""
+    status = None if image.etag is None else FileStatus(image.size_bytes, image.etag)
+    if image.file_name is None or is_picture_name(image.file_name):
+        return store.read(image.uri, status, max_bytes)
+    try:
+        return store.read(image.uri, status, min(max_bytes, _READ_AT_ONCE_BYTES))
+    except ImageError as error:
+        if error.reason is not Reason.TOO_LARGE:
+            raise
+    kind = other_kind(store.read_range(image.uri, image.etag, 0, HEAD_BYTES))
+    if kind not in (None, FileKind.UNKNOWN):
+        raise ImageError(Reason.NOT_AN_IMAGE, f"its content is no picture ({kind})", kind)
+    try:
+        return store.read(image.uri, status, max_bytes)
+    except ImageError as failure:
+        if failure.reason is Reason.TOO_LARGE:
+            failure.kind = kind
+        raise
 
 
 def _has_unknown_size(image: ImageRecord) -> bool:

@@ -9,13 +9,14 @@ among its first thousand names.
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from pipeline.errors import UsageError
+from pipeline.file_kinds import PICTURE_ENDINGS, is_picture_name
 from pipeline.sources.archive import Archive, InputSource
 from pipeline.sources.base import Source
 from pipeline.sources.fetching import ArchiveFetcher
@@ -29,15 +30,9 @@ from pipeline.sources.tar import TarSource
 from pipeline.sources.uri_list import UriList
 from pipeline.storage import RetryPolicy, S3Options, Stores
 
-__all__ = ["ENDINGS", "PICTURES", "detect_format", "files_of", "open_archive"]
+__all__ = ["ENDINGS", "detect_format", "files_of", "open_archive"]
 
 logger = logging.getLogger(__name__)
-
-PICTURES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpeg"),
-    *(".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
-"""Endings of picture files, in lower case."""
 
 _Format = Literal["files", "webdataset", "parquet", "list"]
 ENDINGS: dict[_Format, tuple[str, ...]] = {
@@ -101,7 +96,7 @@ def detect_format(location: Location) -> _Format:
         kinds = [kind for kind, endings in ENDINGS.items() if name.endswith(endings)]
         return "files" if not kinds or (kinds[0] == "list" and not location.is_single) else kinds[0]
     names = [file.key.lower() for file in islice(location.files.list_images(), _NUM_NAMES)]
-    has_pictures = any(name.endswith(PICTURES) for name in names)
+    has_pictures = any(is_picture_name(name) for name in names)
     packed = (*_UNREADABLE, *(ENDINGS["parquet"] if has_pictures else ()))
     unread = [name for name in names if name.endswith(packed)]
     if unread:
@@ -119,7 +114,7 @@ def detect_format(location: Location) -> _Format:
     return "files"
 
 
-def files_of(location: Location, kind: _Format, beside: tuple[str, ...] = ()) -> Source:
+def files_of(location: Location, kind: _Format, beside: Collection[str] = ()) -> Source:
     """The files of a location that have a format; of a folder, other files are skipped.
 
     Args:
@@ -202,7 +197,7 @@ def _source(
 ) -> InputSource:
     first = locations[0]
     is_auto = options.input_format == "auto"
-    beside = PICTURES if kind == "webdataset" and is_auto else ()
+    beside = PICTURE_ENDINGS if kind == "webdataset" and is_auto else ()
     files = files_of(first, kind, beside)
     if len(locations) > 1:
         records = [file for location in locations for file in location.files.list_images()]

@@ -161,7 +161,7 @@ def run_with(
     source = open_archive(settings.input)
     output = Output(settings.out)
     output.claim(new_run_file(settings, source.names, model, exit_thresholds), overwrite=False)
-    ledger = Ledger(*output.tables(), model.spec.gmacs_per_exit, "test")
+    ledger = Ledger(output.tables(), model.spec.gmacs_per_exit, "test")
     running = Running(Scheduler(plan.limits))
 
     def work() -> Iterator[tuple[int, NDArray[np.int64]] | None]:

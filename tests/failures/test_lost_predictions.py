@@ -64,7 +64,7 @@ def test_their_images_restart_and_all_others_are_committed(
     output = Output(tmp_path / "out")
     settings = TagSettings(input=("a",), out=str(tmp_path / "out"), model="shapes")
     output.claim(new_run_file(settings, ("a",), model, model.thresholds()), overwrite=False)
-    ledger = Ledger(*output.tables(), model.spec.gmacs_per_exit, "test")
+    ledger = Ledger(output.tables(), model.spec.gmacs_per_exit, "test")
     keys = tags(0, NUM_IMAGES)["key"].to_pylist()
     number, _ = ledger.open(Shard("s", tuple(ImageRecord(key, "file:///x", 1) for key in keys)))
     results = Results(ledger, 3)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.decoding import DecodedSize, DecodeSettings, IsolatedDecoder
 from pipeline.errors import ImageError
 from pipeline.logs import configure_worker_logging
-from pipeline.records import DeadLetter, ImageRecord, info_table
+from pipeline.records import ImageRecord, Unpredicted, info_table, unpredicted
 from pipeline.sources.base import NOTHING_KEPT, Fetcher
 
 __all__ = ["DecodeActor", "DecodeResult", "DecodedBlock"]
@@ -37,12 +37,12 @@ class DecodeResult:
 
     Attributes:
         decoded_rows: positions of the images that have pixels.
-        dead_letters: of the other images.
+        unpredicted: dead letters and other files, in place of the rest.
         digests: of the bytes of the images that have pixels; empty if not asked for.
     """
 
     decoded_rows: list[int]
-    dead_letters: list[DeadLetter]
+    unpredicted: list[Unpredicted]
     digests: list[bytes] = field(default_factory=list)
 
 
@@ -78,7 +78,7 @@ class DecodeActor:
 
     @ray.method(num_returns=2)
     def decode(self, images: list[ImageRecord], shard: str) -> tuple[DecodedBlock, DecodeResult]:
-        """Decodes one block; an image that cannot be read becomes a dead letter.
+        """Decodes one block; what cannot be read ends as a dead letter or an other file.
 
         Raises:
             StorageDeniedError: the storage denies access to all images.
@@ -90,19 +90,17 @@ class DecodeActor:
         pixels, outcomes = self._decoder.decode_all(contents, len(images))
         decoded_rows: list[int] = []
         info: list[tuple[ImageRecord, str, DecodedSize]] = []
-        dead_letters: list[DeadLetter] = []
+        failed: list[Unpredicted] = []
         for row, (image, outcome) in enumerate(zip(images, outcomes, strict=True)):
             if isinstance(outcome, ImageError):
-                dead_letters.append(
-                    DeadLetter(image.key, image.uri, outcome.reason, outcome.detail, 1, shard)
-                )
+                failed.append(unpredicted(image, shard, outcome))
                 continue
             decoded_rows.append(row)
             info.append((image, shard, outcome))
         block = DecodedBlock(pixels, info_table(info, self._kept))
         if digests:
             digests = [digests[row] for row in decoded_rows]
-        return block, DecodeResult(decoded_rows, dead_letters, digests)
+        return block, DecodeResult(decoded_rows, failed, digests)
 
 
 def _with_digests(

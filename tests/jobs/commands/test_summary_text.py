@@ -12,6 +12,7 @@ def summary(ended_s: float, loosest: tuple[float, ...] | None, moves: int) -> Su
         images=10,
         tagged=10,
         dead_letters=0,
+        other_files=0,
         skipped=0,
         exits=(5, 5),
         gmacs_per_image=2.0,

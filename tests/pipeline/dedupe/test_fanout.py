@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = Ledger(*tables_in(folder, 1), GMACS, "run")
+        self.ledger = Ledger(tables_in(folder, 1), GMACS, "run")
         self.results = Results(self.ledger, 2)
         self.fanout = PredictionFanout(
             self.ledger, self.results, CLASSES, NOTHING_KEPT, put=lambda table: table

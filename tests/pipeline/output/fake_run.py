@@ -78,7 +78,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
     output = Output(location)
     output.claim(run_file(), overwrite=False)
     try:
-        ledger = Ledger(*output.tables(), GMACS, "run")
+        ledger = Ledger(output.tables(), GMACS, "run")
         results = Results(ledger, len(GMACS))
         output.mark_incomplete()
         print("started", flush=True)
@@ -101,6 +101,7 @@ def work(location: str, num_images: int, pause_s: float) -> None:
                 images=ledger.totals.num_images,
                 tagged=done.num_tagged,
                 dead_letters=done.num_dead_letters,
+                other_files=done.num_other_files,
                 skipped=0,
                 exits=tuple(done.exits.tolist()),
                 gmacs_per_image=1.0,
@@ -123,11 +124,11 @@ def _add(results: Results, number: int, shard: Shard, rows: NDArray[np.int64]) -
         exit_stages = np.array([exit_of(image.key) for image in good])
         results.add_predictions(tags(good, shard), origins, exit_stages)
     letters = [
-        DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name)
+        DeadLetter(image.key, image.uri, Reason.TRUNCATED, "cut", 1, shard.name, image.etag)
         for image in images
         if is_dead(image.key)
     ]
-    results.add_dead_letters(number, letters)
+    results.add_unpredicted(number, letters)
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 The key gives the confidence at exit 1: "a3" has 0.3. Exit 2 takes all.
 """
 
+from collections.abc import Set
 from itertools import chain
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from pipeline.errors import Reason
+from pipeline.file_kinds import FileKind
 from pipeline.output.counts import Counts
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import Summary
-from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord
+from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord, OtherFile
 from pipeline.sources.sharding import Shard, cut_shards
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.fake_run import GMACS, run_file
@@ -73,6 +75,7 @@ def do_shard(
     threshold: float,
     run: str,
     dead: set[str],
+    others: Set[str] = frozenset(),
 ) -> list[str]:
     """Does the rows of one open shard in two commits; returns the keys."""
     done: list[str] = []
@@ -81,16 +84,22 @@ def do_shard(
         if not images:
             continue
         done += [image.key for image in images]
-        good = [image for image in images if image.key not in dead]
+        good = [image for image in images if image.key not in dead | others]
         exits = np.bincount([exit_at(i.key, threshold) - 1 for i in good], minlength=2)
         letters = [
-            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, run, 1, shard.name)
+            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, run, 1, shard.name, i.etag)
             for i in images
             if i.key in dead
         ]
+        no_pictures = [
+            OtherFile(i.key, i.uri, FileKind.TEXT, i.size_bytes, shard.name, i.etag)
+            for i in images
+            if i.key in others - dead
+        ]
         table = tag_table(good, shard.name, threshold, run)
         file = ledger.tag_writer.write(table) if good else None
-        ledger.commit(file, letters, {number: Counts(exits, len(letters))})
+        counts = Counts(exits, len(letters), num_other_files=len(no_pictures))
+        ledger.commit(file, [*letters, *no_pictures], {number: counts})
     return done
 
 
@@ -114,13 +123,14 @@ def run_job(
     dead: set[str],
     retry: tuple[Reason, ...] | None = None,
     overwrite: bool = False,
+    others: Set[str] = frozenset(),
 ) -> tuple[list[str], Ledger]:
     """The same for a listing with etags, in the steps of `pipeline.job`."""
     output = Output(folder)
     claimed = output.claim(run_file(thresholds=(threshold,)), overwrite)
     try:
         retag_finished = claimed.satisfied_thresholds is not None
-        ledger = Ledger(*output.tables(), GMACS, run, retry, (threshold,), retag_finished)
+        ledger = Ledger(output.tables(), GMACS, run, retry, (threshold,), retag_finished)
         opened = ((shard, *ledger.open(shard)) for shard in shards)
         first = next((item for item in opened if len(item[2])), None)
         done: list[str] = []
@@ -128,7 +138,7 @@ def run_job(
             output.mark_incomplete()
         if first is not None:
             for item in chain([first], opened):
-                done += do_shard(ledger, *item, threshold, run, dead)
+                done += do_shard(ledger, *item, threshold, run, dead, others)
         ledger.commit(None, [], {})
         assert ledger.is_complete
         if retry is None:
@@ -139,6 +149,7 @@ def run_job(
             images=ledger.totals.num_images,
             tagged=all_runs.num_tagged,
             dead_letters=all_runs.num_dead_letters,
+            other_files=all_runs.num_other_files,
             skipped=0,
             exits=tuple(all_runs.exits.tolist()),
             gmacs_per_image=None,

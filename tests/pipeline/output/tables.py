@@ -3,16 +3,24 @@
 from pathlib import Path
 
 from pipeline.output.delta_table import OutputTable
-from pipeline.records import DEAD_LETTERS_SCHEMA, SHARDS_SCHEMA, TAGS_SCHEMA
+from pipeline.output.tables import SORT_COLUMNS, Tables
+from pipeline.records import (
+    DEAD_LETTERS_SCHEMA,
+    OTHER_FILES_SCHEMA,
+    SHARDS_SCHEMA,
+    TAGS_SCHEMA,
+)
 from pipeline.storage import open_output_store
 
+_SCHEMAS = (TAGS_SCHEMA, DEAD_LETTERS_SCHEMA, OTHER_FILES_SCHEMA, SHARDS_SCHEMA)
 
-def tables_in(location: str | Path, epoch: int) -> tuple[OutputTable, OutputTable, OutputTable]:
-    """Tags, dead letters and shards, as the run of an epoch opens them."""
+
+def tables_in(location: str | Path, epoch: int) -> Tables:
+    """The tables, as the run of an epoch opens them."""
     store = open_output_store(location)
     store.prepare()
-    return (
-        OutputTable(store.child("tags"), TAGS_SCHEMA, epoch, f"run-{epoch}", "key"),
-        OutputTable(store.child("dead_letters"), DEAD_LETTERS_SCHEMA, epoch, f"run-{epoch}", "key"),
-        OutputTable(store.child("shards"), SHARDS_SCHEMA, epoch, f"run-{epoch}", "shard"),
+    opened = (
+        OutputTable(store.child(name), schema, epoch, f"run-{epoch}", column)
+        for (name, column), schema in zip(SORT_COLUMNS.items(), _SCHEMAS, strict=True)
     )
+    return Tables(*opened)

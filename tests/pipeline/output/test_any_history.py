@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Reason
 from pipeline.output.layout import Output
+from pipeline.output.tables import COUNT_COLUMNS
 from pipeline.output.verify import verify_output
 from pipeline.records import ImageRecord
 from pipeline.sources.sharding import Shard, cut_shards
@@ -26,7 +27,8 @@ NAMES = tuple(f"{letter}{(3 * n) % 10}" for n, letter in enumerate("abcdefghijkl
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 IS_NIGHT = settings().max_examples >= 300
 
-Kind = Literal["tag", "retry", "stricter", "overwrite", "add", "change", "remove"]
+Kind = Literal["tag", "retry", "stricter", "overwrite", "add", "change", "turn", "remove"]
+IS_OTHER = 3  # versions of a file from here on are no picture
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,23 @@ class History:
         """Differs from run to run, as with a storage that fails now and then."""
         return {key for n, key in enumerate(NAMES) if (n + self.num_runs) % 5 == 0}
 
+    def others(self) -> set[str]:
+        """Files that are no pictures now."""
+        return {key for key, etag in self.etags.items() if etag >= IS_OTHER}
+
     def apply(self, step: Step) -> None:
         key = NAMES[step.number % len(NAMES)]
         match step.kind:
             case "add":
-                self.etags.setdefault(key, step.number % 3)
+                self.etags.setdefault(key, step.number % (2 * IS_OTHER))
             case "change" if key in self.etags:
                 # Values return, so that an archive may change back.
-                self.etags[key] = (self.etags[key] + 1 + step.number % 2) % 3
+                kind, version = divmod(self.etags[key], IS_OTHER)
+                self.etags[key] = IS_OTHER * kind + (version + 1 + step.number % 2) % IS_OTHER
+            case "turn" if key in self.etags:
+                # From a picture into another file and back, to one of three versions of each.
+                version = (self.etags[key] + step.number) % IS_OTHER
+                self.etags[key] = version + IS_OTHER * (self.etags[key] < IS_OTHER)
             case "remove" if len(self.etags) > 1:
                 self.etags.pop(key, None)
             case "stricter":
@@ -93,10 +104,11 @@ class History:
                     self.dead(),
                     retry,
                     step.kind == "overwrite",
+                    self.others(),
                 )
             except Killed:
                 end_lease(self.folder)
-        for name in ("tags", "dead_letters"):
+        for name in COUNT_COLUMNS:
             self.replay(name)
 
     def replay(self, name: str) -> None:
@@ -122,26 +134,34 @@ class History:
         self.run(Step("tag", 0, None))
         assert verify_output(self.folder).problems == ()
         assert (self.folder / "_SUCCESS").exists()
-        tags = {row["key"]: row for row in rows_by_duckdb(self.folder / "tags")}
-        letters = {row["key"]: row for row in rows_by_duckdb(self.folder / "dead_letters")}
+        tables = {
+            name: {row["key"]: row for row in rows_by_duckdb(self.folder / name)}
+            for name in COUNT_COLUMNS
+        }
         for key, etag in self.etags.items():
-            assert (key in tags) != (key in letters), key
-            row = tags.get(key) or letters[key]
+            (name,) = (name for name, rows in tables.items() if key in rows)
+            row = tables[name][key]
             assert row["etag"] == f"e{etag}", key
-            if key in tags and row["exit_stage"] == 1:
+            if name != "dead_letters":
+                assert (name == "other_files") == (etag >= IS_OTHER), key
+            if name == "tags" and row["exit_stage"] == 1:
                 assert confidence_of(key) >= THRESHOLDS[self.level], key
         summary = json.loads((self.folder / "summary.json").read_bytes())
         assert summary["images"] == len(self.etags)
-        assert summary["tagged"] == len(self.etags.keys() & tags.keys())
+        for column, name in (("tagged", "tags"), *((name, name) for name in list(tables)[1:])):
+            assert summary[column] == len(self.etags.keys() & tables[name].keys()), column
 
 
 STEPS = st.builds(
     Step,
     kind=st.sampled_from(
-        ("tag", "tag", "retry", "stricter", "overwrite", "add", "add", "change", "remove")
+        (
+            *("tag", "tag", "tag", "retry", "stricter", "overwrite"),
+            *("add", "add", "change", "turn", "turn", "remove"),
+        )
     ),
     number=st.integers(0, 47),
-    kill_at=st.none() | st.integers(0, 70),
+    kill_at=st.none() | st.integers(0, 90),
 )
 
 

@@ -235,7 +235,7 @@ def test_opening_a_missing_table_gives_none(location: str) -> None:
 
 def test_a_filter_for_valid_values_finds_all_of_them(tmp_path: Path) -> None:
     """As the audit filters: no file's bounds may hide its rows."""
-    tags, _, _ = tables_in(tmp_path, 1)
+    tags = tables_in(tmp_path, 1).tags
     ids_of_file: list[list[int | None]] = [[None, None], [3, None], [4, 5], [None, None]]
     for number, audited in enumerate(ids_of_file):
         content = [{"key": f"{number}-{n}", "audit_label_id": id_} for n, id_ in enumerate(audited)]

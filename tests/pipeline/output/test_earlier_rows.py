@@ -21,7 +21,7 @@ def stages(rows: pa.Table) -> NDArray[np.int16]:
 def test_a_table_is_read_once_for_keys_in_no_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tags, _, _ = tables_in(tmp_path, 1)
+    tags = tables_in(tmp_path, 1).tags
     numbers = np.random.default_rng(1).permutation(400).tolist()
     for part in np.array_split(np.arange(400), 4):
         rows = [

@@ -37,7 +37,7 @@ def test_keys_in_any_order_are_found(
 ) -> None:
     universe = [f"k{n:03d}" + "é" * (n % 3) for n in range(60)]
     files = data.draw(st.lists(st.sets(st.sampled_from(universe), min_size=1), max_size=5))
-    tags, _, _ = tables_in(tmp_path_factory.mktemp("t"), 1)
+    tags = tables_in(tmp_path_factory.mktemp("t"), 1).tags
     committed: set[str] = set()
     for keys in files:
         if new := sorted(keys - committed):
@@ -58,7 +58,7 @@ def test_keys_in_any_order_are_found(
 def test_a_listing_in_order_reads_each_file_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tags, _, _ = tables_in(tmp_path, 1)
+    tags = tables_in(tmp_path, 1).tags
     keys = [f"{n:05d}" for n in range(4000)]
     for part in range(8):
         commit(tags, keys[part::8])  # each file spans all keys
@@ -77,12 +77,12 @@ def test_a_listing_in_order_reads_each_file_once(
 
 
 def test_files_compacted_by_another_program_need_not_be_sorted(tmp_path: Path) -> None:
-    tags, _, _ = tables_in(tmp_path, 1)
+    tags = tables_in(tmp_path, 1).tags
     keys = [f"{n:03d}" for n in np.random.default_rng(3).permutation(300)]
     for part in range(3):
         commit(tags, keys[part::3])
     DeltaTable(tags.store.uri).optimize.compact()
-    tags, _, _ = tables_in(tmp_path, 2)
+    tags = tables_in(tmp_path, 2).tags
     lookup = KeyLookup(tags, ["exit_stage", "etag"])
     for start in range(0, 300, 50):
         asked = [f"{n:03d}" for n in range(start, start + 50)]
@@ -90,9 +90,9 @@ def test_files_compacted_by_another_program_need_not_be_sorted(tmp_path: Path) -
 
 
 def test_files_rewritten_by_another_program_are_read(tmp_path: Path) -> None:
-    tags, _, _ = tables_in(tmp_path, 1)
+    tags = tables_in(tmp_path, 1).tags
     commit(tags, ["b", "a"])
     DeltaTable(tmp_path / "tags").update({"uri": "'elsewhere'"})
-    tags, _, _ = tables_in(tmp_path, 2)
+    tags = tables_in(tmp_path, 2).tags
     lookup = KeyLookup(tags, ["exit_stage", "etag"])
     assert found(lookup, ["a", "b"]) == expected({"a", "b"}, ["a", "b"])

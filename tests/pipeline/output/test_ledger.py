@@ -41,7 +41,7 @@ def tags(shard: Shard, exit_of_key: dict[str, int], copies: str = "") -> pa.Tabl
 
 
 def ledger_in(folder: Path, epoch: int = 1, retry: tuple[Reason, ...] | None = None) -> Ledger:
-    return Ledger(*tables_in(folder, epoch), GMACS, f"run-{epoch}", retry)
+    return Ledger(tables_in(folder, epoch), GMACS, f"run-{epoch}", retry)
 
 
 def commit(ledger: Ledger, shard: Shard, number: int, exit_of_key: dict[str, int]) -> None:
@@ -84,7 +84,7 @@ def test_in_an_unfinished_shard_only_keys_without_a_result_are_to_do(tmp_path: P
     first = ledger_in(tmp_path)
     number, _ = first.open(shard)
     commit(first, shard, number, {"b": 2})
-    letter = DeadLetter("d", "file:///d", Reason.TRUNCATED, "cut", 1, shard.name)
+    letter = DeadLetter("d", "file:///d", Reason.TRUNCATED, "cut", 1, shard.name, None)
     counts = Counts.zero(2)
     counts.num_dead_letters = 1
     first.commit(None, [letter], {number: counts})
@@ -189,7 +189,7 @@ def work_off(ledger: Ledger, shards: list[Shard], dead: set[str]) -> list[str]:
         done += [i.key for i in images]
         good = [i for i in images if i.key not in dead]
         letters = [
-            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, "gone", 1, shard.name)
+            DeadLetter(i.key, i.uri, Reason.FETCH_FAILED, "gone", 1, shard.name, i.etag)
             for i in images
             if i.key in dead
         ]

@@ -22,6 +22,7 @@ SUMMARY = Summary(
     images=0,
     tagged=0,
     dead_letters=0,
+    other_files=0,
     skipped=0,
     exits=(0, 0),
     gmacs_per_image=None,
@@ -208,7 +209,7 @@ def test_a_damaged_run_file_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_filter_on_any_column_finds_its_rows_in_any_reader(tmp_path: Path) -> None:
-    tags, letters, shards = tables_in(tmp_path, 1)
+    tags, letters, _, shards = tables_in(tmp_path, 1)
     row = {"key": "a", "uri": "u" * 99, "label": "cat", "exit_stage": 2, "gmacs": 1.5, "width": 3}
     tags.commit([tags.writer.write(pa.Table.from_pylist([row], schema=TAGS_SCHEMA))], 1.0)
     delta = DeltaTable(tmp_path / "tags")

@@ -14,7 +14,7 @@ from pipeline.records import DeadLetter
 from pipeline.scheduling import Origins
 
 FILE = WrittenFile("a file", 100, 4, "{}")
-LETTER = DeadLetter("key", "uri", Reason.TRUNCATED, "cut", 1, "shard")
+LETTER = DeadLetter("key", "uri", Reason.TRUNCATED, "cut", 1, "shard", None)
 
 
 class RecordingLedger:
@@ -69,7 +69,7 @@ def test_tables_are_committed_together_once_their_file_is_written(
 ) -> None:
     add(results, "a", 1, 1, 2, 3)
     add(results, "b", 3, shard=7)
-    results.add_dead_letters(7, [LETTER])
+    results.add_unpredicted(7, [LETTER])
     assert results.start_commit(at_once=True)
     assert results.tables_in_progress == ["a", "b"]
     assert not ledger.commits
@@ -84,7 +84,7 @@ def test_tables_are_committed_together_once_their_file_is_written(
 
 
 def test_dead_letters_need_no_file(results: Results, ledger: RecordingLedger) -> None:
-    results.add_dead_letters(0, [LETTER])
+    results.add_unpredicted(0, [LETTER])
     assert results.start_commit(at_once=True)
     assert results.tables_in_progress == []
     results.commit(None)
@@ -132,7 +132,7 @@ def test_without_any_table_left_the_dead_letters_are_committed(
     results: Results, ledger: RecordingLedger
 ) -> None:
     add(results, "a", 1, 2)
-    results.add_dead_letters(0, [LETTER])
+    results.add_unpredicted(0, [LETTER])
     results.start_commit(at_once=True)
     results.drop_lost(["a"])
     assert results.tables_in_progress == []

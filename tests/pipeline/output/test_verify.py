@@ -39,7 +39,7 @@ def flip(folder: Path) -> None:
 
 
 def add_rows(folder: Path, name: str, *keys: str) -> None:
-    table = tables_in(folder, 9)[("tags", "dead_letters").index(name)]
+    table = tables_in(folder, 9).by_name[name]
     rows = pa.Table.from_pylist([{"key": key} for key in keys], schema=table.schema)
     table.commit([table.writer.write(rows)], 1.0)
 

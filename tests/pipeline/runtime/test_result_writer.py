@@ -14,7 +14,7 @@ from pipeline.runtime.result_writer import ResultWriter
 from pipeline.runtime.supervised_actor import ActorKind
 from pipeline.runtime.supervisor import ActorSupervisor
 
-LETTER = DeadLetter("key", "uri", Reason.TRUNCATED, "cut", 1, "shard")
+LETTER = DeadLetter("key", "uri", Reason.TRUNCATED, "cut", 1, "shard", None)
 
 
 class SlowLedger:
@@ -63,9 +63,9 @@ def turn_until_committed(writer: ResultWriter, results: Results) -> None:
 def test_a_slow_commit_does_not_stop_the_loop_and_the_next_one_waits(
     writer: ResultWriter, results: Results, ledger: SlowLedger
 ) -> None:
-    results.add_dead_letters(0, [LETTER])
+    results.add_unpredicted(0, [LETTER])
     writer.commit_if_due(at_once=True)
-    results.add_dead_letters(1, [LETTER])
+    results.add_unpredicted(1, [LETTER])
     writer.commit_if_due(at_once=True)
     writer.commit_if_due(at_once=True)
     assert not results.are_committed
@@ -81,6 +81,6 @@ def test_a_commit_that_fails_ends_the_run(
 ) -> None:
     ledger.error = OutputFailedError("out: no space is left on the device")
     ledger.may_end.set()
-    results.add_dead_letters(0, [LETTER])
+    results.add_unpredicted(0, [LETTER])
     with pytest.raises(OutputFailedError, match="no space"):
         turn_until_committed(writer, results)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import TooManyDeadLettersError
+from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.runtime.worklist import Worklist, allowed_dead_letters
 from pipeline.sources.listing import ShardListing
@@ -15,7 +16,13 @@ from tests.pipeline.sources.test_listing import Made
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    return Ledger(*tables_in(tmp_path, 1), (1.0, 3.0), "run")
+    return Ledger(tables_in(tmp_path, 1), (1.0, 3.0), "run")
+
+
+def failed(num_dead_letters: int, num_other_files: int = 0) -> Counts:
+    counts = Counts.zero(2)
+    counts.num_dead_letters, counts.num_other_files = num_dead_letters, num_other_files
+    return counts
 
 
 def check(value: bool) -> None:
@@ -36,12 +43,24 @@ def test_a_share_of_failures_above_the_limit_stops_the_run(ledger: Ledger) -> No
     with ShardListing(Made(10, before=lambda number: check(go_on.wait(30)))) as listing:
         shards = (None if shard is None else ledger.open(shard) for shard in listing)
         worklist = Worklist(shards, ledger, listing, max_errors=0.2)
-        worklist.check_dead_letters(10)  # of a number of images that is not known yet
+        worklist.check_dead_letters(failed(10))  # of a number of images that is not known yet
         go_on.set()
         list(worklist)
-        worklist.check_dead_letters(2)
+        worklist.check_dead_letters(failed(2))
         with pytest.raises(TooManyDeadLettersError, match="3 images failed, at most 2 may"):
-            worklist.check_dead_letters(3)
+            worklist.check_dead_letters(failed(3))
+
+
+def test_a_share_is_one_of_the_pictures(ledger: Ledger) -> None:
+    """Of 10 files 5 are no pictures: a fifth of the others is 1."""
+    with ShardListing(Made(10)) as listing:
+        shards = (None if shard is None else ledger.open(shard) for shard in listing)
+        worklist = Worklist(shards, ledger, listing, max_errors=0.2)
+        list(worklist)
+        worklist.check_dead_letters(failed(2))
+        worklist.check_dead_letters(failed(1, num_other_files=5))
+        with pytest.raises(TooManyDeadLettersError, match="2 images failed, at most 1 may"):
+            worklist.check_dead_letters(failed(2, num_other_files=5))
 
 
 @pytest.mark.parametrize("limit", [None, 0, 7])
