@@ -46,7 +46,10 @@ class RunOptions(Options):
     out: Annotated[str, Field(description="output: a folder or s3://bucket/prefix")]
     max_errors: Annotated[
         CountOrShare,
-        Field(description="stop after more dead letters than this: a number, or a share like 1%"),
+        Field(
+            description="stop after more dead letters than this: a number, or a share of the "
+            "images like 1%; files that are no pictures count for neither"
+        ),
     ] = None
 
 

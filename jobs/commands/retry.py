@@ -28,7 +28,7 @@ def _reasons(value: object) -> tuple[Reason, ...] | None:
 class RetryJob(RunOptions):
     """Processes the dead letters of OUT again, with the settings of its last run.
 
-    Images that succeed move from the dead letters to the tags.
+    Images that succeed move from the dead letters to the tags. Other files are left alone.
     """
 
     reason: Annotated[
@@ -43,12 +43,13 @@ def run_retry(job: RetryJob) -> JobResult:
     reasons = tuple(Reason) if job.reason is None else job.reason
     with shown_progress() as listener:
         summary = retry_dead_letters(job.out, reasons, job.max_errors, listener)
-    num_retried = summary.tagged + summary.dead_letters
+    num_retried = summary.tagged + summary.dead_letters + summary.other_files
+    others = f", {summary.other_files:,} are no pictures" if summary.other_files else ""
     first = (
         f"{num_retried:,} dead letters processed: {summary.tagged:,} tagged, "
-        f"{summary.dead_letters:,} failed again"
+        f"{summary.dead_letters:,} failed again{others}"
     )
-    left = summary.images - summary.tagged - summary.dead_letters - summary.skipped
+    left = summary.images - num_retried - summary.skipped
     more = (f"{left:,} images have no result yet: run dvt tag",) if left else ()
     return JobResult(
         lines=(first, *more, *summary_lines(summary)[1:]), data=summary.model_dump(mode="json")

@@ -11,7 +11,7 @@ __all__ = ["StatusJob", "command", "run_status"]
 
 
 class StatusJob(Job):
-    """Shows images tagged, dead letters, finished shards and last commit of the run on OUT.
+    """Shows tags, dead letters, other files, finished shards and the last commit of the run on OUT.
 
     Reads OUT only, so it works from any machine, also while a run is writing.
     """
@@ -33,7 +33,7 @@ def _lines(status: OutputStatus) -> tuple[str, ...]:
     return (
         f"{status.out}: {state}",
         f"{status.tagged:,} images tagged, {status.dead_letters:,} dead letters, "
-        f"{status.shards:,} shards finished",
+        f"{status.other_files:,} other files, {status.shards:,} shards finished",
         "nothing committed yet" if age is None else f"last commit {age:,.0f} s ago",
     )
 

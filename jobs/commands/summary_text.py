@@ -16,9 +16,12 @@ _DEADLINE_TOLERANCE = 1.05
 
 def summary_lines(summary: Summary) -> tuple[str, ...]:
     """Counts, exits, cost, time, audit, and where the results are."""
+    what, others = "images", ""
+    if summary.other_files:
+        what, others = "files", f"{summary.other_files:,} other files (no pictures), "
     lines = [
-        f"{summary.images:,} images: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
-        f"letters, {summary.skipped:,} done before"
+        f"{summary.images:,} {what}: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
+        f"letters, {others}{summary.skipped:,} done before"
     ]
     if summary.retagged:
         lines.append(

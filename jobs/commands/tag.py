@@ -18,8 +18,8 @@ class TagJob(TagSettings, ThresholdOptions):
 
     INPUT is a folder, a file, a glob, an s3://bucket/prefix, WebDataset tars (also as a range,
     {000..150}.tar), Parquet files, or a list of URIs (.txt, or .csv with a column uri); it may be
-    repeated. OUT is a folder or s3://bucket/prefix; it receives Delta tables of tags, dead letters
-    and finished shards, and _SUCCESS at the end.
+    repeated. OUT is a folder or s3://bucket/prefix; it receives Delta tables of tags, dead letters,
+    other files (no pictures) and finished shards, and _SUCCESS at the end.
     """
 
 

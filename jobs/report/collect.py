@@ -1,7 +1,7 @@
 """Reads an output into `ReportData`: all that the page shows, without layout.
 
 Each table is read once, as a stream of batches of the needed columns. What stays in memory are
-counts by exit, label, bin and reason, a few rows for the galleries, and 16 bytes a shard.
+counts by exit, label, bin, reason and kind, a few rows for the galleries, and 16 bytes a shard.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ from jobs.report.sections.dead_letters import DeadLetterReason, DeadLetterTotals
 from jobs.report.sections.exits import ExitCount, ExitTotals
 from jobs.report.sections.images import ImageTotals, ShownImage
 from jobs.report.sections.labels import LabelCount, LabelTotals
+from jobs.report.sections.other_files import OtherFileKind, OtherFileTotals
 from jobs.report.sections.thresholds import ThresholdMoves, threshold_moves
 from jobs.report.sections.throughput import ShardTotals, ThroughputPoint
 from pipeline.audit.summary import AuditSummary
@@ -46,9 +47,10 @@ class ReportData:
     Attributes:
         finished: the output is complete, and its summary fits the tables.
         notice: why the numbers may be partial; empty if they are not.
-        num_images: with a result; all of the archive if `finished`.
+        num_images: tagged or failed; all pictures of the archive if `finished`.
         num_tagged: with a tag.
         num_dead_letters: failed for good.
+        num_other_files: no pictures, and not among the images.
         seconds: wall time over all runs; None without finished shards.
         images_per_second: end to end, over all runs; None if unknown.
         exits: one record an exit.
@@ -65,6 +67,7 @@ class ReportData:
     num_images: int
     num_tagged: int
     num_dead_letters: int
+    num_other_files: int
     seconds: float | None
     images_per_second: float | None
     exits: tuple[ExitCount, ...]
@@ -73,6 +76,7 @@ class ReportData:
     num_labels: int
     labels: tuple[LabelCount, ...]
     dead_letters: tuple[DeadLetterReason, ...]
+    other_files: tuple[OtherFileKind, ...]
     easiest: tuple[ShownImage, ...]
     hardest: tuple[ShownImage, ...]
     throughput: tuple[ThroughputPoint, ...]
@@ -110,14 +114,17 @@ def build_report(location: str | Path) -> ReportData:
     _read(out.child("tags"), tag_totals if audit is None else [*tag_totals, audit])
     dead_letters = DeadLetterTotals()
     _read(out.child("dead_letters"), [dead_letters])
+    other_files = OtherFileTotals()
+    _read(out.child("other_files"), [other_files])
     shards = ShardTotals()
     _read(out.child("shards"), [shards])
 
     counts = exits.counts()
     num_tagged = sum(count.num_images for count in counts)
     num_images = num_tagged + dead_letters.num_images
+    num_files = num_images + other_files.num_files
     summary = read_summary(out)
-    finished = summary is not None and summary.images <= num_images
+    finished = summary is not None and summary.images <= num_files
     seconds, images_per_second = shards.seconds, None
     if summary is not None and finished:
         seconds, images_per_second = summary.seconds, summary.images_per_second
@@ -126,10 +133,11 @@ def build_report(location: str | Path) -> ReportData:
     return ReportData(
         run=run,
         finished=finished,
-        notice=_notice(run, summary, num_images),
+        notice=_notice(run, summary, num_files),
         num_images=num_images,
         num_tagged=num_tagged,
         num_dead_letters=dead_letters.num_images,
+        num_other_files=other_files.num_files,
         seconds=seconds,
         images_per_second=images_per_second,
         exits=counts,
@@ -138,6 +146,7 @@ def build_report(location: str | Path) -> ReportData:
         num_labels=labels.num_labels,
         labels=labels.most_frequent(),
         dead_letters=dead_letters.reasons(),
+        other_files=other_files.kinds(),
         easiest=images.easiest(),
         hardest=images.hardest(),
         throughput=shards.throughput(run.run),
@@ -146,17 +155,17 @@ def build_report(location: str | Path) -> ReportData:
     )
 
 
-def _notice(run: RunFile, summary: Summary | None, num_images: int) -> str:
+def _notice(run: RunFile, summary: Summary | None, num_files: int) -> str:
     sentences = []
     if summary is None:
         sentences.append("Unfinished run: the numbers cover what is committed so far.")
-    elif summary.images > num_images:
+    elif summary.images > num_files:
         sentences.append(
-            f"Unfinished run: the summary counts {summary.images:,} images, the tables hold "
-            f"{num_images:,}. The numbers are those of the tables."
+            f"Unfinished run: the summary counts {summary.images:,} files, the tables hold "
+            f"{num_files:,}. The numbers are those of the tables."
         )
-    elif summary.images < num_images:
-        gone = num_images - summary.images
+    elif summary.images < num_files:
+        gone = num_files - summary.images
         sentences.append(f"{gone:,} rows are of files that are no longer in the archive.")
     if run.satisfied_thresholds is not None:
         looser = thresholds_text(run.satisfied_thresholds)

@@ -14,6 +14,7 @@ SECTIONS = (
     "confidence",
     "labels",
     "dead_letters",
+    "other_files",
     "images",
     "throughput",
     "thresholds",

@@ -32,7 +32,7 @@ class ThroughputPoint:
 class ShardTotals:
     """Running totals over `shards`, by run; 16 bytes a shard."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("run", "elapsed_s", "num_images")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("run", "elapsed_s", "num_images", "num_other_files")
 
     def __init__(self) -> None:
         self._elapsed_s: dict[str, list[NDArray[np.float64]]] = {}
@@ -40,7 +40,7 @@ class ShardTotals:
 
     @property
     def num_images(self) -> int:
-        """Images in finished shards, over all runs."""
+        """Images in finished shards, over all runs; without other files."""
         return sum(int(part.sum()) for parts in self._num_images.values() for part in parts)
 
     @property
@@ -55,7 +55,8 @@ class ShardTotals:
         for run in pc.unique(rows["run"]).to_pylist():
             matching = rows.filter(pc.equal(rows["run"], run))
             self._elapsed_s.setdefault(run, []).append(matching["elapsed_s"].to_numpy())
-            self._num_images.setdefault(run, []).append(matching["num_images"].to_numpy())
+            num_images = pc.subtract(matching["num_images"], matching["num_other_files"])
+            self._num_images.setdefault(run, []).append(num_images.to_numpy())
 
     def throughput(self, run: str) -> tuple[ThroughputPoint, ...]:
         """Cumulative images of a run, or of the last run with finished shards if it has none.

@@ -87,6 +87,7 @@ def dead_letters() -> pa.Table:
 _SUMMARY: dict[str, Any] = {
     "tagged": 900,
     "dead_letters": 0,
+    "other_files": 0,
     "skipped": 0,
     "exits": [1, 2, 897],
     "gmacs_per_image": 4.0,
@@ -139,12 +140,14 @@ def make_output(tmp_path: Path) -> Callable[..., Path]:
         tags: pa.Table | None = None,
         dead_letters: pa.Table | None = None,
         shards: pa.Table | None = None,
+        other_files: pa.Table | None = None,
         summary: dict[str, Any] | None = None,
         **run_changes: Any,
     ) -> Path:
         out = tmp_path / "out"
         out.mkdir()
-        tables = {"tags": tags, "dead_letters": dead_letters, "shards": shards}
+        tables = {"tags": tags, "dead_letters": dead_letters}
+        tables |= {"other_files": other_files, "shards": shards}
         for name, table in tables.items():
             if table is not None:
                 # Several files, as a run leaves them.

@@ -135,7 +135,8 @@ def test_throughput_is_of_the_last_run_and_needs_three_shards(make_output: MakeO
         {
             "run": ["a", "a", "a", "b", "b", "b"],
             "elapsed_s": [3.0, 6.0, 9.0, 4.0, 1.0, 2.0],
-            "num_images": [5, 5, 5, 30, 10, 20],
+            "num_images": [5, 5, 5, 31, 10, 22],
+            "num_other_files": [0, 0, 0, 1, 0, 2],
         }
     )
     out = make_output(shards=shards, run="b")

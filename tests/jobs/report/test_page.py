@@ -61,7 +61,12 @@ def test_the_page_has_no_scripts_and_no_external_resources(
     make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
 ) -> None:
     shards = pa.table(
-        {"run": ["a"] * 4, "elapsed_s": [1.0, 2.0, 3.0, 4.0], "num_images": [9, 9, 9, 9]}
+        {
+            "run": ["a"] * 4,
+            "elapsed_s": [1.0, 2.0, 3.0, 4.0],
+            "num_images": [9, 9, 9, 9],
+            "num_other_files": [0, 0, 0, 0],
+        }
     )
     page = Elements(render_html(build_report(make_output(tags, dead_letters, shards))))
     assert not {"script", "link", "iframe", "object", "use", "image"} & set(page.names)
@@ -70,6 +75,23 @@ def test_the_page_has_no_scripts_and_no_external_resources(
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert page.names.count("svg") >= 6
     assert "Throughput of the last run" in page.text
+
+
+def test_other_files_are_listed_by_kind_and_are_no_images(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    kinds = ["video", "sidecar", "sidecar", "sidecar", "sidecar", "text"]
+    keys = [f"other/{number}" for number in (0, 4, 3, 2, 1, 5)]
+    summary = {"images": 906, "seconds": 4000.0, "images_per_second": 0.225}
+    others = pa.table({"key": keys, "kind": kinds})
+    data = build_report(make_output(tags, other_files=others, summary=summary))
+    assert (data.num_images, data.num_other_files, data.finished) == (900, 6, True)
+    page = Elements(render_html(data))
+    assert "900in the archive, beside 6 other files" in page.text
+    shown = page.text[page.text.index("6 files of the archive are no pictures") :]
+    parts = ("sidecar4other/1, other/2, other/3, …", "text1other/5", "video1other/0")
+    places = [shown.index(part) for part in parts]
+    assert places == sorted(places)
 
 
 def test_hostile_strings_stay_text(
@@ -82,6 +104,7 @@ def test_hostile_strings_stay_text(
     out = make_output(
         tags,
         dead_letters,
+        other_files=pa.table({"key": [HOSTILE], "kind": [HOSTILE]}),
         inputs=[HOSTILE],
         versions={HOSTILE: HOSTILE},
         hardware={"cpu": HOSTILE, "num_cpus": 2, "gpus": [HOSTILE]},

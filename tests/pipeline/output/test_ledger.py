@@ -95,8 +95,8 @@ def test_in_an_unfinished_shard_only_keys_without_a_result_are_to_do(tmp_path: P
     assert second.is_complete
     with duckdb.connect() as connection:
         (row,) = connection.read_parquet(f"{tmp_path}/shards/*.parquet").fetchall()
-    assert row[3:7] == (4, 3, 1, [2, 1])
-    assert row[7] == 2 * 1.0 + 1 * 3.0
+    assert row[3:8] == (4, 3, 1, 0, [2, 1])
+    assert row[8] == 2 * 1.0 + 1 * 3.0
 
 
 def test_copies_cost_nothing_in_the_sums_of_this_and_later_runs(tmp_path: Path) -> None:
