@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from pipeline.errors import ImageError, Reason
-from pipeline.file_kinds import FileKind, is_picture_name
+from pipeline.file_kinds import FileKind, is_picture_name, named_kind
 
 __all__ = [
     "AUDIT_COLUMNS",
@@ -214,13 +214,16 @@ class ImageRecord:
 
     @property
     def file_name(self) -> str | None:
-        """Name of the file or member; None for what its source lists as a picture without one.
+        """Name of the file or member; None for what counts as a picture without one.
 
-        That is a row of a column of pictures, and what cannot be listed: a folder, the rest of a
-        damaged tar.
+        That is a row of a column of pictures whose key is no file name, and what cannot be listed:
+        a folder, the rest of a damaged tar.
         """
-        if isinstance(self.part, ParquetRow | Unreadable) or self.key.endswith("/"):
+        if isinstance(self.part, Unreadable) or self.key.endswith("/"):
             return None
+        if isinstance(self.part, ParquetRow):
+            name = self.key.rpartition("/")[2]
+            return name if "." in name else None
         path = self.uri if self.part is None else self.uri.removeprefix(f"{self.part.file}#")
         return path.rpartition("/")[2]
 
@@ -265,7 +268,8 @@ def unpredicted(image: ImageRecord, shard: str, error: ImageError) -> Unpredicte
         return DeadLetter(image.key, image.uri, error.reason, error.detail, 1, shard, image.etag)
     is_size_unknown = not image.size_bytes and image.etag is None
     size_bytes = None if is_size_unknown else image.size_bytes
-    return OtherFile(image.key, image.uri, error.kind, size_bytes, shard, image.etag)
+    kind = named_kind(name) or error.kind
+    return OtherFile(image.key, image.uri, kind, size_bytes, shard, image.etag)
 
 
 def info_table(

@@ -34,6 +34,7 @@ _SIGNATURES = (
 )
 _BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 _MAX_BRANDS_BYTES = 256
+_BMP_HEADER_BYTES = (12, 40, 52, 56, 64, 108, 124)
 
 
 @cache
@@ -51,6 +52,7 @@ def has_signature(content: bytes) -> bool:
     return (
         content.startswith(_SIGNATURES)
         or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+        or (content[:2] == b"BM" and int.from_bytes(content[14:18], "little") in _BMP_HEADER_BYTES)
         or (content[4:8] == b"ftyp" and not _BRANDS.isdisjoint(_brands(content)))
     )
 

@@ -148,8 +148,13 @@ class ArchiveFetcher:
 
 
 def _error_by_name(image: ImageRecord) -> ImageError | None:
-    """The error for a file that by its name is certainly no picture."""
-    kind = None if image.file_name is None else named_kind(image.file_name)
+    """The error for a file that by its name is certainly no picture.
+
+    A row of a column of pictures is always read: its key may name what the picture is of.
+    """
+    if image.file_name is None or isinstance(image.part, ParquetRow):
+        return None
+    kind = named_kind(image.file_name)
     if kind is None:
         return None
     return ImageError(Reason.NOT_AN_IMAGE, f"its name is of no picture ({kind})", kind)

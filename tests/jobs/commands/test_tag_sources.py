@@ -21,12 +21,14 @@ _COLUMNS = "label, exit_stage, confidence, width, height"
 
 
 def results(out: Path) -> dict[str, Any]:
-    """Tag or reason of each key."""
+    """Tag, reason or kind of each key."""
     tags = rows(out / "tags", f"SELECT key, {_COLUMNS} FROM t")
     letters = rows(out / "dead_letters", "SELECT key, reason FROM t")
     found = {row.pop("key"): tuple(row.values()) for row in tags}
     found |= {row["key"]: row["reason"] for row in letters}
-    assert len(found) == len(tags) + len(letters), "a key is in both or twice"
+    others = rows(out / "other_files", "SELECT key, kind FROM t")
+    found |= {row["key"]: row["kind"] for row in others}
+    assert len(found) == len(tags) + len(letters) + len(others), "a key is in two tables or twice"
     return found
 
 
@@ -51,9 +53,20 @@ def messy_by_number() -> dict[str, MessyFile]:
     """Keys that stay apart without their endings, as those of a tar's samples must."""
     files = messy_files()
     return {
-        f"messy/{number:03d}-{Path(name).name.replace('.', '-')}.bin": files[name]
+        f"messy/{number:03d}-{Path(name).name.replace('.', '-')}.jpg": files[name]
         for number, name in enumerate(sorted(files))
     }
+
+
+OTHERS = {
+    "other/900.mp4": (b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(300), "video"),
+    "other/901.xmp": (b"<x:xmpmeta xmlns:x='adobe:ns:meta/'></x:xmpmeta>", "sidecar"),
+    "other/902.db": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "database"),
+    "other/903.bin": ("Grüße, ".encode() * 20, "text"),
+    "other/904.dat": (bytes(5000), "unknown"),
+    "other/905.part": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "document"),
+}
+"""Files that are no pictures, by name or by content, and their kinds."""
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -63,12 +76,13 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     s3: TestStore,
     tmp_path: Path,
 ) -> None:
-    """Good pictures, damaged ones, and more than a hundred kinds of messy files."""
+    """Good pictures, damaged ones, more than a hundred kinds of messy files, and other files."""
     messy = messy_by_number()
     assert len(messy) > 100
     files = contents(archive_5000, NUM_IMAGES)
     files |= {f"damaged/{name}": content for name, content in contents(damaged_archive).items()}
     files |= {name: file.content for name, file in messy.items()}
+    files |= {name: content for name, (content, _) in OTHERS.items()}
     folder = tmp_path / "all"
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +96,7 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
         if got != file.expected:
             wrong[name] = (got, file.expected)
     assert not wrong
+    assert {name: expected[name] for name in OTHERS} == {n: kind for n, (_, kind) in OTHERS.items()}
 
     bucket = s3.new_bucket()
     s3.put(bucket, {f"all/{name}": content for name, content in files.items()})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,6 +166,7 @@ STEPS = st.builds(
 )
 
 
+@pytest.mark.timeout(7200 if IS_NIGHT else 300)  # a second or more each
 @settings(max_examples=1000 if IS_NIGHT else 30)
 @given(st.lists(STEPS, min_size=2, max_size=7))
 def test_after_any_history_one_calm_run_makes_the_output_right(steps: list[Step]) -> None:
