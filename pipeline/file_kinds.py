@@ -36,10 +36,10 @@ def _endings(names: str) -> frozenset[str]:
 
 
 PICTURE_ENDINGS = _endings(
-    "apng avif avifs bmp bw cur dcm dcx dds dib emf eps exr fits fli flc gif hdr heic heics "
-    "heif heifs hif icb icns ico j2c j2k jfi jfif jif jp2 jpc jpe jpeg jpf jpg jpm jps jpx jxl "
-    "jxr mpo pam pbm pcx pfm pgm png pnm ppm psb psd qoi ras rgb rgba sgi svg svgz tga tif tiff "
-    "vda wbmp wdp webp wmf xbm xcf xpm "
+    "apng avif avifs blp bmp bw cur dcm dcx dds dib emf eps exr fits flc fli ftc ftu gbr gif "
+    "hdr heic heics heif heifs hif icb icns ico j2c j2k jfi jfif jif jp2 jpc jpe jpeg jpf jpg "
+    "jpm jps jpx jxl jxr mpo msp pam pbm pcd pcx pfm pgm png pnm ppm psb psd pxr qoi ras rgb "
+    "rgba sgi svg svgz tga tif tiff vda wbmp wdp webp wmf xbm xcf xpm "
     # camera raw
     "3fr arw bay cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf pef ptx "
     "raf raw rw2 rwl sr2 srf srw x3f "
