@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": ("jobs.commands.verify", "Check an output completely."),
     "index": ("jobs.commands.index", "Build a search index of an output, or update it."),
     "search": ("jobs.commands.search", "Find images in an index, by words or by example."),
+    "duplicates": ("jobs.commands.duplicates", "List near-duplicates in an index."),
     "report": ("jobs.commands.report", "Write the HTML report of an output."),
     "train": ("jobs.commands.train", "Train a cascade on labelled images."),
     "eval": (

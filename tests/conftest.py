@@ -56,6 +56,7 @@ MARKED_PATHS = {
     "jobs/commands/test_profile.py": ("slow",),
     "pipeline/output/test_any_history.py": ("slow",),
     "jobs/evaluation/test_recorder.py": ("slow",),
+    "jobs/index/test_kills.py": ("chaos",),
     "pipeline/output/test_processes.py": ("slow",),
     "pipeline/output/test_retagging.py": ("slow",),
 }

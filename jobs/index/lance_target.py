@@ -50,7 +50,6 @@ class LanceTarget:
     """
 
     can_compare = True
-    keeps_versions = True
 
     def __init__(
         self,

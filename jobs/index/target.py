@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from jobs.index.state import VectorSpace
+
 __all__ = ["DocumentChanges", "Target", "UpdateMode"]
 
 
@@ -23,6 +25,7 @@ class DocumentChanges:
 
     Attributes:
         mode: with COMPARE, `written` are all documents of the range.
+        version: of `tags` that is being applied.
         number: of the range in its version, from 0.
         is_in_doubt: an earlier call may have been killed after it had applied the range.
         above: the range begins after this key; None at the first one.
@@ -32,6 +35,7 @@ class DocumentChanges:
     """
 
     mode: UpdateMode
+    version: int
     number: int
     is_in_doubt: bool
     above: str | None
@@ -46,8 +50,8 @@ class Target(Protocol):
     can_compare: bool
     """Whether it takes the mode COMPARE."""
 
-    keeps_versions: bool
-    """Whether it takes changes; if not, every version is written as a whole."""
+    spaces: dict[str, VectorSpace]
+    """Vector spaces by name; `finish` may replace them."""
 
     def clear(self) -> None:
         """Removes all documents."""

@@ -15,13 +15,14 @@ from typing import Any
 import pyarrow as pa
 
 from dvt.validation import FrozenModel
+from jobs.index.arrays_target import ArraysTarget
+from jobs.index.bulk_target import BulkTarget
 from jobs.index.documents import Documents
 from jobs.index.lance_target import LanceTarget
 from jobs.index.state import (
     IndexKind,
     IndexState,
     PendingVersion,
-    VectorSpace,
     read_state,
     write_state,
 )
@@ -159,6 +160,9 @@ class _Update:
         if state.columns != self._columns():
             logger.info("%s has other columns than its tags now; building it anew", where)
             return None
+        if state.kind == "parquet-npy":  # written as a whole
+            versions = {state.applied, state.pending and state.pending.version}
+            return state if versions & {newest.number} else None
         return state
 
     def _columns(self) -> dict[str, str]:
@@ -175,8 +179,13 @@ class _Update:
         )
 
     def _open_target(self) -> Target:
+        store, schema = self._store, self._documents.schema
         spaces = dict(self._state.spaces)
-        return LanceTarget(self._store, self._documents.schema, self._documents.kept, spaces)
+        if self._kind == "parquet-npy":
+            return ArraysTarget(store, spaces)
+        if self._kind != "lancedb":
+            return BulkTarget(store, self._kind, schema, spaces)
+        return LanceTarget(store, schema, self._documents.kept, spaces)
 
     def run(self) -> IndexReport:
         """Applies what is pending, then the newest version."""
@@ -193,7 +202,7 @@ class _Update:
         documents = found.pop("documents")
         tags = self._newest.num_rows
         is_whole = documents is None or documents == tags
-        spaces: dict[str, VectorSpace] = getattr(self._target, "spaces", self._state.spaces)
+        spaces = self._target.spaces
         # A wrong count makes the next call compare all rows.
         table = self._newest.identity if is_whole else ""
         self._write(spaces=spaces, table=table, is_finished=True)
@@ -268,6 +277,7 @@ class _Update:
             self._target.apply(
                 DocumentChanges(
                     mode,
+                    later.number,
                     pending.num_parts,
                     is_in_doubt,
                     part.above,
