@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import dvt
 from dvt.labels import SureOf
+from dvt.loading import pin_model, same_model
 from pipeline.deadline.controller import DeadlineController
 from pipeline.deadline.log import DeadlineOutcome, ThresholdLog
 from pipeline.deadline.policy import DeadlineSettings
@@ -31,12 +32,27 @@ from pipeline.settings import TagSettings
 from pipeline.sources import Archive, open_archive
 from pipeline.sources.listing import ShardListing
 
-__all__ = ["continued", "retry_dead_letters", "tag_archive"]
+__all__ = ["continued", "retry_dead_letters", "tag_archive", "with_pinned_model"]
 
 logger = logging.getLogger(__name__)
 
 Work = Iterator[tuple[int, NDArray[np.int64]] | None]
 """Open shards and their rows without a result; None while the next shard is being listed."""
+
+
+def with_pinned_model(settings: TagSettings) -> TagSettings:
+    """Settings whose model stays the same: a revision of the hub becomes a commit.
+
+    A run that continues an output uses the commit of the run before, unless a revision is given.
+
+    Raises:
+        ModelError: the model is on the hub, and cannot be loaded from there.
+        UsageError: see `Output.run_file`.
+    """
+    source, output = settings.model, Output(settings.out)
+    if not settings.overwrite and output.has_run():
+        source = same_model(source, output.run_file().settings.model)
+    return settings.model_copy(update={"model": pin_model(source)})
 
 
 def continued(settings: TagSettings, model: dvt.Model) -> tuple[str, SureOf]:

@@ -58,7 +58,7 @@ class TagSettings(RunOptions, SourceOptions, DecodeOptions, CascadeOptions):
 
     input: Annotated[Texts, AfterValidator(_utf8), Field(min_length=1, description="images to tag")]
     model: Annotated[
-        str, Field(description="shipped name, checkpoint folder or published file")
+        str, Field(description="shipped name, folder, file, or hf-hub:org/name[@revision]")
     ] = DEFAULT_MODEL
     overwrite: Annotated[bool, Field(description="delete earlier results in OUT first")] = False
     moved: Annotated[

@@ -1,22 +1,23 @@
-"""Models by name, checkpoint folder or file; state-dict key mapping.
+"""Models by name, checkpoint folder, file or hub; state-dict key mapping.
 
-A file's way: `checkpoint.load_model` finds it, `published` reads its container, `hub_config` the
-`config.json` beside it, `state_dict_adapter` (for transformers, `transformers` first) maps its keys
-and derives the configuration, `weights` checks every key and shape and builds the model.
+A file's way: `sources` finds it (`hub` downloads it), `checkpoint.load_model` tells its kind,
+`hub_config` reads the `config.json` beside it. `networks` loads ONNX and `torch.export` files. For
+weights, `published` reads the container, `state_dict_adapter` (for transformers, `transformers`
+first) maps keys and derives the configuration, and `weights` checks every key and shape and builds
+the model.
 """
 
 from dvt.loading.checkpoint import (
     DEFAULT_MODEL,
     checkpoint_folder,
     create_model,
-    find_model,
     load_calibration,
     load_cascade,
     load_model,
     save_calibration,
     save_model,
-    shipped_models,
 )
+from dvt.loading.sources import find_model, pin_model, same_model, shipped_models
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -26,6 +27,8 @@ __all__ = [
     "load_calibration",
     "load_cascade",
     "load_model",
+    "pin_model",
+    "same_model",
     "save_calibration",
     "save_model",
     "shipped_models",

@@ -8,7 +8,6 @@ models, which the folder holds.
 """
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +25,7 @@ from dvt.loading.hub_config import CONFIG, WEIGHTS, describe, only_vit
 from dvt.loading.members import load_members
 from dvt.loading.networks import NETWORK_SUFFIXES, load_network, network_file
 from dvt.loading.published import load_published
+from dvt.loading.sources import find_model, is_on_hub, shipped_models
 from dvt.loading.weights import model_of_weights, read_safetensors
 from dvt.members.cascade import MembersConfig
 from dvt.members.lite_model import LiteConfig, LiteModel
@@ -37,13 +37,11 @@ __all__ = [
     "DEFAULT_MODEL",
     "checkpoint_folder",
     "create_model",
-    "find_model",
     "load_calibration",
     "load_cascade",
     "load_model",
     "save_calibration",
     "save_model",
-    "shipped_models",
 ]
 
 T = TypeVar("T")
@@ -52,12 +50,6 @@ T = TypeVar("T")
 DEFAULT_MODEL = "cifar10"
 
 LABELS, CALIBRATION = "labels.json", "calibration.json"
-
-
-def shipped_models() -> dict[str, Path]:
-    """Names and folders of the checkpoints in this package."""
-    root = Path(str(files("dvt"))) / "checkpoints"
-    return {folder.name: folder for folder in sorted(root.iterdir()) if (folder / CONFIG).is_file()}
 
 
 def create_model(name: str, **changes: Any) -> Cascade:
@@ -88,7 +80,8 @@ def load_model(source: str | Path) -> Model:
         source: a shipped name, a checkpoint folder, or a published file: DVT, T2T-ViT and DeiT as
             `.pth.tar`, `.pth` or `.ckpt`, timm's and transformers' ViTs as safetensors or as the
             folder of their Hugging Face repository, any network as an ONNX file or `torch.export`
-            program (`.onnx`, `.pt2`) or as the folder of one.
+            program (`.onnx`, `.pt2`) or as the folder of one; a folder as `local-dir:PATH`, or
+            from the Hugging Face hub as `hf-hub:org/name[@revision]`.
 
     Raises:
         CheckpointError: nothing is there, or it is not a usable checkpoint.
@@ -99,7 +92,7 @@ def load_model(source: str | Path) -> Model:
         raise CheckpointError(
             f"model: {str(source)!r} {problem}; allowed are {', '.join(shipped_models())}, a "
             f"folder with {CONFIG} and {WEIGHTS}, a published .pth.tar, .pth or .safetensors, or "
-            "an .onnx or .pt2 file"
+            "an .onnx or .pt2 file, or hf-hub:org/name"
         )
     model = _load(path)
     folder = path.parent if path.suffix in NETWORK_SUFFIXES else path
@@ -125,28 +118,15 @@ def _load(path: Path) -> Model:
 
 
 def checkpoint_folder(source: str | Path) -> Path | None:
-    """The checkpoint folder of a `load_model` source; None for published files and anything else.
+    """The checkpoint folder of a `load_model` source; None for the hub's, files and anything else.
 
     Raises:
         CheckpointError: it is a hub's folder with a `config.json` that cannot be used.
     """
-    path = find_model(source)
+    path = None if is_on_hub(source) else find_model(source)
     if path is None or path.is_file() or describe(path) is not None:
         return None
     return path
-
-
-def find_model(source: str | Path) -> Path | None:
-    """The existing folder or file of a `load_model` source; the weights file means its folder."""
-    path = Path(source)
-    try:
-        if path.is_file():
-            return path.parent if path.name == WEIGHTS else path
-        if path.is_dir():
-            return path
-    except OSError:  # a name too long for a path
-        return None
-    return shipped_models().get(str(source))
 
 
 def _load_folder(folder: Path) -> Model:

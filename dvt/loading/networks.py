@@ -7,11 +7,11 @@ from dvt.loading.hub_config import CONFIG, describe
 from dvt.loading.weights import check_not_a_pointer
 from dvt.model import Model
 
-__all__ = ["NETWORK_SUFFIXES", "load_network", "network_file"]
+__all__ = ["FIRST_NETWORKS", "NETWORK_SUFFIXES", "load_network", "network_file"]
 
 NETWORK_SUFFIXES = (".onnx", ".pt2")
 _ONNX_FOLDER = "onnx"  # of hub repositories, below their `config.json`
-_FIRST = ("model.onnx", f"{_ONNX_FOLDER}/model.onnx", "model.pt2")
+FIRST_NETWORKS = ("model.onnx", f"{_ONNX_FOLDER}/model.onnx", "model.pt2")
 
 
 def network_file(folder: Path) -> Path | None:
@@ -20,7 +20,7 @@ def network_file(folder: Path) -> Path | None:
     Raises:
         CheckpointError: there are several.
     """
-    for name in _FIRST:
+    for name in FIRST_NETWORKS:
         if (folder / name).is_file():
             return folder / name
     found = sorted(path for path in folder.iterdir() if path.suffix in NETWORK_SUFFIXES)

@@ -5,7 +5,7 @@ They are kept in `calibration.json` of the model's folder; its other entries sta
 
 from pathlib import Path
 
-from dvt.loading import checkpoint_folder, load_calibration, save_calibration
+from dvt.loading import checkpoint_folder, load_calibration, save_calibration, shipped_models
 from dvt.model import ThresholdProvenance
 from jobs.calibration.thresholds_file import ThresholdsFile
 from pipeline.errors import UsageError
@@ -21,7 +21,7 @@ def writable_model_folder(model: str) -> Path:
             shipped model, which all users of this installation share.
     """
     folder = checkpoint_folder(model)
-    if folder is None or not Path(model).exists():
+    if folder is None or folder in shipped_models().values():
         raise UsageError(
             f"adopt: needs a checkpoint folder of your own (got {model}); "
             "use --out, and dvt tag --thresholds"

@@ -44,7 +44,7 @@ class CalibrateJob(Job):
     """
 
     model: Annotated[
-        str, Field(description="shipped name, checkpoint folder or published file")
+        str, Field(description="shipped name, folder, file, or hf-hub:org/name[@revision]")
     ] = DEFAULT_MODEL
     data: Annotated[str | None, Field(description="images that the model was not trained on")] = (
         None

@@ -38,7 +38,7 @@ class EvalJob(Job):
     """
 
     model: Annotated[
-        str, Field(description="shipped name, checkpoint folder or published file")
+        str, Field(description="shipped name, folder, file, or hf-hub:org/name[@revision]")
     ] = DEFAULT_MODEL
     data: Annotated[str, Field(description="labelled images")]
     fit_data: Annotated[

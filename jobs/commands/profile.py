@@ -33,7 +33,7 @@ class ProfileJob(Job):
 
     model: Annotated[
         str,
-        Field(description="shipped name, checkpoint, or preset (with random weights)"),
+        Field(description="as for `dvt tag`, or a preset (with random weights)"),
     ] = DEFAULT_MODEL
     batch_sizes: Annotated[
         tuple[Annotated[int, Field(ge=1, le=4096)], ...],

@@ -5,7 +5,7 @@ from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
 from jobs.commands.summary_text import budget_lines, deadline_lines, summary_lines
 from jobs.options import JobResult, job_command
 from jobs.progress import shown_progress
-from pipeline.job import continued, tag_archive
+from pipeline.job import continued, tag_archive, with_pinned_model
 from pipeline.settings import TagSettings
 
 __all__ = ["TagJob", "command", "run_tag"]
@@ -25,10 +25,10 @@ class TagJob(TagSettings, ThresholdOptions):
 
 def run_tag(job: TagJob) -> JobResult:
     """Runs the job; raises as `pipeline.job.tag_archive` and `choose_thresholds` do."""
-    model = dvt.load_model(job.model)
-    settings = job.part(TagSettings)
+    settings = with_pinned_model(job.part(TagSettings))
+    model = dvt.load_model(settings.model)
     dtype, sure_of = continued(settings, model)
-    choice = choose_thresholds(job, job.model, model, dtype, sure_of)
+    choice = choose_thresholds(job, settings.model, model, dtype, sure_of)
     with shown_progress() as listener:
         summary = tag_archive(settings, model, listener, choice.thresholds, choice.deadline)
     lines = (
