@@ -91,7 +91,7 @@ def load_model(source: str | Path) -> Model:
         problem = "is a preset without weights" if str(source) in PRESETS else "not found"
         raise CheckpointError(
             f"model: {str(source)!r} {problem}; allowed are {', '.join(shipped_models())}, a "
-            f"folder with {CONFIG} and {WEIGHTS}, a published .pth.tar, .pth or .safetensors, or "
+            f"folder with {CONFIG} and {WEIGHTS}, a published .pth.tar, .pth or .safetensors, "
             "an .onnx or .pt2 file, or hf-hub:org/name"
         )
     model = _load(path)

@@ -161,7 +161,7 @@ def test_a_preset_is_not_a_trained_model() -> None:
 def test_an_unknown_name_is_refused_with_what_is_allowed(name: str) -> None:
     message = refusal(name)
     assert message.startswith(f"model: {name!r} not found; allowed are ")
-    assert message.endswith("a published .pth.tar, .pth or .safetensors, or an .onnx or .pt2 file")
+    assert message.endswith(".safetensors, an .onnx or .pt2 file, or hf-hub:org/name")
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
