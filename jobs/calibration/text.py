@@ -14,7 +14,7 @@ def calibration_lines(file: ThresholdsFile) -> list[str]:
     thresholds = " / ".join(f"{value:.4f}" for value in file.thresholds)
     lines = [
         f"{file.num_images:,} images of {file.data}, {file.num_unreadable:,} unreadable, "
-        f"{file.dtype}",
+        f"{file.dtype}{', groups' * (file.signal != 'label')}",
         f"thresholds: {thresholds}",
         f"on the images they were fitted to: {_figures(file, file.fitted)}",
     ]

@@ -56,6 +56,7 @@ class ReportData:
         exits: one record an exit.
         confidence: one histogram an exit.
         num_labels: distinct labels; `labels` has the most frequent ones.
+        groups: the most frequent groups of labels; empty for a model without groups.
         throughput: of the last run; empty if it has too few finished shards.
         thresholds: empty without runs that had a deadline.
         audit: None if the archive is not audited.
@@ -75,6 +76,7 @@ class ReportData:
     confidence: tuple[ConfidenceHistogram, ...]
     num_labels: int
     labels: tuple[LabelCount, ...]
+    groups: tuple[LabelCount, ...]
     dead_letters: tuple[DeadLetterReason, ...]
     other_files: tuple[OtherFileKind, ...]
     easiest: tuple[ShownImage, ...]
@@ -145,6 +147,7 @@ def build_report(location: str | Path) -> ReportData:
         confidence=confidence.histograms(),
         num_labels=labels.num_labels,
         labels=labels.most_frequent(),
+        groups=labels.most_frequent_groups(),
         dead_letters=dead_letters.reasons(),
         other_files=other_files.kinds(),
         easiest=images.easiest(),

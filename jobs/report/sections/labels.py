@@ -1,10 +1,11 @@
-"""Labels: the most frequent ones, and the exits of their images."""
+"""Labels and groups of labels: the most frequent ones, and the exits of their images."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 __all__ = ["LabelCount", "LabelTotals"]
@@ -14,7 +15,7 @@ _NUM_SHOWN = 15
 
 @dataclass(frozen=True)
 class LabelCount:
-    """The images of one label, by exit."""
+    """The images of one label or group, by exit."""
 
     label: str
     num_by_exit: tuple[int, ...]
@@ -38,11 +39,12 @@ class LabelTotals:
         num_exits: of the model.
     """
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("label", "exit_stage")
+    COLUMNS: ClassVar[tuple[str, ...]] = ("label", "exit_stage", "groups")
 
     def __init__(self, num_exits: int) -> None:
         self._num_exits = num_exits
         self._labels: dict[str, NDArray[np.int64]] = {}
+        self._groups: dict[str, NDArray[np.int64]] = {}
 
     @property
     def num_labels(self) -> int:
@@ -51,13 +53,28 @@ class LabelTotals:
 
     def add(self, rows: pa.Table) -> None:
         """Adds one batch."""
-        counts = rows.group_by(["label", "exit_stage"]).aggregate([([], "count_all")])
+        self._count(rows["label"], rows["exit_stage"], self._labels)
+        of_groups = rows["exit_stage"].take(pc.list_parent_indices(rows["groups"]))
+        self._count(pc.list_flatten(rows["groups"]), of_groups, self._groups)
+
+    def _count(
+        self, names: pa.ChunkedArray, exits: pa.ChunkedArray, into: dict[str, NDArray[np.int64]]
+    ) -> None:
+        rows = pa.table({"name": names, "exit_stage": exits})
+        counts = rows.group_by(["name", "exit_stage"]).aggregate([([], "count_all")])
         for row in counts.to_pylist():
-            none_yet = np.zeros(self._num_exits, dtype=np.int64)
-            by_exit = self._labels.setdefault(row["label"], none_yet)
+            by_exit = into.setdefault(row["name"], np.zeros(self._num_exits, dtype=np.int64))
             by_exit[row["exit_stage"] - 1] += row["count_all"]
 
     def most_frequent(self) -> tuple[LabelCount, ...]:
         """The most frequent labels, in order."""
-        ranked = sorted(self._labels.items(), key=lambda item: (-item[1].sum(), item[0]))
-        return tuple(LabelCount(label, tuple(num.tolist())) for label, num in ranked[:_NUM_SHOWN])
+        return _most_frequent(self._labels)
+
+    def most_frequent_groups(self) -> tuple[LabelCount, ...]:
+        """The most frequent groups, in order; empty for a model without groups."""
+        return _most_frequent(self._groups)
+
+
+def _most_frequent(counts: dict[str, NDArray[np.int64]]) -> tuple[LabelCount, ...]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1].sum(), item[0]))
+    return tuple(LabelCount(name, tuple(num.tolist())) for name, num in ranked[:_NUM_SHOWN])

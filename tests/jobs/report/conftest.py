@@ -40,6 +40,9 @@ def tags(pictures: list[Path]) -> pa.Table:
             ],
             "label": [LABELS[label_id] for label_id in label_ids],
             "label_id": pa.array(label_ids),
+            "groups": pa.array(
+                [["even", "all"][label_id % 2 :] for label_id in label_ids], pa.list_(pa.string())
+            ),
             "confidence": confidences[np.arange(num_images), stages - 1],
             "exit_stage": pa.array(stages, pa.int8()),
             "exit_confidences": pa.array(

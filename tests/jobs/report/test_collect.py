@@ -81,6 +81,15 @@ def test_labels_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> No
     assert [(row.label, row.num_images) for row in data.labels] == [row[:2] for row in expected]
     assert [row.mean_exit for row in data.labels] == pytest.approx([row[2] for row in expected])
     assert data.num_labels == 25
+    groups = query(
+        out,
+        "tags",
+        "select name, count(*), avg(exit_stage) from "
+        "(select unnest(groups) as name, exit_stage from t) group by name order by 2 desc",
+    )
+    assert [row[0] for row in groups] == ["all", "even"]
+    assert [(row.label, row.num_images) for row in data.groups] == [row[:2] for row in groups]
+    assert [row.mean_exit for row in data.groups] == pytest.approx([row[2] for row in groups])
 
 
 def test_easiest_and_hardest_agree_with_duckdb(make_output: MakeOutput, tags: pa.Table) -> None:
