@@ -49,6 +49,7 @@ class MadeUpOutput:
         model: digest of the model that computed them.
         epoch: of the run; a later one for an output that exists.
         archive: folder of the images that it claims to be of.
+        model_name: what `--model` was.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class MadeUpOutput:
         model: str = "d1",
         epoch: int = 1,
         archive: Path = Path("/archive"),
+        model_name: str = "shapes",
     ) -> None:
         self.folder, self._width, self._archive = folder, width, archive
         store = open_output_store(folder)
         store.prepare()
-        store.write("run.json", _run_file(folder, model).model_dump_json().encode())
+        store.write("run.json", _run_file(folder, model, model_name).model_dump_json().encode())
         self.tags = OutputTable(store.child("tags"), _schema(width, model), epoch, "run", "key")
         random = np.random.default_rng(0)
         self._centres = random.standard_normal((len(LABELS), max(1, width))).astype(np.float32)
@@ -145,7 +147,7 @@ def _schema(width: int, model: str) -> pa.Schema:
     return pa.schema(list({field.name: field for field in fields}.values()))
 
 
-def _run_file(folder: Path, model: str) -> RunFile:
+def _run_file(folder: Path, model: str, model_name: str) -> RunFile:
     identity = {
         "name": "made-up",
         "digest": model,
@@ -163,6 +165,6 @@ def _run_file(folder: Path, model: str) -> RunFile:
             "versions": {},
             "hardware": {"cpu": "none", "num_cpus": 1, "gpus": ()},
             "started_at": "2026-01-01T00:00:00+00:00",
-            "settings": {"input": ("/archive",), "out": str(folder)},
+            "settings": {"input": ("/archive",), "out": str(folder), "model": model_name},
         }
     )

@@ -8,6 +8,7 @@ from jobs.index.state import IndexKind
 from jobs.index.update import IndexReport, update_index
 from jobs.options import Job, JobResult, job_command
 from jobs.progress import rows_line, shown_line
+from pipeline.options import Texts
 
 __all__ = ["IndexJob", "command", "run_index"]
 
@@ -23,6 +24,13 @@ class IndexJob(Job):
     out: Annotated[str, Field(description="output of dvt tag: a folder or s3://bucket/prefix")]
     to: Annotated[str, Field(description="the index: a folder or s3://bucket/prefix")]
     format: Annotated[IndexKind, Field(description="of the index")] = "lancedb"
+    vectors: Annotated[
+        Texts,
+        Field(
+            description="NAME=FILES: join vectors computed elsewhere: Parquet with a column key, "
+            "or .npy with the keys in a .txt beside it; may be repeated"
+        ),
+    ] = ()
     overwrite: Annotated[bool, Field(description="build the index anew")] = False
 
 
@@ -33,6 +41,7 @@ def run_index(job: IndexJob) -> JobResult:
             job.out,
             job.to,
             job.format,
+            vectors=job.vectors,
             overwrite=job.overwrite,
             listener=lambda *progress: show(rows_line(*progress)),
         )
@@ -56,6 +65,7 @@ def _lines(report: IndexReport) -> list[str]:
         )
         if report.documents != report.tags:
             lines.append("these should be equal: the next call compares every row")
+    lines += [f"{count:,} vectors of {name} joined" for name, count in report.joined.items()]
     if report.recall_at_10 is not None:
         lines.append(f"recall@10 {report.recall_at_10:.1%} against exact search, on a sample")
     return lines

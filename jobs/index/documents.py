@@ -2,16 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dvt.labels import imagenet
 from jobs.index.state import VectorSpace
 from jobs.index.vectors import EMBEDDING, as_matrix, as_vectors, is_vector, model_of
 from jobs.index.words import words_of
 from pipeline.errors import UsageError
 from pipeline.output.changes import TableVersion
+from pipeline.output.metadata import ModelIdentity
 from pipeline.output.sorted_files import sorted_batches
 from pipeline.records import TAGS_SCHEMA
 from pipeline.storage import output_failures
@@ -21,10 +24,11 @@ __all__ = ["VECTOR", "Documents"]
 VECTOR = "vector"
 """Column of the model's embeddings."""
 
-_TAKEN = (
+_NEEDED = (
     *("key", "uri", "label", "confidence", "top_labels", "top_scores", "exit_stage"),
-    *("width", "height", "groups", "group_scores"),
+    *("width", "height", "etag"),
 )
+_TAKEN = (*_NEEDED[:-1], "groups", "group_scores")
 _LOCAL_ETAG = re.compile(r"([0-9a-f]+)-[0-9a-f]+")
 
 
@@ -36,31 +40,33 @@ class Documents:
         columns: of `tags` that are read.
         schema: of the documents.
         space: of the embeddings; None if there are none.
+        is_imagenet: the model has ImageNet's classes.
     """
 
     columns: tuple[str, ...]
     schema: pa.Schema
     space: VectorSpace | None
+    is_imagenet: bool
 
     @classmethod
-    def of(cls, tags: TableVersion, model: str) -> Self:
+    def of(cls, tags: TableVersion, model: ModelIdentity) -> Self:
         """The documents of a table.
 
         Args:
             tags: its newest version.
-            model: digest of the run's model, for embeddings that do not name theirs.
+            model: of the run.
 
         Raises:
             UsageError: the table is none of dvt.
         """
         names = tags.schema.names
-        if missing := [name for name in TAGS_SCHEMA.names if name not in names]:
+        if missing := [name for name in _NEEDED if name not in names]:
             raise UsageError(f"out: tags of {tags.store.uri} have no column {missing[0]}")
-        space = _space(tags, model)
+        space = _space(tags, model.digest)
         kept = [
             field
             for field in tags.schema
-            if field.name not in (*TAGS_SCHEMA.names, "groups", "group_scores", EMBEDDING)
+            if field.name not in TAGS_SCHEMA.names
             and not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
         ]
         taken = [tags.schema.field(name).with_metadata(None) for name in _TAKEN if name in names]
@@ -76,10 +82,11 @@ class Documents:
             pa.field(f"input_{field.name}" if field.name in used else field.name, field.type)
             for field in kept
         ]
-        columns = [field.name for field in taken] + ["etag"] + [field.name for field in kept]
+        columns = [*(field.name for field in taken), "etag", *(field.name for field in kept)]
         if space is not None:
             columns.append(EMBEDDING)
-        return cls(tuple(columns), pa.schema([*taken, *own, *kept_fields]), space)
+        is_imagenet = model.num_classes == imagenet.NUM_CLASSES
+        return cls(tuple(columns), pa.schema([*taken, *own, *kept_fields]), space, is_imagenet)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -95,7 +102,7 @@ class Documents:
     def make(self, rows: pa.Table) -> pa.Table:
         """The documents of rows with `columns`."""
         groups = rows["groups"].to_pylist() if "groups" in rows.schema.names else [None] * len(rows)
-        words = map(words_of, rows["label"].to_pylist(), groups)
+        words = map(words_of, rows["label"].to_pylist(), groups, repeat(self.is_imagenet))
         columns = {f"input_{name}": rows[name] for name in rows.schema.names}
         columns |= {name: rows[name] for name in rows.schema.names}
         columns |= {

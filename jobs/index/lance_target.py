@@ -1,11 +1,13 @@
 """Applies changes to a LanceDB table, one commit for each range of keys."""
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from jobs.index.joined_vectors import JoinedVectors
 from jobs.index.lance_table import (
     TABLE,
     connect,
@@ -19,6 +21,7 @@ from jobs.index.lance_table import (
 from jobs.index.recall import measure
 from jobs.index.state import VectorSpace
 from jobs.index.target import DocumentChanges, UpdateMode
+from pipeline.errors import UsageError
 from pipeline.storage import OutputStore
 
 if TYPE_CHECKING:
@@ -68,9 +71,10 @@ class LanceTarget:
         """The table, created if it is missing."""
         if self._table is None:
             with index_failures(self._store.uri):
-                self._table = self._connection.create_table(
-                    TABLE, schema=self._schema, exist_ok=True
-                )
+                if has_table(self._connection):
+                    self._table = self._connection.open_table(TABLE)
+                else:
+                    self._table = self._connection.create_table(TABLE, schema=self._schema)
         return self._table
 
     def clear(self) -> None:
@@ -100,6 +104,39 @@ class LanceTarget:
                 if condition is not None:
                     merge = merge.when_not_matched_by_source_delete(condition)
                 merge.execute(documents)
+
+    def join(self, vectors: JoinedVectors, record: Callable[[dict[str, VectorSpace]], None]) -> int:
+        """Adds the vectors of another space to the documents that have their keys.
+
+        Args:
+            vectors: to add.
+            record: receives the spaces once the table has a column for each, before the first
+                vector is written.
+
+        Returns:
+            The number of vectors; those of unknown keys do not count.
+
+        Raises:
+            UsageError: the space exists with another width.
+        """
+        column = vector_column(vectors.name)
+        space = self.spaces.get(vectors.name) or VectorSpace(width=vectors.width)
+        if space.width != vectors.width:
+            raise UsageError(
+                f"vectors: those of {vectors.name} are {space.width} wide in {self._store.uri} "
+                f"(got {vectors.width})"
+            )
+        with index_failures(self._store.uri):
+            if column not in self.table.schema.names:
+                kind = pa.list_(pa.float16(), space.width)
+                self.table.add_columns(pa.schema([pa.field(column, kind)]))
+            self.spaces[vectors.name] = space
+            record(dict(self.spaces))
+            num_joined = 0
+            for rows in vectors.batches(column):
+                merge = self.table.merge_insert("key").when_matched_update_all()
+                num_joined += merge.execute(rows).num_updated_rows
+        return num_joined
 
     def finish(self, num_changed: int) -> dict[str, Any]:
         """See `Target`; creates the search indexes, or adds new documents to them."""

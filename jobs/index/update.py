@@ -8,7 +8,7 @@ files are gone, as after `--overwrite` or a week, all rows are compared with the
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dvt.validation import FrozenModel
 from jobs.index.arrays_target import ArraysTarget
 from jobs.index.bulk_target import BulkTarget
 from jobs.index.documents import Documents
+from jobs.index.joined_vectors import JoinedVectors
 from jobs.index.lance_target import LanceTarget
 from jobs.index.state import (
     IndexKind,
@@ -58,6 +59,8 @@ class IndexReport(FrozenModel):
         removed: documents removed.
         documents: in the index; None where the index does not count them.
         tags: rows of `tags` at `version`.
+        vectors: width of the vectors of each space.
+        joined: vectors of other spaces that this call has joined.
         figures: those of the kind of index.
     """
 
@@ -71,6 +74,7 @@ class IndexReport(FrozenModel):
     tags: int
     vectors: dict[str, int]
     recall_at_10: float | None
+    joined: dict[str, int]
     seconds: float
     figures: dict[str, Any]
 
@@ -80,6 +84,7 @@ def update_index(
     to: str | Path,
     kind: IndexKind,
     *,
+    vectors: Sequence[str] = (),
     overwrite: bool = False,
     listener: RowsListener = lambda *_: None,
 ) -> IndexReport:
@@ -89,6 +94,7 @@ def update_index(
         out: output of `dvt tag`: a folder or `s3://bucket/prefix`; a run may be writing to it.
         to: folder or prefix of the index.
         kind: of index; that of an existing one cannot change.
+        vectors: further spaces to join, each `NAME=FILES` (`joined_vectors`).
         overwrite: build it anew.
         listener: receives the progress.
 
@@ -96,10 +102,14 @@ def update_index(
         UsageError: `out` is no output, `to` is something else or of another output or model.
         OutputFailedError: one of them cannot be read or written.
     """
+    if vectors and kind != "lancedb":
+        raise UsageError(f"vectors: only an index of the format lancedb takes them (got {kind})")
+    joined = [JoinedVectors.parse(text) for text in vectors]
     store = open_output_store(to)
     lease = _lease(store)
     try:
-        return _Update(open_output_store(out), store, kind, overwrite, lease, listener).run()
+        update = _Update(open_output_store(out), store, kind, overwrite, lease, listener)
+        return update.run(joined)
     finally:
         lease.release()
 
@@ -132,7 +142,7 @@ class _Update:
         run = read_run_file(out)
         self._tags = out.child("tags")
         newest = TableVersion(self._tags)
-        self._documents = Documents.of(newest, run.model.digest)
+        self._documents = Documents.of(newest, run.model)
         self._num_written = self._num_removed = 0
         state = None if overwrite else self._usable_state(newest)
         self._is_new = state is None or (state.applied is None and state.pending is None)
@@ -187,8 +197,8 @@ class _Update:
             return BulkTarget(store, self._kind, schema, spaces)
         return LanceTarget(store, schema, self._documents.kept, spaces)
 
-    def run(self) -> IndexReport:
-        """Applies what is pending, then the newest version."""
+    def run(self, vectors: Sequence[JoinedVectors]) -> IndexReport:
+        """Applies what is pending, then the newest version; joins vectors computed elsewhere."""
         if self._is_new:
             self._write(applied=None, pending=None)
             self._target.clear()
@@ -197,7 +207,8 @@ class _Update:
         if self._state.pending is not None:
             self._complete_pending(self._state.pending)
         self._apply_newest()
-        num_changed = self._num_written + self._num_removed
+        joined = {each.name: self._join(each) for each in vectors}
+        num_changed = self._num_written + self._num_removed + sum(joined.values())
         found = self._target.finish(max(num_changed, not self._state.is_finished))
         documents = found.pop("documents")
         tags = self._newest.num_rows
@@ -217,9 +228,16 @@ class _Update:
             tags=tags,
             vectors={name: space.width for name, space in spaces.items()},
             recall_at_10=found.pop("recall_at_10", None),
+            joined=joined,
             seconds=round(time.monotonic() - self._started, 3),
             figures=found,
         )
+
+    def _join(self, vectors: JoinedVectors) -> int:
+        assert isinstance(self._target, LanceTarget), "update_index has checked the kind"
+        num_joined = self._target.join(vectors, lambda spaces: self._write(spaces=spaces))
+        logger.info("joined %d vectors of %s", num_joined, vectors.name)
+        return num_joined
 
     def _complete_pending(self, pending: PendingVersion) -> None:
         if self._state.table != self._newest.identity:

@@ -146,7 +146,7 @@ class ImageIndex:
         try:
             return self._vector(f"uri = {text(uri)}", column, "")
         except UsageError:
-            return embed_picture(str(self.state.spaces["embedding"].model), file)
+            return embed_picture(self.state.out, self.state.spaces["embedding"].model, file)
 
     def _vector(self, where: str, column: str, name: str) -> NDArray[np.float32]:
         with index_failures(self.store.uri):

@@ -25,6 +25,7 @@ update.update_index(sys.argv[1], sys.argv[2], "lancedb")
 """
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("num_kills", [4, pytest.param(20, marks=pytest.mark.night)])
 def test_the_index_has_exactly_the_keys_of_tags_after_kills(tmp_path: Path, num_kills: int) -> None:
     seed = random.SystemRandom().randrange(10**6) if num_kills > 4 else 5

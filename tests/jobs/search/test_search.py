@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import dvt as dvt_model
 from benchmarks.made_up_tags import MadeUpOutput, made_up_keys
 from jobs.index.update import update_index
 from jobs.search.engine import ImageIndex
 from jobs.search.query import FilterOptions
+from jobs.shapes import write_shapes
+from pipeline.decoding import decode
 from pipeline.errors import OutputFailedError, UsageError
+from pipeline.runtime.resource_plan import decode_settings
 from tests.command_line import dvt, rows, succeeded
 
 KEYS = made_up_keys(1500)
@@ -161,9 +165,37 @@ def test_a_picture_of_the_archive_is_found_by_its_file(made_up: Any, tmp_path: P
     out.write([picture.name, *KEYS[:20]])
     update_index(out.folder, tmp_path / "index", "lancedb")
     assert found(tmp_path / "index", "--image", picture)[0]["key"] == picture.name
-    other = tmp_path / "other.jpg"
-    other.write_bytes(b"2")
-    assert "is not in the index" in dvt("search", tmp_path / "index", "--image", other).err
+
+
+def test_another_picture_is_embedded_as_its_output_was(tmp_path: Path) -> None:
+    model = dvt_model.load_model("shapes")
+    write_shapes(tmp_path / "archive", 6, seed=3)
+    file = next(path for path in sorted((tmp_path / "archive").rglob("*")) if path.is_file())
+    decoded = decode(file.read_bytes(), decode_settings(model.spec))
+    executor = model.make_executor()
+    raw = executor.run(0, executor.upload(decoded.pixels[None])(), None, 1).embedding
+    assert raw is not None
+    expected = model.make_embedder(executor.device)(raw)[0].float().numpy()
+    out = MadeUpOutput(tmp_path / "out", width=len(expected), model=model.digest())
+    out.write(KEYS[:20])
+    update_index(out.folder, tmp_path / "index", "lancedb")
+    vector = ImageIndex(tmp_path / "index").vector_of_picture(file)
+    np.testing.assert_allclose(vector, expected, atol=2e-3)
+    assert np.linalg.norm(vector) == pytest.approx(1.0)
+    hits = found(tmp_path / "index", "--image", file)
+    assert hits[0]["similarity"] == max(hit["similarity"] for hit in hits)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    done = dvt("search", tmp_path / "index", "--image", broken)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "image: " in done.err
+    MadeUpOutput(tmp_path / "out2", width=16, model="d9").write(KEYS[:20])
+    update_index(tmp_path / "out2", tmp_path / "index2", "lancedb")
+    done = dvt("search", tmp_path / "index2", "--image", file)
+    assert "the index holds vectors of the model d9, but shapes is another one" in done.err
+    (tmp_path / "out2" / "run.json").unlink()
+    done = dvt("search", tmp_path / "index2", "--image", file)
+    assert "is not in the index, and the output that names the model cannot be read" in done.err
 
 
 def test_an_index_of_words_only_has_no_vectors(tmp_path: Path) -> None:
