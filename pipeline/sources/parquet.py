@@ -7,7 +7,7 @@ URIs: a column `uri`, `url` or `path`; relative ones are relative to the Parquet
 column `key`, else FILE/row. A repeated key gets its file and row appended.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,6 +34,7 @@ PAGE_BY_PAGE: dict[str, Any] = {"buffer_size": 2**20, "pre_buffer": False}
 _PICTURE_COLUMNS = ("image", "img", "bytes", "content", "jpg", "png")
 _URI_COLUMNS = ("uri", "url", "path")
 _ROWS = 1024
+_DELTA_ROWS = 16  # each may be as long as a page
 _MAX_PAGE_BYTES = _ROWS * MAX_VALUE_BYTES
 _FILES_AHEAD = 3
 
@@ -109,7 +110,8 @@ class ParquetSource(Source):
             return
         guarded.watch(_chunks(metadata, columns))
         try:
-            for batch in parquet.iter_batches(_ROWS, row_groups=[group], columns=columns):
+            num_rows = _DELTA_ROWS if _has_delta(_chunks(metadata, columns)) else _ROWS
+            for batch in parquet.iter_batches(num_rows, row_groups=[group], columns=columns):
                 bounded, long_columns = without_long_values(batch)
                 rows = self._keep.cast(bounded).to_pylist()
                 yield from ((row, long_columns.get(number)) for number, row in enumerate(rows))
@@ -128,12 +130,17 @@ class ParquetSource(Source):
 
     @contextmanager
     def _open_for_listing(self, file: ImageRecord) -> Iterator[tuple[GuardedFile, Any]]:
-        """Text and bytes come dictionary-coded, so repeated ones take no memory."""
+        """Text and bytes come dictionary-coded where Arrow can; repeated ones take no memory."""
         opened = self._stores.of(file.uri).open(file.uri, file.etag)
         with GuardedFile(opened, _MAX_PAGE_BYTES) as stream:
             metadata = pq.read_metadata(stream)
-            leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
-            coded = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+            first = metadata.row_group(0) if metadata.num_row_groups else None
+            leaves = [] if first is None else map(first.column, range(first.num_columns))
+            coded = [
+                leaf.path_in_schema
+                for leaf in leaves
+                if leaf.physical_type == "BYTE_ARRAY" and not _has_delta([leaf])
+            ]
             stream.seek(0)
             with pq.ParquetFile(
                 stream, metadata=metadata, read_dictionary=coded, **PAGE_BY_PAGE
@@ -148,6 +155,11 @@ def _chunks(group: Any, columns: list[str]) -> Iterator[Any]:
         path = chunk.path_in_schema
         if any(path == name or path.startswith(f"{name}.") for name in columns):
             yield chunk
+
+
+def _has_delta(chunks: Iterable[Any]) -> bool:
+    """Whether values may share bytes with the one before, which Arrow cannot keep as they are."""
+    return any(name.startswith("DELTA_") for chunk in chunks for name in chunk.encodings)
 
 
 def _too_long(image: ImageRecord, file: ImageRecord, column: str) -> ImageRecord:

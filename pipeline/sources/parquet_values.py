@@ -38,7 +38,7 @@ def without_long_values(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int
     """Replaces values that are too long by null.
 
     Args:
-        batch: texts and bytes are dictionary-coded; structs have one field, which replaces them.
+        batch: repeated values are dictionary-coded; structs have one field, which replaces them.
 
     Returns:
         The batch, and for each row with a long value the name of its column.
@@ -48,6 +48,8 @@ def without_long_values(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[int
         column = batch.column(position)
         if pa.types.is_struct(column.type):
             column = column.flatten()[0]
+        if is_text(column.type) or is_binary(column.type):
+            column = column.dictionary_encode()
         if pa.types.is_dictionary(column.type) and len(column.dictionary):
             is_long = pc.greater(pc.binary_length(column.dictionary), MAX_VALUE_BYTES)
             if pc.any(is_long).as_py():

@@ -122,6 +122,23 @@ def test_rows_of_hugging_face_without_bytes_beside_others_are_read_by_their_path
     assert "holds no bytes" in str(got[4])
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_texts_in_the_encodings_of_other_writers_are_read(tmp_path: Path, encoding: str) -> None:
+    keys = [f"{number:03}" for number in range(100)]
+    captions = [*keys[:-1], "x" * 2**17]
+    table = pa.table({"image": keys, "key": keys, "caption": captions})
+    table = table.set_column(0, "image", table["image"].cast("binary"))
+    columns = dict.fromkeys(("image", "key", "caption"), encoding)
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, use_dictionary=False, column_encoding=columns, row_group_size=60)
+    archive = open_archive([str(path)], SourceOptions(keep_columns=("caption",)))
+    images = list(archive.list_images())
+    assert [image.kept for image in images[:-1]] == [(key,) for key in keys[:-1]]
+    got = list(archive.fetcher.fetch_all(images, 2**20))
+    assert got[:-1] == [key.encode() for key in keys[:-1]]
+    assert "column caption holds more" in str(got[-1])
+
+
 def test_columns_are_kept_on_request_in_types_that_tags_can_hold(tmp_path: Path) -> None:
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
     table = pa.table(
