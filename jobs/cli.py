@@ -9,6 +9,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 from importlib.metadata import version
@@ -123,13 +124,18 @@ def _report(error: Exception, verbose: bool) -> int:
     if isinstance(error, TooManyDeadLettersError):
         return _print(str(error), EXIT_MAX_ERRORS)
     if isinstance(error, UsageError | ModelError):
-        return _print(str(error), EXIT_USAGE)
+        return _print(_with_flags(str(error)), EXIT_USAGE)
     if isinstance(error, PipelineError):
         return _print(str(error), EXIT_FAILED)
     if verbose:
         traceback.print_exception(error)
     text = " ".join(str(error).split())
     return _print(f"{type(error).__name__}: {text} (--verbose shows the stack trace)", EXIT_FAILED)
+
+
+def _with_flags(message: str) -> str:
+    """The message with the names of fields before its colon spelled as flags."""
+    return re.sub(r"^[a-z_, ]+:", lambda names: names[0].replace("_", "-"), message)
 
 
 def _print(text: str, code: int) -> int:

@@ -7,6 +7,7 @@ a key of the file that `--config` names; flags win. A wrong value is reported in
 import inspect
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,7 @@ def _default_text(field: FieldInfo) -> str:
 
 
 def _option(name: str, field: FieldInfo) -> click.Option:
-    flag = "--" + name.rstrip("_").replace("_", "-")
+    flag = f"--{_flag(name)}"
     text = field.description or ""
     if field.is_required():
         text += " [required]"
@@ -162,8 +163,20 @@ def _filled(job: type[J], fields: dict[str, Any], given: dict[str, Any]) -> J:
         problem = error.errors()[0]
         if problem["type"] == "missing":
             name = str(problem["loc"][0])
-            raise click.UsageError(f"{name.replace('_', '-')}: must be given") from error
-        raise click.UsageError(first_problem(error)) from error
+            raise click.UsageError(f"{_flag(name)}: must be given") from error
+        raise click.UsageError(_with_flags(first_problem(error), job)) from error
+
+
+def _with_flags(message: str, job: type[Options]) -> str:
+    """The message with the names of options spelled as in their flags."""
+    text, got, value = message.partition(" (got ")
+    names = "|".join(name for name in job.model_fields if "_" in name)
+    text = re.sub(rf"\b({names})\b", lambda found: _flag(found[0]), text)
+    return text + got + value
+
+
+def _flag(name: str) -> str:
+    return name.rstrip("_").replace("_", "-")
 
 
 def _from_yaml(path: Path) -> dict[str, Any]:

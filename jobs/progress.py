@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pipeline.progress import Progress, ProgressListener
+from pipeline.units import counted
 
 __all__ = ["progress_line", "rows_line", "shown_line", "shown_progress"]
 
@@ -27,9 +28,9 @@ def progress_line(progress: Progress) -> str:
         shares = " / ".join(f"{100 * n / progress.num_tagged:.0f} %" for n in progress.exits)
         parts.append(f"exits {shares}")
     if progress.num_dead_letters:
-        parts.append(f"{progress.num_dead_letters:,} dead letters")
+        parts.append(counted(progress.num_dead_letters, "dead letter"))
     if progress.num_other_files:
-        parts.append(f"{progress.num_other_files:,} other files")
+        parts.append(counted(progress.num_other_files, "other file"))
     if progress.seconds_left is not None:
         parts.append(f"{_clock(progress.seconds_left)} left")
     return " · ".join(parts)

@@ -134,6 +134,9 @@ def _run(
     started_s = time.monotonic()
     exit_thresholds = model.thresholds(thresholds, settings.sure_of)
     output = Output(settings.out)
+    output.check_is_output()
+    if not settings.overwrite and "keep_columns" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"keep_columns": output.kept_columns()})
     source = _open_source(settings)
     tags_schema = pa.schema([*TAGS_SCHEMA, *source.kept])
     run = new_run_file(settings, source.names, model, exit_thresholds)

@@ -5,6 +5,9 @@ from typing import Protocol
 
 __all__ = ["Progress", "ProgressListener"]
 
+# Until then, most of the time went into the start.
+_LEAST_IMAGES, _LEAST_SECONDS = 100, 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -42,9 +45,10 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Remaining time at the mean rate of files; None while unknown."""
+        """Remaining time at the mean rate of files; None while unknown, and in the beginning."""
         num_done = self.num_done - self.num_skipped
-        if self.num_images is None or not num_done or self.elapsed_s <= 0:
+        is_early = num_done < _LEAST_IMAGES or self.elapsed_s < _LEAST_SECONDS
+        if self.num_images is None or is_early:
             return None
         return max(0.0, (self.num_images - self.num_done) * self.elapsed_s / num_done)
 

@@ -23,8 +23,7 @@ from pipeline.units import CountOrShare
 __all__ = ["BINDING_OPTIONS", "RunOptions", "TagSettings"]
 
 BINDING_OPTIONS = ("top_k", "sure_of", "keep_columns", "audit", "decode", "max_pixels")
-"""Options that all runs on an output share. One that is not given is that of the run before; but
-`keep_columns` must be given again, because it is part of what is read."""
+"""Options that all runs on an output share; one that is not given is that of the run before."""
 
 
 def _utf8(inputs: tuple[str, ...]) -> tuple[str, ...]:

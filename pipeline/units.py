@@ -18,6 +18,7 @@ __all__ = [
     "Seconds",
     "Share",
     "cost_text",
+    "counted",
     "duration_text",
     "percent",
 ]
@@ -153,6 +154,11 @@ Seconds = Annotated[float | None, BeforeValidator(_seconds)]
 
 Mix = Annotated[tuple[float, ...] | None, BeforeValidator(_mix)]
 """Shares of the images, one for each exit, scaled to sum to 1, from text such as `60/25/15`."""
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun: `1 image`, `1,200 images`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def cost_text(gmacs: float) -> str:

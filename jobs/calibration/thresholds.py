@@ -119,7 +119,8 @@ def choose_thresholds(
     recorded = load_calibration_set(source, identity, signal)
     if options.deadline is not None:
         schedule = fit_schedule(recorded, identity, options.max_drop, options.floor)
-        _warn_of_other_precision(recorded.dtype, dtype)
+        if options.max_drop is not None:
+            _warn_of_other_precision(recorded.dtype, dtype)
         return ThresholdChoice(
             schedule.loosest,
             schedule_promises(schedule, recorded, options.max_drop, options.floor),
@@ -145,7 +146,8 @@ def _from_file(path: Path, model: dvt.Model, dtype: str | None, signal: str) -> 
 
 
 def _calibrated(file: ThresholdsFile, dtype: str | None) -> ThresholdChoice:
-    _warn_of_other_precision(file.dtype, dtype)
+    if file.certificate is not None:
+        _warn_of_other_precision(file.dtype, dtype)
     return ThresholdChoice(file.thresholds, (promise(file),))
 
 
@@ -159,13 +161,17 @@ def _defaults(model: dvt.Model, dtype: str | None, sure_of: SureOf) -> Threshold
     text = default_promise(provenance)
     if provenance is None or text is None:
         return ThresholdChoice(None)
-    _warn_of_other_precision(provenance.dtype, dtype)
-    return ThresholdChoice(None, (text,))
+    used = _precision(dtype)
+    other = "" if used == provenance.dtype else f" (in {provenance.dtype}; this run uses {used})"
+    return ThresholdChoice(None, (text + other,))
+
+
+def _precision(dtype: str | None) -> str:
+    return dtype or str(inference_dtype(best_device())).removeprefix("torch.")
 
 
 def _warn_of_other_precision(calibrated_in: str, used: str | None) -> None:
-    used = used or str(inference_dtype(best_device())).removeprefix("torch.")
-    if calibrated_in != used:
+    if calibrated_in != (used := _precision(used)):
         # Rounding changes confidences, and a proof covers only the confidences it was made with.
         logger.warning(
             "the thresholds were calibrated in %s, but this run computes in %s: what is "

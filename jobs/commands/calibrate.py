@@ -88,7 +88,7 @@ class CalibrateJob(Job):
         if given and self.out is None and not self.adopt:
             raise ValueError("out: must be given, or --adopt")
         if self.adopt and not given:
-            raise ValueError("adopt: needs one of budget, max_drop and exit_mix")
+            raise ValueError("adopt: needs one of --budget, --max-drop and --exit-mix")
         if self.adopt and self.sure_of == "group":
             raise ValueError("adopt: applies to sure_of label only (got group); use --out")
         if self.keep and self.data is None:

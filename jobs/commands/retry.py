@@ -10,6 +10,7 @@ from jobs.progress import shown_progress
 from pipeline.errors import Reason
 from pipeline.job import retry_dead_letters
 from pipeline.settings import RunOptions
+from pipeline.units import counted
 
 __all__ = ["RetryJob", "command", "run_retry"]
 
@@ -46,11 +47,11 @@ def run_retry(job: RetryJob) -> JobResult:
     num_retried = summary.tagged + summary.dead_letters + summary.other_files
     others = f", {summary.other_files:,} are no pictures" if summary.other_files else ""
     first = (
-        f"{num_retried:,} dead letters processed: {summary.tagged:,} tagged, "
+        f"{counted(num_retried, 'dead letter')} processed: {summary.tagged:,} tagged, "
         f"{summary.dead_letters:,} failed again{others}"
     )
     left = summary.images - num_retried - summary.skipped
-    more = (f"{left:,} images have no result yet: run dvt tag",) if left else ()
+    more = (f"no result yet for {counted(left, 'image')}: run dvt tag",) if left else ()
     return JobResult(
         lines=(first, *more, *summary_lines(summary)[1:]), data=summary.model_dump(mode="json")
     )

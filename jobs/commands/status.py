@@ -6,6 +6,7 @@ from pydantic import Field
 
 from jobs.options import Job, JobResult, job_command
 from pipeline.output.status import OutputStatus, read_status
+from pipeline.units import counted
 
 __all__ = ["StatusJob", "command", "run_status"]
 
@@ -32,8 +33,8 @@ def _lines(status: OutputStatus) -> tuple[str, ...]:
     age = status.last_commit_age_s
     return (
         f"{status.out}: {state}",
-        f"{status.tagged:,} images tagged, {status.dead_letters:,} dead letters, "
-        f"{status.other_files:,} other files, {status.shards:,} shards finished",
+        f"{counted(status.tagged, 'image')} tagged, {counted(status.dead_letters, 'dead letter')}, "
+        f"{counted(status.other_files, 'other file')}, {counted(status.shards, 'shard')} finished",
         "nothing committed yet" if age is None else f"last commit {age:,.0f} s ago",
     )
 

@@ -4,7 +4,7 @@ import logging
 
 from pipeline.audit.summary import AuditSummary
 from pipeline.output.metadata import Summary, thresholds_text
-from pipeline.units import cost_text, duration_text
+from pipeline.units import cost_text, counted, duration_text
 
 __all__ = ["budget_lines", "deadline_lines", "summary_lines"]
 
@@ -16,12 +16,12 @@ _DEADLINE_TOLERANCE = 1.05
 
 def summary_lines(summary: Summary) -> tuple[str, ...]:
     """Counts, exits, cost, time, audit, and where the results are."""
-    what, others = "images", ""
+    what, others = "image", ""
     if summary.other_files:
-        what, others = "files", f"{summary.other_files:,} other files (no pictures), "
+        what, others = "file", f"{counted(summary.other_files, 'other file')} (no pictures), "
     lines = [
-        f"{summary.images:,} {what}: {summary.tagged:,} tagged, {summary.dead_letters:,} dead "
-        f"letters, {others}{summary.skipped:,} done before"
+        f"{counted(summary.images, what)}: {summary.tagged:,} tagged, "
+        f"{counted(summary.dead_letters, 'dead letter')}, {others}{summary.skipped:,} done before"
     ]
     if summary.retagged:
         lines.append(
@@ -49,9 +49,10 @@ def _audit_line(audit: AuditSummary) -> str:
     if audit.agreement is None or audit.compute_saved is None:
         return "audit: no image was sampled; use a larger share"
     low, high = 100 * audit.compute_saved_low, 100 * audit.compute_saved_high
+    interval = f"{_percent(audit.agreement_low)} to {_percent(audit.agreement_high)}"
     return (
-        f"audit of {audit.images:,} images: {_percent(audit.agreement)} answered as at full depth "
-        f"(95 % confidence: {_percent(audit.agreement_low)} to {_percent(audit.agreement_high)}); "
+        f"audit of {counted(audit.images, 'image')}: {_percent(audit.agreement)} answered as at "
+        f"full depth (95 % confidence: {interval}); "
         f"{100 * audit.compute_saved:.1f} % of the MACs saved ({low:.1f} to {high:.1f} % for "
         "images like these); the audit cost "
         f"{cost_text(audit.extra_gmacs / audit.images)} more per audited image"

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from jobs.options import Job, JobResult, job_command
 from pipeline.output.verify import Verification, verify_output
+from pipeline.units import counted
 
 __all__ = ["VerifyJob", "command", "run_verify"]
 
@@ -33,8 +34,11 @@ def run_verify(job: VerifyJob) -> JobResult:
 
 def _conclusion(found: Verification) -> str:
     state = "finished" if found.finished else "not finished"
-    rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.rows.items())
-    problems = f"{len(found.problems)} problems" if found.problems else "no problems"
+    rows = ", ".join(
+        counted(count, name.replace("_", " ").removesuffix("s"))
+        for name, count in found.rows.items()
+    )
+    problems = counted(len(found.problems), "problem") if found.problems else "no problems"
     return f"{found.out}: {state}, {rows}; {problems}"
 
 

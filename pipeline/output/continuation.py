@@ -35,7 +35,7 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
     inherited = {
         name: getattr(earlier.settings, name)
         for name in (*BINDING_OPTIONS, "state")
-        if name != "keep_columns" and not _is_given(run, name)
+        if not _is_given(run, name)
     }
     settings = run.settings.model_copy(update={**inherited, "moved": False})
     if earlier.dtype != run.dtype:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import OutputFailedError
 from pipeline.output.delta_log import DeltaLog, TableMovedError, num_rows
 from pipeline.output.parquet_files import FileWriter, WrittenFile, epoch_of
-from pipeline.storage import OutputStore, output_failures
+from pipeline.storage import OutputStore, output_failures, whole_name
 
 __all__ = ["OutputTable"]
 
@@ -177,6 +177,5 @@ class OutputTable:
         return len(orphans) + len(expired)
 
     def _is_orphan(self, name: str, known: Collection[str]) -> bool:
-        whole = name.removeprefix(".").removesuffix(".partial")
-        epoch = epoch_of(whole)
+        epoch = epoch_of(whole_name(name))
         return epoch is not None and epoch < self.writer.epoch and name not in known

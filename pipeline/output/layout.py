@@ -32,7 +32,8 @@ from pipeline.records import (
     SHARDS_SCHEMA,
     TAGS_SCHEMA,
 )
-from pipeline.storage import OutputStore, open_output_store
+from pipeline.storage import OutputStore, open_output_store, whole_name
+from pipeline.units import counted
 
 __all__ = ["OVERWRITING", "Output"]
 
@@ -46,7 +47,6 @@ _FILES = ("run.json", THRESHOLD_LOG, "summary.json", "report.html", "_SUCCESS")
 _HIDDEN_NAMES = (
     FOLDER + "/",
     OVERWRITING,
-    *(f".{name}.partial" for name in (*_FILES, OVERWRITING)),
 )
 
 
@@ -88,7 +88,7 @@ class Output:
                 another run is writing to it.
             OutputFailedError: the storage cannot be used.
         """
-        self._check_is_output()
+        self.check_is_output()
         if not (overwrite or self._is_half_erased()):
             self._continued(run)
         self.store.prepare()
@@ -109,13 +109,18 @@ class Output:
             raise
         return run
 
-    def _check_is_output(self) -> None:
+    def check_is_output(self) -> None:
+        """Checks that nothing else is in the way.
+
+        Raises:
+            UsageError: OUT is a file, or a folder that holds something else.
+        """
         folder = self.store.local_folder
         if folder is not None and folder.exists() and not folder.is_dir():
             raise UsageError(f"out: must be a folder (got a file: {folder})")
         if self.has_run():
             return
-        if any(name not in _HIDDEN_NAMES for name in self.store.names()):
+        if any(not (name in _HIDDEN_NAMES or _is_partial(name)) for name in self.store.names()):
             raise UsageError(
                 f"out: {self.store.uri} is not empty and no output of dvt; choose another --out"
             )
@@ -128,6 +133,12 @@ class Output:
     def has_run(self) -> bool:
         """Whether a run has been here."""
         return self.store.read("run.json") is not None
+
+    def kept_columns(self) -> tuple[str, ...]:
+        """Columns that the run to continue passes through; none if there is no such run."""
+        if not self.has_run() or self._is_half_erased():
+            return ()
+        return self.run_file().settings.keep_columns
 
     def _check_columns(self, tags_schema: pa.Schema) -> None:
         for name, schema in _schemas(tags_schema).items():
@@ -200,9 +211,11 @@ class Output:
         is_finished = self.store.read("_SUCCESS") is not None
         completion = read_completion(self.store)
         reopen_damaged(self._tables, self.mark_incomplete, is_finished, completion)
+        self.store.delete(list(filter(_is_partial, self.store.names())))
         num_deleted = sum(table.remove_leftovers() for table in self._tables)
         if num_deleted:
-            logger.info("deleted %d files of earlier runs that no table refers to", num_deleted)
+            files = counted(num_deleted, "file")
+            logger.info("deleted %s of earlier runs that no table refers to", files)
         return self._tables
 
     def mark_incomplete(self) -> None:
@@ -249,6 +262,11 @@ class Output:
                 self._write_run(self._run.model_copy(update={"satisfied_thresholds": None}))
             completion = Completion(run=self._run.run, tables=table_states(self._tables))
             self.store.write("_SUCCESS", completion.model_dump_json(indent=1).encode())
+
+
+def _is_partial(name: str) -> bool:
+    """Whether it is a small file of dvt that a killed run has not finished."""
+    return name != whole_name(name) and whole_name(name) in (*_FILES, OVERWRITING)
 
 
 def _schemas(tags_schema: pa.Schema) -> dict[str, pa.Schema]:

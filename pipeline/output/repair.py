@@ -22,6 +22,7 @@ from pipeline.output.delta_log import last_commit, num_rows, number_of
 from pipeline.output.delta_table import OutputTable
 from pipeline.output.metadata import Completion, TableState
 from pipeline.output.tables import COUNT_COLUMNS, Tables
+from pipeline.units import counted
 
 __all__ = ["check_files", "difference", "reopen_damaged", "rows_in_shards", "table_states"]
 
@@ -69,7 +70,8 @@ def reopen_damaged(
     """
     by_name = tables.by_name
     missing = {name: table.missing_files() for name, table in by_name.items()}
-    damage = [f"{name} lacks {len(files)} files" for name, files in missing.items() if files]
+    lost = {name: len(files) for name, files in missing.items() if files}
+    damage = [f"{name} lacks {counted(number, 'file')}" for name, number in lost.items()]
     if not damage and is_finished and completion is None:
         damage = ["_SUCCESS is damaged"]
     elif not damage and completion is not None:

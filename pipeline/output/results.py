@@ -19,6 +19,7 @@ from pipeline.output.ledger import Ledger
 from pipeline.output.parquet_files import WrittenFile
 from pipeline.records import DeadLetter, Unpredicted
 from pipeline.scheduling import Origins, Rows
+from pipeline.units import counted
 
 __all__ = ["Results", "ShardRows"]
 
@@ -204,7 +205,8 @@ class Results:
                 self.counts.add(withdrawn)
                 restarted.append((shard, np.sort(rows)))
         num_images = sum(len(rows) for _, rows in restarted)
-        logger.warning("lost %d predictions before their commit; redoing these images", num_images)
+        what = counted(num_images, "prediction")
+        logger.warning("lost %s before the commit; computing again", what)
         return restarted
 
     def finish(self) -> None:

@@ -31,6 +31,7 @@ from pipeline.scheduling import (
     PoolMetrics,
     Scheduler,
 )
+from pipeline.units import counted
 
 __all__ = ["ActorPoolSpecs", "ActorPools", "PoolSpec"]
 
@@ -169,17 +170,18 @@ class ActorPools:
         num_images, num_blocks = self._scheduler.held_by(actor.number)
         num_quarantined = self._scheduler.load(pool).quarantined_images
         logger.warning(
-            "lost %s (%s): %d images in %d blocks go to other actors%s",
+            "lost %s (%s): %s in %s go to other actors%s",
             actor,
             "its node was taken away" if is_preempted else reason,
-            num_images,
-            num_blocks,
+            counted(num_images, "image"),
+            counted(num_blocks, "block"),
             "; the attempt counts" if counts else "",
         )
         self._scheduler.handle(ActorLost(actor.number, preempted=not counts))
         num_quarantined = self._scheduler.load(pool).quarantined_images - num_quarantined
         if num_quarantined > 0:
-            logger.warning("%d images were lost too often and now run alone", num_quarantined)
+            lost = counted(num_quarantined, "image")
+            logger.warning("lost too often, and run alone now: %s", lost)
         if actor.is_leaving:
             self._remove(actor)
 

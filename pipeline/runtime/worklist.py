@@ -11,6 +11,7 @@ from pipeline.output.counts import Counts
 from pipeline.output.ledger import Ledger
 from pipeline.sources.listing import ShardListing
 from pipeline.sources.sharding import Shard
+from pipeline.units import counted
 
 __all__ = ["Worklist", "allowed_dead_letters"]
 
@@ -95,8 +96,8 @@ class Worklist(Iterator[OpenShard | None]):
         )
         if allowed is not None and num_failed > allowed:
             raise TooManyDeadLettersError(
-                f"max-errors: {num_failed} images failed, at most {allowed} may; see the "
-                "dead_letters table"
+                f"max-errors: {counted(num_failed, 'image')} failed, at most {allowed} may; "
+                "see the dead_letters table"
             )
 
 

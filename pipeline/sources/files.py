@@ -11,6 +11,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.keys import as_text
 from pipeline.storage import Stores
 from pipeline.storage.s3_connection import NUM_CONNECTIONS
+from pipeline.units import counted
 
 __all__ = ["FilteredFiles", "NamedFiles", "named_files"]
 
@@ -38,7 +39,7 @@ class FilteredFiles(Source):
     Args:
         files: the listing.
         accepts: the filter.
-        others: what the log calls the files that do not pass; None to log nothing.
+        others: why files do not pass, for one line of the log; None to log nothing.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class FilteredFiles(Source):
             else:
                 num_rejected += 1
         if num_rejected and self._others is not None:
-            logger.info("skipped %d %s", num_rejected, self._others)
+            logger.info("skipped %s: %s", counted(num_rejected, "file"), self._others)
+            self._others = None  # once is enough
 
 
 def named_files(uris: Sequence[str], stores: Stores, folder_length: int) -> NamedFiles:

@@ -61,6 +61,7 @@ class FolderSource(Source):
         self._exclude = exclude
         self._left_out = LeftOut(all_files)
         self._all_files = all_files
+        self._skipped: set[bytes] = set()
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; holds the names of one directory a level."""
@@ -94,7 +95,9 @@ class FolderSource(Source):
             yield ImageRecord(key=prefix, uri=file_uri(folder), size_bytes=0)
             return
         if prefix and is_output({as_text(entry.name) for entry, _ in entries}):
-            logger.info("skipped %s: an output of dvt", as_text(folder))
+            if folder not in self._skipped:
+                logger.info("skipped %s: an output of dvt", as_text(folder))
+                self._skipped.add(folder)
             return
         # The slash sorts a folder by its files' keys: "a-b" before "a/b".
         named = [(as_text(entry.name) + "/" * is_dir, entry) for entry, is_dir in entries]

@@ -3,6 +3,8 @@
 import logging
 from collections import Counter
 
+from pipeline.units import counted
+
 __all__ = ["LeftOut", "is_hidden", "is_output"]
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,7 @@ _CACHES_AND_BINS = {
 _PHOTOS_LIBRARIES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary")
 _PHOTOS_ORIGINALS = {"originals", "masters"}
 _MAX_NAMES = 10
+_HIDDEN = ".*"
 
 
 def is_hidden(path: str) -> bool:
@@ -73,21 +76,18 @@ class LeftOut:
     def hides(self, path: str) -> bool:
         """Whether a file or folder is left out; see `is_hidden`."""
         part = None if self._all_files else _hidden_part(path)
-        if part is not None and not part.startswith("."):
-            self._count[part] += 1
+        if part is not None:
+            self._count[_HIDDEN if part.startswith(".") else part] += 1
         return part is not None
 
     def log(self, where: str) -> None:
-        """Logs once how many were left out, hidden ones apart.
+        """Logs once how many were left out.
 
         Args:
             where: the listing, for the message.
         """
         if self._count and not self._has_logged:
             names = ", ".join(sorted(self._count)[:_MAX_NAMES])
-            logger.info(
-                "%s: left out %d files and folders of caches and recycle bins (%s); --all-files "
-                "takes them",
-                *(where, self._count.total(), names),
-            )
+            number = counted(self._count.total(), "file or folder", "files and folders")
+            logger.info("%s: left out %s (%s); --all-files takes them", where, number, names)
             self._has_logged = True

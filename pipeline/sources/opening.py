@@ -29,6 +29,7 @@ from pipeline.sources.patterns import Glob, KeyFilter
 from pipeline.sources.tar import TarSource
 from pipeline.sources.uri_list import UriList
 from pipeline.storage import RetryPolicy, S3Options, Stores
+from pipeline.units import counted
 
 __all__ = ["ENDINGS", "detect_format", "files_of", "open_archive"]
 
@@ -101,9 +102,9 @@ def detect_format(location: Location) -> _Format:
     unread = [name for name in names if name.endswith(packed)]
     if unread:
         logger.warning(
-            "%s: %d of the first %d files are not unpacked, such as %s; unpack them, or give "
-            "Parquet files as INPUTs of their own",
-            *(location.text, len(unread), len(names), unread[0]),
+            "%s: not unpacked: %s of the first %d, such as %s; unpack them, or give Parquet "
+            "files as INPUTs of their own",
+            *(location.text, counted(len(unread), "file"), len(names), unread[0]),
         )
     if has_pictures:
         return "files"
@@ -135,7 +136,7 @@ def files_of(location: Location, kind: _Format, beside: Collection[str] = ()) ->
         is_temporary = any(part.startswith("_") and "=" not in part for part in parts)
         return key.lower().endswith(endings) and not is_temporary
 
-    others = f"files that do not end in {', '.join(endings)}, or begin with _"
+    others = f"other endings than {', '.join(endings)}, or names that begin with _"
     return FilteredFiles(location.files, accepts, others)
 
 

@@ -72,15 +72,17 @@ class TarSource(Source):
         self._stores = stores
         self._endings = ("",) if endings is None else endings
         self._sidecars = sidecars
-        self._all_files = all_files
+        self._left_out = LeftOut(all_files)
         self.kept = pa.schema([(ending, pa.binary()) for ending in sidecars])
 
     def list_images(self) -> Iterator[ImageRecord]:
         """See `Source.list_images`; tar by tar, in the order of their members."""
+        self._left_out.start()
         for is_tar, files in groupby(self._files.list_images(), self._is_tar):
             if is_tar:
                 files = concatenate(map(self._pictures, files), _TARS_AHEAD)
             yield from files
+        self._left_out.log("tars and zips")
 
     def _is_tar(self, file: ImageRecord) -> bool:
         return file.uri.lower().endswith(self._endings)
@@ -124,12 +126,10 @@ class TarSource(Source):
     def _members(self, tar: ImageRecord) -> Iterator["_Member"]:
         """All members, and one more for the damage, if any."""
         position = 0
-        left_out = LeftOut(self._all_files)
         try:
             with self._stores.of(tar.uri).open(tar.uri, tar.etag) as packed:
                 if is_zip(packed):
-                    yield from self._zip_members(tar.uri, packed, left_out)
-                    left_out.log(tar.uri)
+                    yield from self._zip_members(tar.uri, packed)
                     return
                 compression = compression_of(packed)
                 stream = packed
@@ -137,16 +137,15 @@ class TarSource(Source):
                     stream = cast(BinaryIO, ForwardStream(packed, compression))
                 for entry in entries(stream):
                     name = as_text(entry.name.encode("utf-8", "surrogateescape"))
-                    if not entry.isdir() and not left_out.hides(safe_path(name)):
+                    if not entry.isdir() and not self._left_out.hides(safe_path(name)):
                         yield self._member(tar.uri, name, entry, compression, stream)
                     position = entry.offset_data + entry.size
-            left_out.log(tar.uri)
         except (PipelineError, *DAMAGE_ERRORS) as error:
             yield _Member("", 0, position, unreadable_rest(error, tar, f"byte {position:,}"))
 
-    def _zip_members(self, uri: str, stream: BinaryIO, left_out: LeftOut) -> Iterator["_Member"]:
+    def _zip_members(self, uri: str, stream: BinaryIO) -> Iterator["_Member"]:
         for info, part in zip_entries(stream, uri):
-            if left_out.hides(safe_path(info.filename)):
+            if self._left_out.hides(safe_path(info.filename)):
                 continue
             member = _Member(info.filename, info.file_size, info.header_offset, part)
             is_kept = self._sidecars and member.ending in self._sidecars

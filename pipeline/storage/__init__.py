@@ -9,7 +9,7 @@ from pipeline.storage.base import FileStatus, OutputStore, Store
 from pipeline.storage.errors import output_failures
 from pipeline.storage.input_stores import Stores
 from pipeline.storage.local_files import read_file
-from pipeline.storage.local_output import LocalOutputStore
+from pipeline.storage.local_output import LocalOutputStore, whole_name
 from pipeline.storage.opening import open_output_store
 from pipeline.storage.retry_policy import RetryPolicy
 from pipeline.storage.s3_connection import S3Options
@@ -27,4 +27,5 @@ __all__ = [
     "open_output_store",
     "output_failures",
     "read_file",
+    "whole_name",
 ]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -13,10 +14,18 @@ import pyarrow.fs as pa_fs
 from pipeline.storage.base import OutputStore
 from pipeline.storage.errors import output_failures
 
-__all__ = ["LocalOutputStore"]
+__all__ = ["LocalOutputStore", "whole_name"]
 
 # Raised by network and user-space file systems without hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{32}\.partial")
+
+
+def whole_name(name: str) -> str:
+    """The name of a file without what marks it as unfinished, which a killed run leaves."""
+    match = _PARTIAL.fullmatch(name)
+    return name if match is None else match[1]
 
 
 class LocalOutputStore(OutputStore):
@@ -76,16 +85,20 @@ class LocalOutputStore(OutputStore):
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """See `OutputStore`."""
-        partial = self._folder / f".{name}.partial"
         with output_failures(self.uri):
-            try:
-                _write_through(partial, content)
-                partial.replace(self._folder / name)
-                _sync(self._folder)
-            except OSError:
-                with suppress(OSError):  # on a full disk, give its space back
-                    partial.unlink(missing_ok=True)
-                raise
+            for is_last in (False, True):
+                partial = self._folder / f".{name}.{uuid.uuid4().hex}.partial"
+                try:
+                    _write_through(partial, content)
+                    partial.replace(self._folder / name)
+                    return _sync(self._folder)
+                except FileNotFoundError:  # a later run has removed it while this one slept
+                    if is_last:
+                        raise
+                except OSError:
+                    with suppress(OSError):  # on a full disk, give its space back
+                        partial.unlink(missing_ok=True)
+                    raise
 
     def create(self, name: str, content: bytes) -> bool:
         """See `OutputStore`; a hard link is atomic, on NFS too."""

@@ -43,7 +43,7 @@ def test_the_cost_of_a_stem_is_counted_by_hand(
             {"stems": ((StemConv(channels=4, stride=5),),) * 3},
             "grids.0: kernel 6, stride 6, padding 0 give 0x0 tokens from 24 px after the stem",
         ),
-        ({"stems": (({"channels": 0},),) * 3}, "stems.0.0.channels: Input should be greater"),
+        ({"stems": (({"channels": 0},),) * 3}, "stems.0.0.channels: must be "),
     ],
 )
 def test_an_invalid_stem_is_refused(

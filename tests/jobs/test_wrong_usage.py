@@ -76,6 +76,14 @@ def test_an_output_that_is_something_else(
     )
 
 
+def test_an_output_in_the_way_is_said_before_the_archive_is_looked_into(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "o").write_text("a file")
+    line = refused(capsys, "tag", *SHAPES, tmp_path / "nowhere", "--out", tmp_path / "o")
+    assert "out: must be a folder" in line
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_an_output_of_another_archive(
     capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path
@@ -99,9 +107,12 @@ def test_an_output_of_another_archive(
 @pytest.mark.parametrize(
     ("flags", "field"),
     [
-        (["--batch-size", "0"], "batch_size"),
-        (["--top-k", "many"], "top_k"),
-        (["--max-errors", "200%"], "max_errors"),
+        (["--batch-size", "0"], "batch-size"),
+        (["--top-k", "many"], "top-k: must be a whole number (got 'many')"),
+        (["--top-k", "0"], "top-k: must be at least 1 (got '0')"),
+        (["--decode", "well"], "decode: must be 'exact' or 'fast' (got 'well')"),
+        (["--decode-seconds", "301"], "decode-seconds: must be at most stalled-s, 300 (got 301)"),
+        (["--max-errors", "200%"], "max-errors: must be a number of images or a share such as 1%"),
         (["--audit", "0%"], "audit"),
         (["--audit", "1"], "audit"),
         (["--no-such-flag"], "no-such-flag"),
@@ -126,9 +137,9 @@ def test_a_wrong_flag_is_named_with_its_value(
             "must be a time such as 90s, 45m, 2h or 1h30m",
         ),
         (["--deadline", "2", "--max-drop", "1%"], "must be a time such as"),
-        (["--deadline", "2h"], "deadline: needs either max_drop or floor"),
+        (["--deadline", "2h"], "deadline: needs either max-drop or floor"),
         (["--deadline", "2h", "--max-drop", "1%", "--floor", "95%"], "needs either"),
-        (["--deadline", "2h", "--max-drop", "1%", "--full-depth"], "combined with full_depth"),
+        (["--deadline", "2h", "--max-drop", "1%", "--full-depth"], "combined with full-depth"),
         (["--deadline", "2h", "--floor", "95%", "--budget", "3M"], "combined with budget"),
         (["--deadline", "2h", "--floor", "95%", "--thresholds", "t.json"], "combined with thresh"),
         (["--floor", "95%"], "floor: applies to deadline only"),
@@ -152,7 +163,7 @@ def test_a_yaml_file_may_hold_every_flag_and_an_unknown_key_is_named(
 ) -> None:
     config = tmp_path / "job.yaml"
     config.write_text(f"input: {archive}\nout: {tmp_path / 'o'}\nbatch-size: 0\n")
-    assert "batch_size" in refused(capsys, "tag", "--config", config)
+    assert "batch-size" in refused(capsys, "tag", "--config", config)
     config.write_text(f"input: {archive}\nout: {tmp_path / 'o'}\nbatchsize: 8\n")
     assert "batchsize" in refused(capsys, "tag", "--config", config)
 

@@ -14,6 +14,7 @@ from pipeline.units import (
     Portion,
     Seconds,
     Share,
+    counted,
     duration_text,
 )
 
@@ -134,3 +135,11 @@ def test_unclear_times_are_refused(text: str) -> None:
 )
 def test_times_are_told_briefly(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_nouns_agree_with_their_numbers() -> None:
+    assert [counted(number, "image") for number in (0, 1, 1200)] == [
+        *("0 images", "1 image", "1,200 images")
+    ]
+    assert counted(1, "copy", "copies") == "1 copy"
+    assert counted(2, "copy", "copies") == "2 copies"

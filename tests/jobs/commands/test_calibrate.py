@@ -149,7 +149,7 @@ def test_a_class_that_the_model_lacks_is_named_unless_labels_are_ignored(
         (["--out", "{t}", "--budget", "4"], "budget: must be a mean cost"),
         (["--out", "{t}", "--budget", "1M"], "budget: must be at least the first exit's"),
         (["--out", "{t}", "--exit-mix", "60/40"], "one share for each of 3 exits"),
-        (["--out", "{t}", "--max-drop", "2"], "max_drop: must be a share"),
+        (["--out", "{t}", "--max-drop", "2"], "max-drop: must be a share"),
         (["--out", "{t}", "--budget", "4M", "--data", "nowhere"], "nowhere"),
         (["--keep"], "data: must be given"),
     ],
@@ -208,13 +208,26 @@ def test_tag_names_the_command_that_makes_a_missing_calibration_set(
 def test_a_precision_other_than_the_calibrated_one_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calibrated(tmp_path, budget="4M")
-    content = json.loads((tmp_path / "t.json").read_text()) | {"dtype": "float16"}
-    (tmp_path / "t.json").write_text(json.dumps(content))
-    options = ThresholdOptions(thresholds=tmp_path / "t.json")
-    choice = choose_thresholds(options, "shapes", dvt_package.load_model("shapes"))
-    assert choice.thresholds == tuple(content["thresholds"])
-    assert "calibrated in float16" in caplog.text
+    model = dvt_package.load_model("shapes")
+    for asked, is_proof in (({"budget": "4M"}, False), ({"max_drop": "5%"}, True)):
+        calibrated(tmp_path, **asked)
+        content = json.loads((tmp_path / "t.json").read_text()) | {"dtype": "float16"}
+        (tmp_path / "t.json").write_text(json.dumps(content))
+        options = ThresholdOptions(thresholds=tmp_path / "t.json")
+        assert choose_thresholds(options, "shapes", model).thresholds == tuple(
+            content["thresholds"]
+        )
+        assert ("calibrated in float16" in caplog.text) == is_proof
+
+
+def test_the_precision_of_a_shipped_certificate_is_named_if_it_is_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = dvt_package.load_model("cifar10")
+    (same,) = choose_thresholds(ThresholdOptions(), "cifar10", model, "float32").promises
+    (other,) = choose_thresholds(ThresholdOptions(), "cifar10", model, "bfloat16").promises
+    assert other == f"{same} (in float32; this run uses bfloat16)"
+    assert not caplog.records
 
 
 def test_a_model_with_one_exit_has_nothing_to_choose() -> None:
@@ -234,7 +247,7 @@ def test_only_one_way_to_choose_thresholds_may_be_given(
     line = refused(
         capsys, "tag", *SHAPES, tmp_path, "--out", tmp_path / "o", "--budget", "4M", "--full-depth"
     )
-    assert "budget: cannot be combined with full_depth" in line
+    assert "budget: cannot be combined with full-depth" in line
 
 
 def test_adopted_thresholds_are_the_default_and_keep_their_promise(
@@ -282,7 +295,7 @@ def test_only_a_checkpoint_folder_can_adopt(
     assert "adopt: needs a checkpoint folder of your own" in refused(capsys, *asked, "shapes")
     assert (shipped_models()["shapes"] / "calibration.json").read_bytes() == shipped
     line = refused(capsys, "calibrate", "--adopt", "--keep", "--data", tmp_path)
-    assert "adopt: needs one of budget, max_drop and exit_mix" in line
+    assert "adopt: needs one of --budget, --max-drop and --exit-mix" in line
     (own_model / ".calibration.json.partial").mkdir()  # even root cannot write a file there
     shutil.copy(shipped_models()["shapes"] / HELD_OUT, own_model / HELD_OUT)
     assert "adopt: cannot write to" in refused(capsys, *asked, own_model)

@@ -140,9 +140,10 @@ def test_a_folder_s3_tars_and_parquet_give_the_same_outcome_key_by_key(
     kept = rows(tmp_path / "parquet" / "tags", "SELECT key, input_label FROM t")
     assert kept
     assert all(row["key"] == row["input_label"] for row in kept)
-    again = succeeded(dvt(*arguments, "--keep-columns", "label", "--json"))
-    assert again.json["skipped"] == len(files)
-    other = dvt(*arguments)
+    for columns in (("--keep-columns", "label"), ()):
+        again = succeeded(dvt(*arguments, *columns, "--json"))
+        assert again.json["skipped"] == len(files)
+    other = dvt(*arguments, "--keep-columns", "key")
     assert other.code == 2
     assert "another keep-columns" in other.err
     inputs = json.loads((tmp_path / "tars" / "run.json").read_text())["inputs"]

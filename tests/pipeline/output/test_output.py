@@ -52,8 +52,10 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_killed_while_it_wrote_its_first_file_is_continued(tmp_path: Path) -> None:
-    (tmp_path / ".run.json.partial").write_text("{")
+    partial = tmp_path / f".run.json.{'0' * 32}.partial"
+    partial.write_text("{")
     claim(tmp_path, run_file())
+    assert not partial.exists()
 
 
 def test_the_same_job_continues_on_another_machine(tmp_path: Path) -> None:
@@ -235,7 +237,10 @@ def test_epochs_increase_where_the_files_of_earlier_runs_are_lost(tmp_path: Path
 
 
 def test_a_continued_run_computes_as_the_first_did(tmp_path: Path) -> None:
-    first: dict[str, object] = {"decode": "fast", "max_pixels": 1000, "state": "int8", "top_k": 3}
+    first: dict[str, object] = {
+        **{"decode": "fast", "max_pixels": 1000, "state": "int8", "top_k": 3},
+        "keep_columns": ("caption",),
+    }
     claim(tmp_path, run_file(dtype="bfloat16", **first))
     claim(tmp_path, run_file(dtype="float32"))
     run = Output(tmp_path).run_file()

@@ -1,13 +1,16 @@
 """Folders and bucket prefixes behave alike."""
 
+import os
 import pickle
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from pipeline.errors import OutputFailedError, UsageError
-from pipeline.storage import open_output_store
+from pipeline.storage import OutputStore, open_output_store, whole_name
 from tests.s3_server import BUCKET, S3Server
 
 
@@ -80,3 +83,38 @@ def test_a_missing_bucket_is_an_error_of_one_line(s3: S3Server) -> None:
         open_output_store("s3://nobodys-bucket/x").write("a", b"")
     assert "\n" not in str(caught.value)
     assert BUCKET in [bucket["Name"] for bucket in s3.client.list_buckets()["Buckets"]]
+
+
+def test_a_file_whose_unfinished_content_a_later_run_removes_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_output_store(tmp_path)
+    store.prepare()
+    sync = os.fsync
+
+    def remove_first(descriptor: int) -> None:
+        """The run sleeps before it renames; the next one cleans up."""
+        monkeypatch.setattr(os, "fsync", sync)
+        (partial,) = tmp_path.iterdir()
+        assert whole_name(partial.name) == "part.parquet"
+        partial.unlink()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", remove_first)
+    store.write("part.parquet", b"rows")
+    assert list(store.names()) == ["part.parquet"]
+    assert store.read("part.parquet") == b"rows"
+
+
+def test_two_runs_that_write_one_file_at_once_never_mix_their_contents(tmp_path: Path) -> None:
+    stores = [open_output_store(tmp_path) for _ in range(2)]
+    contents = [letter * 2**20 for letter in (b"a", b"b")]
+
+    def write(store: OutputStore, content: bytes) -> None:
+        for _ in range(20):
+            store.write("run.json", content)
+            assert store.read("run.json") in contents
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, stores, contents))
+    assert list(stores[0].names()) == ["run.json"]

@@ -90,4 +90,4 @@ def test_containers_that_are_not_unpacked_are_named(
         open_archive([str(tmp_path / "a.7z")])
     with caplog.at_level(logging.WARNING):
         open_archive([str(tmp_path)])
-    assert "2 of the first 3 files are not unpacked, such as a.7z" in caplog.text
+    assert "not unpacked: 2 files of the first 3, such as a.7z" in caplog.text
