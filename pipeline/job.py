@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 import dvt
@@ -21,9 +20,10 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import RunFile, Summary, thresholds_text
+from pipeline.output.retag import TagRequirements
 from pipeline.output.summary import audit_of, summarise
 from pipeline.progress import ProgressListener
-from pipeline.records import TAGS_SCHEMA
+from pipeline.records import tags_schema
 from pipeline.runtime.ray_session import running_ray
 from pipeline.runtime.resource_plan import Plan, job_dtype, plan_job
 from pipeline.runtime.run_record import new_run_file
@@ -138,9 +138,9 @@ def _run(
     if not settings.overwrite and "keep_columns" not in settings.model_fields_set:
         settings = settings.model_copy(update={"keep_columns": output.kept_columns()})
     source = _open_source(settings)
-    tags_schema = pa.schema([*TAGS_SCHEMA, *source.kept])
     run = new_run_file(settings, source.names, model, exit_thresholds)
-    run = output.claim(run, settings.overwrite, tags_schema)
+    schema = tags_schema(source.kept, run.model.digest)
+    run = output.claim(run, settings.overwrite, schema)
     try:
         if run.satisfied_thresholds is not None and retry is None:
             logger.warning(
@@ -150,10 +150,12 @@ def _run(
                 thresholds_text(run.satisfied_thresholds),
                 thresholds_text(run.thresholds),
             )
-        tables = output.tables(tags_schema)
-        is_retag = run.satisfied_thresholds is not None
+        if run.lacks_embeddings and retry is None:
+            logger.info("%s: images without an embedding are processed again", settings.out)
+        tables = output.tables(schema)
+        required = TagRequirements(run.thresholds, run.lacks_embeddings)
         gmacs = run.model.gmacs_per_exit
-        ledger = Ledger(tables, gmacs, run.run, retry, run.thresholds, is_retag)
+        ledger = Ledger(tables, gmacs, run.run, retry, required, run.is_retag)
         claimed = _Claimed(run, output, source, model, tables.tags, ledger)
         seconds, outcome = 0.0, None
         with ShardListing(source) as listing:
@@ -255,9 +257,11 @@ def _complete(claimed: _Claimed, seconds: float, is_retry: bool) -> Summary:
     is_whole = totals.num_left == 0
     if not is_retry:
         ledger.remove_unlisted_shards()
-    elif run.satisfied_thresholds is not None:
+    elif run.is_retag:
         is_whole = False
-        logger.warning("some tags still have looser thresholds; dvt tag processes them again")
+        logger.warning(
+            "some tags still have looser thresholds or no embedding; dvt tag processes them again"
+        )
     claimed.output.merge_files()
     audit = None if run.settings.audit is None else audit_of(claimed.tags, totals.all_runs, run)
     both = {"images": totals.num_images, "audit": audit}

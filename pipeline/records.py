@@ -12,6 +12,7 @@ from pipeline.file_kinds import FileKind, is_picture_name, named_kind
 __all__ = [
     "AUDIT_COLUMNS",
     "DEAD_LETTERS_SCHEMA",
+    "EMBEDDING_MODEL",
     "GROUP_COLUMNS",
     "OTHER_FILES_SCHEMA",
     "SHARDS_SCHEMA",
@@ -25,6 +26,7 @@ __all__ = [
     "Unreadable",
     "ZipMember",
     "info_table",
+    "tags_schema",
     "unpredicted",
     "unpredicted_table",
 ]
@@ -34,6 +36,9 @@ AUDIT_COLUMNS = ("audit_label_id", "audit_confidence", "audit_agrees")
 
 GROUP_COLUMNS = ("groups", "group_scores")
 """Columns of the groups of classes; null for models without groups."""
+
+EMBEDDING_MODEL = b"dvt.model"
+"""Metadata of the column `embedding`: digest of the model."""
 
 TAGS_SCHEMA = pa.schema(
     [
@@ -52,6 +57,7 @@ TAGS_SCHEMA = pa.schema(
         ("audit_label_id", pa.int32()),
         ("audit_confidence", pa.float32()),
         ("audit_agrees", pa.bool_()),
+        ("embedding", pa.list_(pa.float32())),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("decode_note", pa.string()),
@@ -59,6 +65,19 @@ TAGS_SCHEMA = pa.schema(
         ("shard", pa.string()),
     ]
 )
+
+
+def tags_schema(passthrough: Iterable[pa.Field], model_digest: str) -> pa.Schema:
+    """The schema of an output's `tags`.
+
+    Args:
+        passthrough: columns of the source that tags repeat.
+        model_digest: of the model whose embeddings the table holds.
+    """
+    schema = pa.schema([*TAGS_SCHEMA, *passthrough])
+    embedding = schema.field("embedding").with_metadata({EMBEDDING_MODEL: model_digest})
+    return schema.set(schema.get_field_index("embedding"), embedding)
+
 
 _INFO_SCHEMA = pa.schema(
     [

@@ -36,6 +36,7 @@ class Predictions:
         audit_label_ids: best label of the last stage for audited images, -1 for others, [n] int64;
             None if no image is audited.
         audit_confidences: of these labels, [n] float32; None if no image is audited.
+        embeddings: of the first stage, [n, D] float16; None without embeddings.
     """
 
     row_ids: NDArray[np.int64]
@@ -46,10 +47,15 @@ class Predictions:
     exit_confidences: NDArray[np.float32]
     audit_label_ids: NDArray[np.int64] | None = None
     audit_confidences: NDArray[np.float32] | None = None
+    embeddings: NDArray[np.float16] | None = None
 
     @classmethod
     def from_held(
-        cls, held: HeldPredictions, row_ids: NDArray[np.int64], confidences: NDArray[np.float32]
+        cls,
+        held: HeldPredictions,
+        row_ids: NDArray[np.int64],
+        confidences: NDArray[np.float32],
+        embeddings: NDArray[np.float16] | None,
     ) -> Self:
         """Predictions of audited images of one exit, which continued to the last stage.
 
@@ -57,6 +63,7 @@ class Predictions:
             held: their predictions.
             row_ids: [n].
             confidences: of at least the stages up to the exit, [n, stages].
+            embeddings: [n, D]; None without embeddings.
         """
         exit_stage = int(held.exit_stages[0])
         return cls(
@@ -66,6 +73,7 @@ class Predictions:
             group_scores=held.group_scores,
             exit_stage=exit_stage,
             exit_confidences=confidences[:, :exit_stage],
+            embeddings=embeddings,
         )
 
     def with_audit(self, held: HeldPredictions) -> "list[Predictions]":
@@ -86,7 +94,9 @@ class Predictions:
         for exit_stage in np.unique(held.exit_stages[held.has_prediction]).tolist():
             here = held.exit_stages == exit_stage
             last = audited[here]
-            early = Predictions.from_held(held[here], last.row_ids, last.exit_confidences)
+            early = Predictions.from_held(
+                held[here], last.row_ids, last.exit_confidences, last.embeddings
+            )
             by_exit.append(
                 replace(
                     early,
@@ -108,6 +118,7 @@ class Predictions:
             self.exit_confidences[rows],
             None if ids is None else ids[rows],
             None if confidences is None else confidences[rows],
+            None if self.embeddings is None else self.embeddings[rows],
         )
 
 
@@ -129,6 +140,7 @@ class ImageBatch(Generic[Pixels, State]):
         state: of the last stage that ran; None before the first.
         confidences: of the stages that ran, [n, stages] float32.
         held: predictions of audited images; None if nothing is audited.
+        embeddings: [n, D] float16; None before the first stage, and without embeddings.
     """
 
     row_ids: NDArray[np.int64]
@@ -136,6 +148,7 @@ class ImageBatch(Generic[Pixels, State]):
     state: State | None
     confidences: NDArray[np.float32]
     held: HeldPredictions | None = None
+    embeddings: NDArray[np.float16] | None = None
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -148,6 +161,7 @@ class ImageBatch(Generic[Pixels, State]):
             None if self.state is None else self.state[rows],
             self.confidences[rows],
             None if self.held is None else self.held[rows],
+            None if self.embeddings is None else self.embeddings[rows],
         )
 
     def cut(self, start: int, stop: int) -> Self:
@@ -161,12 +175,14 @@ class ImageBatch(Generic[Pixels, State]):
         joined: Any = torch.cat(pixels) if isinstance(pixels[0], Tensor) else np.concatenate(pixels)
         states = [batch.state for batch in batches if batch.state is not None]
         held = [batch.held for batch in batches if batch.held is not None]
+        embeddings = [batch.embeddings for batch in batches if batch.embeddings is not None]
         return cls(
             np.concatenate([batch.row_ids for batch in batches]),
             joined,
             type(states[0]).join(states) if states else None,
             np.concatenate([batch.confidences for batch in batches]),
             HeldPredictions.join(held) if held else None,
+            np.concatenate(embeddings) if embeddings else None,
         )
 
 

@@ -21,6 +21,13 @@ class CascadeOptions(Options):
         SureOf,
         Field(description="an image exits when it is sure of its label, or of its group of labels"),
     ] = "label"
+    embeddings: Annotated[
+        bool,
+        Field(
+            description="store an embedding of each image for search; added to an output that has "
+            "none, it computes those that are missing"
+        ),
+    ] = False
     audit: Annotated[
         Portion,
         Field(description="share of images also run at full depth to compare answers, e.g. 1%"),

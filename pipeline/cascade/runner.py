@@ -144,7 +144,9 @@ class CascadeRunner:
         state = None
         if images.state is not None:
             state = decode_state(images.state, self._executor.device, self._executor.dtype)
-        queued = QueuedBatch(images.row_ids, pixels(), state, images.confidences, images.held)
+        queued = QueuedBatch(
+            images.row_ids, pixels(), state, images.confidences, images.held, images.embeddings
+        )
         self._uploading = None
         self._queue.push(0, queued)
         return True
@@ -194,7 +196,14 @@ class CascadeRunner:
             self._halve_batch_size(error)
         else:
             self._forwarded.append(
-                ForwardedBatch(images.row_ids, pixels, state, images.confidences, images.held)
+                ForwardedBatch(
+                    images.row_ids,
+                    pixels,
+                    state,
+                    images.confidences,
+                    images.held,
+                    images.embeddings,
+                )
             )
 
     def _run_or_split(
@@ -236,7 +245,8 @@ class CascadeRunner:
             failures.append(Failure(int(image.row_ids[0]), detail))
         else:
             logger.warning("an audited image keeps its early prediction: %s", detail)
-            predictions.append(Predictions.from_held(image.held, image.row_ids, image.confidences))
+            held = image.held, image.row_ids, image.confidences, image.embeddings
+            predictions.append(Predictions.from_held(*held))
 
     def _halve_batch_size(self, error: Exception) -> None:
         if self._batch_size == 1:
@@ -268,6 +278,9 @@ class CascadeRunner:
         confidence_n, top_labels, top_scores, groups_nG = (part.cpu() for part in results)
         exits_n = exit_mask(confidence_n, self._thresholds[stage]).numpy()
         confidences = np.concatenate([batch.confidences, confidence_n.numpy()[:, None]], axis=1)
+        embeddings = batch.embeddings
+        if stage == 0 and self._executor.embedder is not None and output.embedding is not None:
+            embeddings = output.embedding.cpu().numpy()
         held = batch.held
         if held is not None and stage + 1 < self._executor.spec.num_stages:
             answers = top_labels.numpy(), top_scores.numpy(), groups_nG.numpy()
@@ -281,6 +294,7 @@ class CascadeRunner:
                 None if output.state is None else output.state[on_device],
                 confidences[staying],
                 None if held is None else held[staying],
+                None if embeddings is None else embeddings[staying],
             )
             self._queue.push(position + 1, survivors)
         num_audited = 0 if batch.held is None else int(batch.held.is_audited.sum())
@@ -295,5 +309,6 @@ class CascadeRunner:
             group_scores=groups_nG.numpy()[exits_n],
             exit_stage=stage + 1,
             exit_confidences=confidences[exits_n],
+            embeddings=None if embeddings is None else embeddings[exits_n],
         )
         return [exited] if held is None else exited.with_audit(held[exits_n])

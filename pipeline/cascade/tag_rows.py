@@ -26,7 +26,8 @@ __all__ = [
     "unpack_predictions",
 ]
 
-_HEADER = 5  # width, height, number of the decode note, exit stage, number of groups
+# Width, height, number of the decode note, exit stage, width of the embedding, number of groups.
+_HEADER = 6
 
 
 _NOTES = (None, *DecodeNote)
@@ -84,6 +85,7 @@ def tag_rows(
         "exit_confidences": _lists(pa.array(predictions.exit_confidences.ravel()), num_exits),
         "gmacs": pa.array(np.full(num_rows, gmacs, dtype=np.float32)),
         **_audit_columns(predictions, classes.part_ids),
+        "embedding": _embedding_column(predictions),
         "width": info["width"],
         "height": info["height"],
         "decode_note": info["decode_note"],
@@ -117,6 +119,21 @@ def group_columns(scores_nG: NDArray[np.float32], groups: tuple[str, ...]) -> di
     }
 
 
+def _embedding_column(predictions: Predictions) -> pa.Array:
+    """Embeddings as float32 lists, since Delta Lake has no half floats; null without a direction.
+
+    Half floats widened to 32 bits compress to the size of half floats.
+    """
+    kind = TAGS_SCHEMA.field("embedding").type
+    if predictions.embeddings is None:
+        return pa.nulls(len(predictions.row_ids), kind)
+    values_nD = predictions.embeddings.astype(np.float32)
+    has_direction = values_nD.any(axis=1)
+    lists = _lists(pa.array(values_nD[has_direction].ravel()), values_nD.shape[1] * has_direction)
+    is_null = pa.array(~has_direction)
+    return pa.ListArray.from_arrays(lists.offsets, lists.values, mask=is_null)
+
+
 def _audit_columns(predictions: Predictions, part_ids: tuple[int, ...]) -> dict[str, pa.Array]:
     if predictions.audit_label_ids is None:
         num_rows = len(predictions.row_ids)
@@ -132,16 +149,21 @@ def _audit_columns(predictions: Predictions, part_ids: tuple[int, ...]) -> dict[
 
 
 def pack_predictions(predictions: Predictions, info: pa.Table) -> list[bytes]:
-    """Packs each prediction, with the size of its image, into about 60 bytes, and 8 for each group.
+    """Packs each prediction, with the size of its image, into about 60 bytes.
 
-    Audit columns are left out, because copies are not audited.
+    A group takes 8 bytes more, an embedding 2 for each channel. Audit columns are left out, because
+    copies are not audited.
     """
-    scores_nG = predictions.group_scores
+    scores_nG, embeddings_nD = predictions.group_scores, predictions.embeddings
+    if embeddings_nD is None:
+        embeddings_nD = np.empty((len(predictions.row_ids), 0), np.float16)
+    halves = np.pad(embeddings_nD, ((0, 0), (0, embeddings_nD.shape[1] % 2)))
     header = [
         info["width"].to_numpy(),
         info["height"].to_numpy(),
         [_NOTES.index(note) for note in info["decode_note"].to_pylist()],
         np.full(len(predictions.row_ids), predictions.exit_stage),
+        np.full(len(predictions.row_ids), embeddings_nD.shape[1]),
         np.count_nonzero(scores_nG, axis=1),
     ]
     parts = [
@@ -149,6 +171,7 @@ def pack_predictions(predictions: Predictions, info: pa.Table) -> list[bytes]:
         predictions.top_label_ids.astype(np.int32),
         _bits(predictions.top_scores),
         _bits(predictions.exit_confidences),
+        np.ascontiguousarray(halves).view(np.int32),
     ]
     packed = []
     for row, scores in zip(np.concatenate(parts, axis=1), scores_nG, strict=True):
@@ -195,10 +218,11 @@ def _unpack_exit(
         rows.append(row)
         group_scores[number, groups] = scores.view(np.float32)
     table = np.stack(rows)
-    num_labels = (table.shape[1] - _HEADER - exit_stage) // 2
-    ids, top_scores, confidences = np.split(
-        table[:, _HEADER:], [num_labels, 2 * num_labels], axis=1
-    )
+    width = int(table[0, _HEADER - 2])
+    num_labels = (table.shape[1] - _HEADER - exit_stage - (width + 1) // 2) // 2
+    ends = np.cumsum([num_labels, num_labels, exit_stage])
+    ids, top_scores, confidences, halves = np.split(table[:, _HEADER:], ends, axis=1)
+    embeddings = np.ascontiguousarray(halves).view(np.float16)[:, :width] if width else None
     return Predictions(
         row_ids=positions,
         top_label_ids=ids.astype(np.int64),
@@ -206,6 +230,7 @@ def _unpack_exit(
         group_scores=group_scores,
         exit_stage=exit_stage,
         exit_confidences=np.ascontiguousarray(confidences).view(np.float32),
+        embeddings=embeddings,
     )
 
 

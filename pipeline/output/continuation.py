@@ -27,7 +27,8 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
 
     Returns:
         The run with the precision of the earlier one, with the binding options that it does not
-        give itself, and with `satisfied_thresholds` if some tags may be below its own.
+        give itself, with `satisfied_thresholds` if some tags may be below its own, and with
+        `lacks_embeddings` if some may have no embedding.
 
     Raises:
         UsageError: the results of both must not be mixed.
@@ -37,7 +38,10 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         for name in (*BINDING_OPTIONS, "state")
         if not _is_given(run, name)
     }
-    settings = run.settings.model_copy(update={**inherited, "moved": False})
+    embeddings = run.settings.embeddings or earlier.settings.embeddings
+    settings = run.settings.model_copy(
+        update={**inherited, "embeddings": embeddings, "moved": False}
+    )
     if earlier.dtype != run.dtype:
         logger.info(
             "computing in %s, as the earlier runs on %s did; this machine would use %s",
@@ -73,7 +77,13 @@ def continued_run(earlier: RunFile, run: RunFile, uri: str) -> RunFile:
         )
     satisfied = earlier.satisfied_thresholds or earlier.thresholds
     is_satisfied = satisfied == run.thresholds
-    return run.model_copy(update={"satisfied_thresholds": None if is_satisfied else satisfied})
+    return run.model_copy(
+        update={
+            "satisfied_thresholds": None if is_satisfied else satisfied,
+            "lacks_embeddings": earlier.lacks_embeddings
+            or (embeddings and not earlier.settings.embeddings),
+        }
+    )
 
 
 def _is_given(run: RunFile, name: str) -> bool:

@@ -100,7 +100,7 @@ class Output:
             else:
                 run = self._continued(run)  # again, now that no other run writes
                 self._check_columns(tags_schema)
-            if run.satisfied_thresholds is not None:
+            if run.is_retag:
                 self.mark_incomplete()
             self._write_run(run)
             self.store.delete([OVERWRITING])
@@ -258,8 +258,9 @@ class Output:
             self.mark_incomplete()
         self.store.write("summary.json", summary.model_dump_json(indent=1).encode())
         if is_whole:
-            if self._run.satisfied_thresholds is not None:
-                self._write_run(self._run.model_copy(update={"satisfied_thresholds": None}))
+            if self._run.is_retag:
+                satisfied = {"satisfied_thresholds": None, "lacks_embeddings": False}
+                self._write_run(self._run.model_copy(update=satisfied))
             completion = Completion(run=self._run.run, tables=table_states(self._tables))
             self.store.write("_SUCCESS", completion.model_dump_json(indent=1).encode())
 

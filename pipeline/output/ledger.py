@@ -26,6 +26,7 @@ from pipeline.errors import Reason
 from pipeline.output.counts import Counts, RunCounts
 from pipeline.output.parquet_files import FileWriter, WrittenFile
 from pipeline.output.resume import EarlierResults, KeysOfTable, ShardResume, no_keys
+from pipeline.output.retag import TagRequirements
 from pipeline.output.tables import Tables
 from pipeline.records import SHARDS_SCHEMA, DeadLetter, Unpredicted, unpredicted_table
 from pipeline.sources.sharding import Shard
@@ -55,8 +56,8 @@ class Ledger:
         gmacs_per_exit: cumulative cost of each exit.
         run: name of this run.
         retry: reasons of the dead letters to do again and nothing else; None for an ordinary run.
-        thresholds: that every tag must meet, one for each exit but the last; None for any tag.
-        retag_finished: finished shards may hold tags below the thresholds.
+        required: of every tag; None for any tag.
+        retag_finished: finished shards may hold tags that do not meet it.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Ledger:
         gmacs_per_exit: tuple[float, ...],
         run: str,
         retry: Collection[Reason] | None = None,
-        thresholds: Sequence[float] | None = None,
+        required: TagRequirements | None = None,
         retag_finished: bool = False,
     ) -> None:
         self._tables = tables
@@ -75,7 +76,7 @@ class Ledger:
         self._open: dict[int, _OpenShard] = {}
         self._num_opened = 0
         num_stages = len(gmacs_per_exit)
-        self._earlier = EarlierResults(tables, num_stages, retry, thresholds, retag_finished)
+        self._earlier = EarlierResults(tables, num_stages, retry, required, retag_finished)
         self._committing = threading.RLock()  # one commit at a time
         self._state = threading.Lock()  # what `open` and a commit in another thread share
         # For the next commit: rows to remove, shards to reopen, shards that are finished.

@@ -65,6 +65,7 @@ class RunFile(BaseModel):
         dtype: precision of the computation, that of the first run.
         satisfied_thresholds: while a run with stricter thresholds is unfinished, those that every
             tag meets already; None if these are `thresholds`.
+        lacks_embeddings: while a run that adds them is unfinished, some tags may have none.
         settings: of the job, with absolute paths and without credentials.
     """
 
@@ -75,11 +76,17 @@ class RunFile(BaseModel):
     model: ModelIdentity
     thresholds: tuple[float, ...]
     satisfied_thresholds: tuple[float, ...] | None = None
+    lacks_embeddings: bool = False
     dtype: str
     versions: dict[str, str]
     hardware: Hardware
     started_at: datetime
     settings: TagSettings
+
+    @property
+    def is_retag(self) -> bool:
+        """Whether finished shards may hold tags that do not meet what this run requires."""
+        return self.satisfied_thresholds is not None or self.lacks_embeddings
 
     @property
     def state_format(self) -> str:

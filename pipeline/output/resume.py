@@ -26,7 +26,7 @@ are never looked up.
 Reads the tables as they were when the run began; changes nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,7 +38,7 @@ from pipeline.errors import Reason
 from pipeline.output.counts import Counts
 from pipeline.output.earlier_rows import EarlierRow, EarlierRows, text_hash
 from pipeline.output.finished_shards import FinishedShards, KeyRanges
-from pipeline.output.retag import TAG_COLUMNS, RetagIndex, exits_below_threshold
+from pipeline.output.retag import RetagIndex, TagRequirements
 from pipeline.output.tables import COUNT_COLUMNS, Tables
 from pipeline.sources.sharding import Shard
 
@@ -91,8 +91,8 @@ class EarlierResults:
         tables: of the output.
         num_stages: of the cascade.
         retry: reasons of the dead letters to do again; None unless the run is a retry.
-        thresholds: that every tag must meet, one for each exit but the last; None for any tag.
-        retag_finished: finished shards may hold tags below the thresholds.
+        required: of every tag; None for any tag.
+        retag_finished: finished shards may hold tags that do not meet it.
     """
 
     def __init__(
@@ -100,22 +100,22 @@ class EarlierResults:
         tables: Tables,
         num_stages: int,
         retry: Collection[Reason] | None,
-        thresholds: Sequence[float] | None,
+        required: TagRequirements | None,
         retag_finished: bool,
     ) -> None:
         self._num_stages = num_stages
         self._retry = None if retry is None else [reason.value for reason in retry]
         self._reasons = {_REASONS.index(reason).as_py() for reason in self._retry or ()}
-        self._thresholds = thresholds if retry is None else None
+        self._required = required if retry is None and required else TagRequirements()
         columns = ["shard", "exits", "num_dead_letters", "num_other_files", "copies"]
         self._finished = FinishedShards(tables.shards.scan(columns), num_stages)
         self._retag_index: RetagIndex | None = None
-        if retag_finished and self._thresholds is not None:
-            self._retag_index = RetagIndex(tables.tags, self._finished, self._thresholds)
+        if retag_finished and retry is None:
+            self._retag_index = RetagIndex(tables.tags, self._finished, self._required)
         self._shards = tables.shards
         self._ranges: KeyRanges | None = None
         self._earlier = {
-            "tags": EarlierRows(tables.tags, ["gmacs", *TAG_COLUMNS], self._tag_codes),
+            "tags": EarlierRows(tables.tags, ["gmacs", *self._required.columns], self._tag_codes),
             "dead_letters": EarlierRows(tables.dead_letters, ["reason"], _letter_codes),
             "other_files": EarlierRows(tables.other_files, [], _no_codes),
         }
@@ -221,8 +221,7 @@ class EarlierResults:
     def _tag_codes(self, rows: pa.Table) -> NDArray[np.int16]:
         codes: NDArray[np.int16] = rows["exit_stage"].to_numpy().astype(np.int16)
         codes += _COPY * (rows["gmacs"].to_numpy() == 0).astype(np.int16)
-        if self._thresholds is not None:
-            codes += _BELOW * exits_below_threshold(rows, self._thresholds).astype(np.int16)
+        codes += _BELOW * self._required.unmet(rows).astype(np.int16)
         return codes
 
 

@@ -1,4 +1,6 @@
-"""Retagging: a run with stricter thresholds computes again the tags whose exits are below them.
+"""Retagging: a run computes again the tags that do not meet its requirements.
+
+These are stricter thresholds, and embeddings where an output has none.
 
 A tag holds the confidence at every exit that its image reached, so whether the image would still
 have exited there is decided from the tag alone. The comparison is the runner's
@@ -22,9 +24,36 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.finished_shards import FinishedShards
 from pipeline.sources.sharding import Shard
 
-__all__ = ["TAG_COLUMNS", "RetagIndex", "RetagRows", "exits_below_threshold", "looser_exit"]
+__all__ = ["RetagIndex", "RetagRows", "TagRequirements", "exits_below_threshold", "looser_exit"]
 
 TAG_COLUMNS = ("exit_stage", "exit_confidences")
+
+
+@dataclass(frozen=True, slots=True)
+class TagRequirements:
+    """What a tag must meet to count as done.
+
+    Attributes:
+        thresholds: one for each exit but the last; None for any tag.
+        embeddings: tags must have an embedding.
+    """
+
+    thresholds: Sequence[float] | None = None
+    embeddings: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of `tags` that `unmet` reads. Embeddings are long, so only if they count."""
+        return (*TAG_COLUMNS, "embedding") if self.embeddings else TAG_COLUMNS
+
+    def unmet(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """True for tags that do not meet these requirements, [n]."""
+        is_unmet = np.zeros(rows.num_rows, dtype=np.bool_)
+        if self.thresholds is not None:
+            is_unmet |= exits_below_threshold(rows, self.thresholds)
+        if self.embeddings:
+            is_unmet |= rows["embedding"].is_null().to_numpy()
+        return is_unmet
 
 
 def looser_exit(before: Sequence[float], now: Sequence[float]) -> int | None:
@@ -82,7 +111,7 @@ class RetagRows:
 
 
 class RetagIndex:
-    """Images of finished shards whose tags are below the thresholds; 13 bytes for each.
+    """Images of finished shards whose tags do not meet the requirements; 13 bytes for each.
 
     A tag's `shard` column assigns it to its shard. Where the archive changed while it was tagged,
     tags may name shards of an earlier listing; those shards have too few tags here and are
@@ -91,23 +120,23 @@ class RetagIndex:
     Args:
         tags: the table, read once.
         finished: the finished shards.
-        thresholds: one for each exit but the last.
+        required: of every tag.
     """
 
     def __init__(
-        self, tags: OutputTable, finished: FinishedShards, thresholds: Sequence[float]
+        self, tags: OutputTable, finished: FinishedShards, required: TagRequirements
     ) -> None:
         self._finished = finished
         self._num_tags = np.zeros(len(finished), dtype=np.int64)
         shards = [np.empty(0, np.int32)]
         hashes = [np.empty(0, np.int64)]
         exits = [np.empty(0, np.int8)]  # negative for copies
-        for batch in tags.batches(["key", "shard", "gmacs", *TAG_COLUMNS]):
+        for batch in tags.batches(["key", "shard", "gmacs", *required.columns]):
             table = pa.Table.from_batches([batch])
             shard_of_row = finished.indices(table["shard"])
             is_finished = shard_of_row >= 0
             self._num_tags += np.bincount(shard_of_row[is_finished], minlength=len(finished))
-            is_below = exits_below_threshold(table, thresholds) & is_finished
+            is_below = required.unmet(table) & is_finished
             below = table.filter(pa.array(is_below))
             stages = below["exit_stage"].to_numpy().astype(np.int8)
             shards.append(shard_of_row[is_below].astype(np.int32))

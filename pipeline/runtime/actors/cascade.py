@@ -115,6 +115,8 @@ class CascadeActor:
             self._executor = model.make_executor(device, dtype)
         else:
             self._executor = executor(model, device, dtype)
+        if settings.embeddings:
+            self._executor.embedder = model.make_embedder(device)
         self._runner: CascadeRunner | None = None
         self._open = OpenRows()
 

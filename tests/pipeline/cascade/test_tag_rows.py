@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from pipeline.cascade.batches import Predictions
 from pipeline.cascade.tag_rows import (
@@ -23,7 +24,7 @@ KEPT = pa.schema([("owner", pa.string())])
 NOTES = (None, "raw_preview")
 
 
-def predictions_of(exit_stage: int, num_images: int, seed: int) -> Predictions:
+def predictions_of(exit_stage: int, num_images: int, seed: int, width: int = 0) -> Predictions:
     draw = np.random.default_rng(seed)
     group_scores = draw.random((num_images, 3), dtype=np.float32)
     return Predictions(
@@ -33,6 +34,7 @@ def predictions_of(exit_stage: int, num_images: int, seed: int) -> Predictions:
         group_scores=np.where(group_scores < 0.5, np.float32(0), group_scores),
         exit_stage=exit_stage,
         exit_confidences=draw.random((num_images, exit_stage), dtype=np.float32),
+        embeddings=None if not width else draw.random((num_images, width)).astype(np.float16),
     )
 
 
@@ -48,8 +50,11 @@ def info_of(name: str, num_images: int) -> pa.Table:
     return info_table(images, KEPT)
 
 
-def test_rows_from_packed_predictions_equal_those_from_the_predictions() -> None:
-    parts = [(predictions_of(stage, 9, stage), info_of(f"exit-{stage}", 9)) for stage in (3, 1, 2)]
+@pytest.mark.parametrize("width", [0, 1, 8, 11])
+def test_rows_from_packed_predictions_equal_those_from_the_predictions(width: int) -> None:
+    parts = [
+        (predictions_of(stage, 9, stage, width), info_of(f"exit-{stage}", 9)) for stage in (3, 1, 2)
+    ]
     packed = [one for part in parts for one in pack_predictions(*part)]
     infos = pa.concat_tables([info for _, info in parts])
     rows = [
@@ -60,7 +65,15 @@ def test_rows_from_packed_predictions_equal_those_from_the_predictions() -> None
     assert pa.concat_tables(rows).sort_by("key").equals(expected.sort_by("key"))
     assert set(map(len, expected["groups"].to_pylist())) == {0, 1, 2, 3}
     assert [decoded_size(one) for one in packed[:2]] == [(40, 30, None), (41, 30, "raw_preview")]
-    assert max(map(len, packed)) <= 4 * (5 + 3 + 3 + 3 + 2 * 3)
+    assert max(map(len, packed)) <= 4 * (6 + 3 + 3 + 3 + 2 * 3) + 2 * (width + 1)
+
+
+def test_an_embedding_without_a_direction_is_null() -> None:
+    embeddings = np.array([[0.6, 0.8], [0, 0], [1, 0]], np.float16)
+    predictions = replace(predictions_of(1, 3, seed=1), embeddings=embeddings)
+    (_, none, last) = tag_rows(predictions, info_of("e", 3), CLASSES, 1.0)["embedding"].to_pylist()
+    assert none is None
+    assert last == [1, 0]
 
 
 def test_groups_are_listed_by_their_score_without_those_below_the_floor() -> None:

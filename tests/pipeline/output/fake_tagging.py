@@ -18,6 +18,7 @@ from pipeline.output.counts import Counts
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
 from pipeline.output.metadata import Summary
+from pipeline.output.retag import TagRequirements
 from pipeline.records import TAGS_SCHEMA, DeadLetter, ImageRecord, OtherFile
 from pipeline.sources.sharding import Shard, cut_shards
 from tests.command_line import rows as rows_by_duckdb
@@ -130,7 +131,9 @@ def run_job(
     claimed = output.claim(run_file(thresholds=(threshold,)), overwrite)
     try:
         retag_finished = claimed.satisfied_thresholds is not None
-        ledger = Ledger(output.tables(), GMACS, run, retry, (threshold,), retag_finished)
+        ledger = Ledger(
+            output.tables(), GMACS, run, retry, TagRequirements((threshold,)), retag_finished
+        )
         opened = ((shard, *ledger.open(shard)) for shard in shards)
         first = next((item for item in opened if len(item[2])), None)
         done: list[str] = []

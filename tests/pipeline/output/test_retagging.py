@@ -18,6 +18,7 @@ from pipeline.output.delta_table import OutputTable
 from pipeline.output.key_lookup import KeyLookup
 from pipeline.output.layout import Output
 from pipeline.output.ledger import Ledger
+from pipeline.output.retag import TagRequirements
 from pipeline.records import TAGS_SCHEMA
 from tests.command_line import rows as rows_by_duckdb
 from tests.pipeline.output.fake_run import GMACS, run_file
@@ -77,7 +78,7 @@ def test_tags_of_later_exits_than_needed_are_left_alone(
     """As after a run with a deadline, whose thresholds change."""
     output = Output(tmp_path)
     output.claim(run_file(thresholds=(0.2,)), overwrite=False)
-    ledger = Ledger(output.tables(), GMACS, "first", None, (0.2,))
+    ledger = Ledger(output.tables(), GMACS, "first", None, TagRequirements((0.2,)))
     first, *others = shards_of()
     work_off(ledger, [first], 0.6, "first", set())
     work_off(ledger, others, 0.2, "first", set())
@@ -89,7 +90,7 @@ def test_tags_of_later_exits_than_needed_are_left_alone(
 def test_an_unfinished_run_is_continued_by_stricter_thresholds(tmp_path: Path) -> None:
     output = Output(tmp_path)
     output.claim(run_file(thresholds=(0.2,)), overwrite=False)
-    ledger = Ledger(output.tables(), GMACS, "first", None, (0.2,))
+    ledger = Ledger(output.tables(), GMACS, "first", None, TagRequirements((0.2,)))
     first, second = shards_of()
     work_off(ledger, [first], 0.2, "first", DEAD)
     number, _ = ledger.open(second)
@@ -105,7 +106,7 @@ def test_an_unfinished_run_is_continued_by_stricter_thresholds(tmp_path: Path) -
 def test_a_copy_below_the_thresholds_is_done_again_too(tmp_path: Path) -> None:
     output = Output(tmp_path)
     output.claim(run_file(thresholds=(0.2,)), overwrite=False)
-    ledger = Ledger(output.tables(), GMACS, "first", None, (0.2,))
+    ledger = Ledger(output.tables(), GMACS, "first", None, TagRequirements((0.2,)))
     shard = shards_of(("a5", "b5", "c9"))[0]
     number, _ = ledger.open(shard)
     rows = tag_table(list(shard.images), shard.name, 0.2, "first").to_pylist()
@@ -114,7 +115,9 @@ def test_a_copy_below_the_thresholds_is_done_again_too(tmp_path: Path) -> None:
     ledger.commit(file, [], {number: Counts(np.array([3, 0]), copies=np.array([1, 0]))})
     output.release()
     output.claim(run_file(thresholds=(0.6,)), overwrite=False)
-    ledger = Ledger(output.tables(), GMACS, "second", None, (0.6,), retag_finished=True)
+    ledger = Ledger(
+        output.tables(), GMACS, "second", None, TagRequirements((0.6,)), retag_finished=True
+    )
     number, todo = ledger.open(shard)
     assert todo.tolist() == [0, 1]
     rows = tag_table(list(shard.images[:2]), shard.name, 0.6, "second").to_pylist()

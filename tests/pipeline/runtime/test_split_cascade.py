@@ -22,6 +22,7 @@ def run_split(
     """Runs all images through a chain of pools that forward full batches at once."""
     thresholds = median_thresholds(model, pixels)
     executor = model.make_executor()
+    executor.embedder = model.make_embedder(executor.device)
     pools = [
         [
             CascadeRunner(executor, thresholds, BATCH, 3, stages, "float32")
@@ -58,6 +59,7 @@ def by_row_id(predictions: list[Predictions]) -> dict[int, tuple[object, ...]]:
                 batch.exit_stage,
                 tuple(batch.top_label_ids[row].tolist()),
                 tuple(batch.exit_confidences[row].tolist()),
+                None if batch.embeddings is None else tuple(batch.embeddings[row].tolist()),
             )
     return rows
 
@@ -69,7 +71,8 @@ def test_all_splits_give_identical_predictions(
 ) -> None:
     whole = by_row_id(run_split(model, pixels, [(1, 3)]))
     assert len(whole) == len(pixels)
-    assert {stage for stage, _, _ in whole.values()} == {1, 2, 3}
+    assert {stage for stage, *_ in whole.values()} == {1, 2, 3}
+    assert len({embedding for *_, embedding in whole.values()}) == len(pixels)
     assert by_row_id(run_split(model, pixels, split, runners)) == whole
 
 
