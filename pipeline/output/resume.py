@@ -4,8 +4,8 @@ A shard is looked up in two steps:
 
 1. By name in `shards`. A name digests keys, sizes and etags, so a shard with a row there is
    finished and unchanged: all its images are done. Two kinds of run look closer. A retry does again
-   the dead letters of the chosen reasons. A retag run does again the tags below its thresholds
-   (`retag.py`).
+   the dead letters of the chosen reasons. A retag run does again the tags that do not meet
+   what it requires (`retag.py`).
 2. Otherwise by key in the tables of `COUNT_COLUMNS` (`key_lookup.py`). Each image then is
 
    - *done*: it has a row that counts. A row counts if the source reports no etag or the one in the
