@@ -18,7 +18,6 @@ from dvt.members.network import (
     checked_logits,
     log_probabilities,
     network_digest,
-    one_line,
     random_pixels,
 )
 from dvt.members.pt2_archive import read_archive
@@ -65,20 +64,13 @@ class ExportedModel(NetworkModel):
 
     def __init__(self, program: Program, description: ModelDescription, files: str) -> None:
         size, batch_size = description.image_size, program.images.batch_size or _TRIED_BATCH
-        macs, widths = program.shapes(batch_size, size)
         pixels = torch.from_numpy(random_pixels(batch_size, size))
         images = normalise(pixels_to_unit(pixels), description.preprocess)
-        try:
-            with torch.inference_mode():
-                output, *_ = program(images.to(program.images.dtype).contiguous())
-        except Exception as error:
-            raise CheckpointError(
-                f"cannot run on a batch of {batch_size}: {one_line(error)}"
-            ) from error
-        logits = checked_logits(output, batch_size)
+        macs, outputs = program.measure(images.to(program.images.dtype).contiguous())
+        logits = checked_logits(outputs[0], batch_size)
         self._stage = _Stage(program, are_probabilities(logits))
         digest = network_digest(files, description)
-        embedding_width = widths[1] if len(widths) > 1 else 0
+        embedding_width = outputs[1].shape[-1] if len(outputs) > 1 else 0
         super().__init__(description, logits.shape[1], macs // batch_size, embedding_width, digest)
 
     def make_executor(

@@ -7,10 +7,8 @@ size. Shapes: B images, S pixels per side.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
@@ -28,14 +26,13 @@ from dvt.members.network import (
     random_pixels,
 )
 from dvt.members.onnx_file import OnnxGraph, read_onnx
+from dvt.members.onnx_session import open_session
 from dvt.model import ModelSpec
 from dvt.reuse import StageState, pad_images
 from dvt.stage import StageOutput
 
 __all__ = ["OnnxModel", "load_onnx"]
 
-_CUDA = "CUDAExecutionProvider"
-_ERRORS_ONLY = 3
 _TRIED_BATCH = 2
 
 
@@ -96,33 +93,13 @@ class OnnxModel(NetworkModel):
 
 
 class _Session:
-    """A session of ONNX Runtime on a device.
-
-    Idle threads sleep, because the actors of a machine share its cores.
-    """
+    """A session of ONNX Runtime for a graph on a device."""
 
     def __init__(self, graph: OnnxGraph, device: torch.device) -> None:
         self._device, self._num_threads = device, torch.get_num_threads()
         self._names, self._input_name = list(graph.outputs), graph.input_name
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._num_threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.use_deterministic_compute = True
-        options.log_severity_level = _ERRORS_ONLY
-        if graph.external:  # read through the maps that were checked
-            values = [
-                onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.external.values()
-            ]
-            options.add_external_initializers(list(graph.external), values)
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if device.type == "cuda" and _CUDA in onnxruntime.get_available_providers():
-            fixed = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-            providers.insert(0, (_CUDA, {"device_id": str(device.index or 0), **fixed}))
         try:
-            self._session = onnxruntime.InferenceSession(
-                graph.content, options, providers=providers
-            )
+            self._session = open_session(graph.content, self._num_threads, device, graph.external)
         except Exception as error:
             raise CheckpointError(f"ONNX Runtime refuses it ({one_line(error)})") from error
 

@@ -6,14 +6,18 @@ control flow, and operators outside the ONNX standard are refused.
 
 from collections.abc import Iterator, Mapping
 from math import prod
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, shape_inference
 
 from dvt.errors import CheckpointError
 from dvt.members.network import LARGEST_TENSOR, one_line
+from dvt.members.onnx_session import open_session
 
-__all__ = ["Types", "check_operators", "count_macs", "infer_types"]
+__all__ = ["Types", "check_operators", "count_macs", "infer_types", "measure_types"]
 
 Types = Mapping[str, tuple[int, tuple[int, ...]]]
 """Element type (of `onnx.TensorProto`) and shape of each tensor whose shape is determined."""
@@ -117,6 +121,53 @@ def _macs_of(node: onnx.NodeProto, types: Types) -> int:
     return 0
 
 
+def measure_types(
+    model: onnx.ModelProto,
+    types: Types,
+    input_name: str,
+    shape: tuple[int, ...],
+    external: Mapping[str, NDArray[Any]],
+) -> Types:
+    """The types with those that count and could not be inferred, from a run on zeros.
+
+    Args:
+        model: the graph.
+        types: inferred.
+        input_name: of its input.
+        shape: of the input.
+        external: tensors in other files.
+
+    Raises:
+        CheckpointError: the graph cannot run.
+    """
+    wanted = {name for node in model.graph.node for name in _counted(node)}
+    missing = sorted(wanted - types.keys() - {tensor.name for tensor in model.graph.initializer})
+    if not missing:
+        return types
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:], copy.graph.value_info[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in missing)
+    element, _ = types[input_name]
+    zeros = np.zeros(shape, helper.tensor_dtype_to_np_dtype(element))
+    try:
+        session = open_session(copy.SerializeToString(), 1, None, external)
+        arrays = session.run(missing, {input_name: zeros})
+    except Exception as error:
+        raise CheckpointError(f"ONNX Runtime refuses it ({one_line(error)})") from error
+    measured = {
+        name: (int(helper.np_dtype_to_tensor_dtype(array.dtype)), array.shape)
+        for name, array in zip(missing, arrays, strict=True)
+    }
+    return {**types, **measured}
+
+
+def _counted(node: onnx.NodeProto) -> list[str]:
+    """Tensors whose shapes determine the MACs of a node."""
+    is_counted = node.op_type in {*_CONVOLUTIONS, *_PRODUCTS, "Attention", "ConvTranspose", "Gemm"}
+    return [*filter(None, node.input), node.output[0]] if is_counted else []
+
+
 def _attention(
     query: tuple[int, ...],
     key: tuple[int, ...],
@@ -133,7 +184,6 @@ def _attention(
 def _shape(name: str, types: Types) -> tuple[int, ...]:
     if name not in types:
         raise CheckpointError(
-            f"the shape of tensor {name!r} is not determined by the input; export the model for a "
-            "fixed image size"
+            f"the shape of {name!r} is not determined; export the model for a fixed image size"
         )
     return types[name][1]

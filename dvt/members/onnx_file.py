@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, inliner
 
 from dvt.errors import CheckpointError
 from dvt.members.network import damage_in_one_line
-from dvt.members.onnx_cost import Types, check_operators, count_macs, infer_types
+from dvt.members.onnx_cost import Types, check_operators, count_macs, infer_types, measure_types
 
 __all__ = ["OnnxGraph", "read_onnx"]
 
@@ -101,8 +101,11 @@ def _graph(
         model = inliner.inline_local_functions(model)
     check_operators(model.graph)
     layout, batch_size, input_ = _input(model.graph, image_size)
-    shape = [dim.dim_value for dim in input_.type.tensor_type.shape.dim]
-    types = infer_types(model, input_.name, (batch_size or 1, *shape[1:]))
+    sides = [dim.dim_value for dim in input_.type.tensor_type.shape.dim]
+    shape = (batch_size or 1, *sides[1:])
+    apart = {name: array for name, array in tensors.items() if array is not None}
+    types = infer_types(model, input_.name, shape)
+    types = measure_types(model, types, input_.name, shape, apart)
     macs = count_macs(model.graph, types) // (batch_size or 1)
     logits = _logits(model.graph, output)
     embedding = _embedding(model.graph, logits, types, batch_size or 1)
@@ -110,7 +113,7 @@ def _graph(
     _replace_outputs(model.graph, outputs, types)
     return OnnxGraph(
         content=model.SerializeToString(),
-        external={name: array for name, array in tensors.items() if array is not None},
+        external=apart,
         input_name=input_.name,
         input_type=_INPUT_TYPES[input_.type.tensor_type.elem_type],
         layout=layout,

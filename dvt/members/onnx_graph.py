@@ -1,4 +1,4 @@
-"""ONNX graphs of EfficientNet-Lite networks, and sessions of ONNX Runtime.
+"""ONNX graphs of EfficientNet-Lite networks.
 
     graph = onnx_graph(network, image_size=160)      # bytes of an ONNX model
     session = open_session(graph, num_threads=1)
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -30,7 +29,7 @@ from dvt.members.efficientnet_lite import (
     same_padding,
 )
 
-__all__ = ["onnx_graph", "open_session"]
+__all__ = ["onnx_graph"]
 
 _OPSET, _IR_VERSION = 17, 8
 
@@ -43,24 +42,6 @@ def onnx_graph(network: EfficientNetLite, image_size: int) -> bytes:
         image_size: S, which determines the padding of each convolution.
     """
     return _Graph(network, image_size).serialised()
-
-
-def open_session(graph: bytes, num_threads: int) -> onnxruntime.InferenceSession:
-    """A session on the CPU.
-
-    Idle threads sleep, because the actors of a machine share its cores.
-
-    Args:
-        graph: an ONNX model.
-        num_threads: of each operator.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class _Graph:

@@ -10,15 +10,16 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dvt.errors import CheckpointError
 from dvt.members.network import LARGEST_TENSOR, damage_in_one_line, one_line
 from dvt.members.pt2_archive import DTYPES, Pt2Archive
+from dvt.members.pt2_cost import call_macs
 
 __all__ = ["Program", "ProgramInput", "make_program"]
 
@@ -116,49 +117,66 @@ class Program(nn.Module):
         """Logits [B, C] and, if there is one, embedding [B, D]."""
         return self._run(images_B3SS, list(self.buffers()))
 
-    def shapes(self, batch_size: int, image_size: int) -> tuple[int, list[int]]:
-        """Runs without values.
-
-        Args:
-            batch_size: B.
-            image_size: S.
-
-        Returns:
-            MACs of the batch, and channels of each output.
+    @torch.inference_mode()
+    def measure(self, images_B3SS: Tensor) -> tuple[int, list[Tensor]]:
+        """Runs once, and counts the MACs of the batch; returns both.
 
         Raises:
             CheckpointError: the program cannot run, or a tensor is too large.
         """
-        images = torch.empty(
-            batch_size, 3, image_size, image_size, dtype=self.images.dtype, device="meta"
-        )
+        macs = 0
+
+        def count(call: _Call, args: Sequence[Any], results: Sequence[Any]) -> None:
+            nonlocal macs
+            macs += call_macs(call.operator, args, results[0])
+            _check_sizes(results)
+
         try:
-            with FlopCounterMode(display=False) as counter:
-                outputs = self._run(images, [tensor.to("meta") for tensor in self.buffers()])
+            outputs = self._run(images_B3SS, list(self.buffers()), count)
         except CheckpointError:
             raise
         except Exception as error:
             raise CheckpointError(
-                f"cannot run on a batch of {batch_size}: {one_line(error)}"
+                f"cannot run on a batch of {len(images_B3SS)}: {one_line(error)}"
             ) from error
-        return counter.get_total_flops() // 2, [output.shape[-1] for output in outputs]
+        return macs, outputs
 
-    def _run(self, images_B3SS: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _run(
+        self,
+        images_B3SS: Tensor,
+        tensors: Sequence[Tensor],
+        watch: Callable[[_Call, Sequence[Any], Sequence[Any]], None] | None = None,
+    ) -> list[Tensor]:
         values: dict[str, Any] = dict(zip(self._names, tensors, strict=True))
         values[self.images.name] = images_B3SS
         device = images_B3SS.device
         for call in self._calls:
             args = [_value(argument, values, device) for argument in call.args]
             kwargs = {key: _value(item, values, device) for key, item in call.kwargs.items()}
+            if watch is not None:
+                _check_asked(args)
             result = call.function(*args, **kwargs)
             results = [result] if call.is_single else result
-            if device.type == "meta":
-                _check_sizes(results)
+            if watch is not None:
+                watch(call, args, results)
             values.update(zip(call.outputs, results, strict=True))
             for name in call.unused:
                 del values[name]
         names = [self.logits] if self.embedding is None else [self.logits, self.embedding]
         return [values[name] for name in names]
+
+
+def _check_asked(args: Sequence[Any]) -> None:
+    """Refuses sizes that are too large, before anything is allocated."""
+    sizes = [item for item in args if isinstance(item, list)]
+    if not (args and isinstance(args[0], Tensor)):  # a new tensor, such as a range
+        sizes += [[item] for item in args]
+    for size in sizes:
+        whole = [abs(side) for side in size if isinstance(side, int)]
+        if len(whole) == len(size) and prod(whole) > LARGEST_TENSOR:
+            raise CheckpointError(
+                f"a tensor must have at most {LARGEST_TENSOR} values (got {whole[:6]})"
+            )
 
 
 def _check_sizes(results: Sequence[Any]) -> None:

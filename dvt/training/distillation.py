@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from dvt.members.adapter import Adapter
 from dvt.members.efficientnet_lite import load_efficientnet_lite, normalise_pixels
-from dvt.members.onnx_graph import onnx_graph, open_session
+from dvt.members.onnx_graph import onnx_graph
+from dvt.members.onnx_session import open_session
 from dvt.training.adapter_layers import AdaptedNetwork
 from dvt.training.trainer import EpochResult
 from dvt.validation import FrozenModel

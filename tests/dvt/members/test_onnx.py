@@ -165,6 +165,26 @@ def test_a_matrix_product_with_a_bias_has_an_embedding(network: TinyNet, tmp_pat
     assert check_same(tmp_path, network).spec.stages[0].macs == MACS
 
 
+def test_a_shape_that_cannot_be_inferred_is_measured(network: TinyNet, tmp_path: Path) -> None:
+    """torch's exporter writes strided views as an index that a range makes."""
+    model = onnx_model(network, zero=np.array(0), one=np.array(1))
+    nodes = model.graph.node
+    nodes[-1].input[0] = "rows"
+    last = nodes.pop()
+    nodes.extend(
+        [
+            helper.make_node("Shape", ["embedding"], ["shape"]),
+            helper.make_node("Gather", ["shape", "zero"], ["size"]),
+            helper.make_node("Range", ["zero", "size", "one"], ["range"]),
+            helper.make_node("Mul", ["range", "one"], ["index"]),
+            helper.make_node("Gather", ["embedding", "index"], ["rows"]),
+            last,
+        ]
+    )
+    write_onnx(tmp_path, model)
+    assert check_same(tmp_path, network).spec.stages[0].macs == MACS
+
+
 def external(network: TinyNet, folder: Path, location: str = "weights.bin") -> Path:
     """The graph with its weights in a file beside it."""
     folder.mkdir()

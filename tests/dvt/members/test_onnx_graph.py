@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dvt.members.efficientnet_lite import load_efficientnet_lite, normalise_pixels
-from dvt.members.onnx_graph import onnx_graph, open_session
+from dvt.members.onnx_graph import onnx_graph
+from dvt.members.onnx_session import open_session
 from tests.dvt.members.lite_pixels import LITE0, LITE2, random_pixels
 
 
