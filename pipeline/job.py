@@ -212,7 +212,7 @@ def _work_on_ray(
     """Works until every image is committed; returns the seconds that it took."""
     run, model = claimed.run, claimed.model
     thresholds = model.thresholds(run.thresholds)
-    plan = plan_job(run.settings, model.spec, thresholds, run.dtype, run.model.digest)
+    plan = plan_job(run.settings, model.spec, thresholds, run.dtype, run.model.digests)
     controller = None
     if deadline is not None:
         log = ThresholdLog(claimed.output.store, run.run, claimed.tags.check_epoch)

@@ -42,6 +42,11 @@ class ModelIdentity(BaseModel):
     gmacs_per_exit: tuple[float, ...]
     groups: str = ""
 
+    @property
+    def digests(self) -> str:
+        """Of the model and its groups, as the cascade actors compare them."""
+        return f"{self.digest} {self.groups}".rstrip()
+
     def __str__(self) -> str:
         return f"{self.name} ({self.digest})"
 

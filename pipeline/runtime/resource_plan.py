@@ -39,7 +39,7 @@ class PoolPlan:
         labels: Ray node labels that the actors require.
         min_actors: started at the beginning.
         max_actors: at any time.
-        model_digest: of the run's model; None accepts any.
+        model_digest: of the run's model and its groups; None accepts any.
     """
 
     name: str

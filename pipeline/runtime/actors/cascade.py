@@ -102,7 +102,7 @@ class CascadeActor:
         deterministic_matmul()
         torch.set_num_threads(pool.num_threads)
         model = dvt.load_model(settings.model)
-        self._digest = model.digest()
+        self._digest = f"{model.digest()} {model.groups.digest}".rstrip()
         self._groups = model.groups
         self._classes = tag_classes(model, settings.sure_of)
         self._gmacs = model.spec.gmacs_per_exit

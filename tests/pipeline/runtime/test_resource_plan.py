@@ -1,4 +1,6 @@
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 import dvt
 from dvt.inference import encode_state, state_bytes
 from dvt.inference.state_codec import STATE_FORMATS
+from dvt.loading import shipped_models
 from jobs.commands.tag import TagJob
 from pipeline.errors import UsageError
 from pipeline.pools import parse_pools
@@ -127,11 +130,16 @@ def test_options_that_were_given_are_distinguished_from_defaults() -> None:
     assert part.model_fields_set == {"input", "out", "decode"}
 
 
-def test_an_actor_that_loads_another_model_ends_the_run() -> None:
-    """As after its file was replaced while the run works."""
-    settings = TagSettings(input=("a",), out="o", model="shapes")
-    spec = dvt.load_model("shapes").spec
-    thresholds = (0.5,) * (spec.num_stages - 1) + (0.0,)
-    (pool,) = resource_plan.plan_job(settings, spec, thresholds, "float32", "of the run").pools
-    with pytest.raises(UsageError, match=r"has changed since the run started: .*not of the run;"):
-        CascadeActor(settings, pool, thresholds).reset()
+def test_an_actor_that_loads_another_model_ends_the_run(tmp_path: Path) -> None:
+    """As after its file, or its groups, were replaced while the run works."""
+    shutil.copytree(shipped_models()["shapes"], tmp_path / "model")
+    (tmp_path / "model" / "groups.json").write_text('{"round": ["circle", "ring"]}')
+    settings = TagSettings(input=("a",), out="o", model=str(tmp_path / "model"))
+    model = dvt.load_model("shapes")
+    thresholds = (0.5,) * (model.spec.num_stages - 1) + (0.0,)
+    for digest in ("of the run", model.digest()):
+        plan = resource_plan.plan_job(settings, model.spec, thresholds, "float32", digest)
+        with pytest.raises(
+            UsageError, match=rf"has changed since the run started: .*not {digest};"
+        ):
+            CascadeActor(settings, plan.pools[0], thresholds).reset()
