@@ -77,8 +77,8 @@ def test_a_checkpoint_folder_may_bring_groups_of_its_own(folder: Path) -> None:
     [
         ({"pet": ["cat", "wolf"]}, "pet: must be the name of one class of the model (got 'wolf')"),
         ({"pet": []}, "pet: Tuple should have at least 1 item after validation, not 0 (got [])"),
-        ({"pet": "cat"}, "pet: Input should be a valid array (got 'cat')"),
-        ([["cat"]], "configuration: Input should be an object (got [['cat']])"),
+        ({"pet": "cat"}, "pet: must be a list (got 'cat')"),
+        ([["cat"]], "configuration: must be a mapping (got [['cat']])"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(folder: Path, content: object, message: str) -> None:
