@@ -17,12 +17,14 @@ from dvt.loading.checkpoint import (
     save_calibration,
     save_model,
 )
+from dvt.loading.networks import files_of_model
 from dvt.loading.sources import find_model, pin_model, same_model, shipped_models
 
 __all__ = [
     "DEFAULT_MODEL",
     "checkpoint_folder",
     "create_model",
+    "files_of_model",
     "find_model",
     "load_calibration",
     "load_cascade",

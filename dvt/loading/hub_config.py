@@ -22,6 +22,7 @@ from dvt.validation import FrozenModel, first_problem
 
 __all__ = [
     "CONFIG",
+    "PREPROCESSOR",
     "WEIGHTS",
     "ModelDescription",
     "NetworkConfig",
@@ -32,7 +33,7 @@ __all__ = [
 
 # Files of a checkpoint folder, a hub's or this project's.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSOR = "preprocessor_config.json"
 _VIT_SIZE = 224
 _OTHER_NETWORKS = (
     "export other networks to ONNX or with torch.export, see docs/bring-your-own-model.md"
@@ -214,7 +215,7 @@ def _of_transformers(content: dict[str, Any], folder: Path) -> ModelDescription:
     """Where its processor resizes both sides, here the short side is, and the centre cropped."""
     config = _TransformersConfig.model_validate(content)
     try:
-        text = (folder / _PREPROCESSOR).read_bytes()
+        text = (folder / PREPROCESSOR).read_bytes()
     except OSError:
         text = b"{}"
     fields = _TransformersPreprocessor.model_validate_json(text)

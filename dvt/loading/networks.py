@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from dvt.errors import CheckpointError
-from dvt.loading.hub_config import CONFIG, describe
+from dvt.loading.hub_config import CONFIG, PREPROCESSOR, describe
 from dvt.loading.weights import check_not_a_pointer
 from dvt.model import Model
 
-__all__ = ["FIRST_NETWORKS", "NETWORK_SUFFIXES", "load_network", "network_file"]
+__all__ = ["FIRST_NETWORKS", "NETWORK_SUFFIXES", "files_of_model", "load_network", "network_file"]
 
 NETWORK_SUFFIXES = (".onnx", ".pt2")
 _ONNX_FOLDER = "onnx"  # of hub repositories, below their `config.json`
@@ -30,6 +30,29 @@ def network_file(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
+def files_of_model(path: Path) -> dict[str, Path]:
+    """The files that a model in one file needs, by their place relative to it.
+
+    Args:
+        path: of a file that `load_model` loads.
+    """
+    if path.suffix not in NETWORK_SUFFIXES:
+        return {path.name: path}
+    folder = _described_in(path)
+    files = {name: folder / name for name in (CONFIG, PREPROCESSOR) if (folder / name).is_file()}
+    if path.suffix == ".onnx":
+        from dvt.members.onnx_file import external_files
+
+        files |= {name: path.parent / name for name in external_files(path)}
+    return files | {path.name: path}
+
+
+def _described_in(path: Path) -> Path:
+    """The folder with the `config.json` of a network."""
+    is_apart = path.parent.name == _ONNX_FOLDER and not (path.parent / CONFIG).is_file()
+    return path.parent.parent if is_apart else path.parent
+
+
 def load_network(path: Path) -> Model:
     """Loads a network.
 
@@ -40,10 +63,7 @@ def load_network(path: Path) -> Model:
         CheckpointError: the file or its `config.json` is missing, damaged, hostile or unsupported.
     """
     check_not_a_pointer(path)
-    folder = path.parent
-    if folder.name == _ONNX_FOLDER and not (folder / CONFIG).is_file():
-        folder = folder.parent
-    description = describe(folder)
+    description = describe(_described_in(path))
     if description is None:
         raise CheckpointError(
             f"{path}: needs a {CONFIG} beside it with image size, preprocessing and class names, "

@@ -22,7 +22,7 @@ from dvt.errors import CheckpointError
 from dvt.members.network import damage_in_one_line
 from dvt.members.onnx_cost import Types, check_operators, count_macs, infer_types, measure_types
 
-__all__ = ["OnnxGraph", "read_onnx"]
+__all__ = ["OnnxGraph", "external_files", "read_onnx"]
 
 _INPUT_TYPES: dict[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32,
@@ -86,6 +86,14 @@ def read_onnx(path: Path, image_size: int, output: str | None = None) -> OnnxGra
         raise CheckpointError("truncated, damaged or not an ONNX file")
     with damage_in_one_line():
         return _graph(model, path, hashlib.sha256(content), image_size, output)
+
+
+def external_files(path: Path) -> list[str]:
+    """Files, relative to a graph that can be loaded, with tensors of it."""
+    external = _External(path.parent)
+    for tensor in onnx.load(str(path), load_external_data=False).graph.initializer:
+        external.read(tensor)
+    return external.names
 
 
 def _graph(

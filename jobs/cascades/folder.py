@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dvt.loading import find_model
+from dvt.loading import files_of_model, find_model
 from dvt.members.cascade import MembersConfig
 from jobs.cascades.recording import Member
 from pipeline.errors import UsageError
@@ -16,8 +16,6 @@ __all__ = ["new_folder", "write_cascade"]
 
 # What belongs to training or calibration of the member alone.
 _LEFT_OUT = shutil.ignore_patterns("training", "held_out.safetensors", "calibration.json")
-# What a file needs from beside it: hub descriptions, and weights that ONNX keeps apart.
-_BESIDE = ("config.json", "preprocessor_config.json", "*.onnx.data", "*.onnx_data")
 
 
 @contextmanager
@@ -68,8 +66,7 @@ def _copied(member: Member, folder: Path, number: int) -> str:
     if path.is_dir():
         shutil.copytree(path, folder / place, ignore=_LEFT_OUT)
         return place.as_posix()
-    (folder / place).mkdir(parents=True)
-    beside = [found for pattern in _BESIDE for found in path.parent.glob(pattern)]
-    for file in (path, *beside):
-        shutil.copy(file, folder / place / file.name)
+    for name, file in files_of_model(path).items():
+        (folder / place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / place / name)
     return (place / path.name).as_posix()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import dvt
+from dvt.loading import files_of_model
 from tests.dvt.members.tiny_networks import (
     CLASSES,
     MACS,
@@ -217,6 +218,19 @@ def test_weights_may_be_in_a_file_beside_the_graph(network: TinyNet, tmp_path: P
     content[0] ^= 1
     (tmp_path / "blobs" / "1").write_bytes(content)
     assert dvt.load_model(folder).digest() != digest
+
+
+def test_a_network_can_be_copied_with_all_that_it_needs(network: TinyNet, tmp_path: Path) -> None:
+    path = external(network, tmp_path / "onnx") / "model.onnx"
+    shutil.move(path.parent / "config.json", tmp_path / "config.json")
+    (tmp_path / "onnx" / "other.bin").write_bytes(b"not needed")
+    digest = check_same(path, network).digest()
+    files = files_of_model(path)
+    assert sorted(files) == ["config.json", "model.onnx", "weights.bin"]
+    (tmp_path / "copy").mkdir()
+    for name, file in files.items():
+        shutil.copy(file, tmp_path / "copy" / name)
+    assert check_same(tmp_path / "copy" / "model.onnx", network).digest() == digest
 
 
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "", "none"])
