@@ -25,6 +25,7 @@ from tests.models import (
 )
 from tests.ray_session import ray_address, ray_session, tagged
 from tests.s3 import moto_endpoint, s3
+from tests.small_hub import hub, running_hub
 
 __all__ = [
     "golden_images",
@@ -33,11 +34,13 @@ __all__ = [
     "golden_shapes",
     "golden_sweep",
     "golden_weights",
+    "hub",
     "moto_endpoint",
     "published_layout",
     "random_images",
     "ray_address",
     "ray_session",
+    "running_hub",
     "s3",
     "tagged",
     "tiny_cascade",

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
 
 TOKEN = "hf_of_a_test"
 
@@ -82,12 +85,12 @@ def small_hub() -> Iterator[SmallHub]:
             content = files[found[3]]
             etag = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             if with_content:
-                hub.downloads.append(found[3])
+                served.downloads.append(found[3])
             headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
             self._send(headers, content, with_content)
 
         def _answer(self, name: str, revision: str) -> tuple[str, Mapping[str, bytes]] | None:
-            repository = hub.repositories.get(name)
+            repository = served.repositories.get(name)
             is_known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
             if repository is None or (repository.is_private and not is_known):
                 self._refuse(401 if repository else 404, "RepoNotFound")
@@ -122,10 +125,37 @@ def small_hub() -> Iterator[SmallHub]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub = SmallHub(f"http://127.0.0.1:{server.server_port}")
+    served = SmallHub(f"http://127.0.0.1:{server.server_port}")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield hub
+        yield served
     finally:
         server.shutdown()
         server.server_close()
+
+
+def reimport(patch: pytest.MonkeyPatch, **variables: str) -> None:
+    """Sets variables; the library reads them when it is imported, so it is imported again."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+        patch.delitem(sys.modules, name)
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallHub]:
+    """One for all tests, because importing the library takes seconds."""
+    with small_hub() as hub, pytest.MonkeyPatch.context() as patch:
+        for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+            patch.delenv(name, raising=False)
+        home = str(tmp_path_factory.mktemp("cache"))
+        reimport(patch, HF_ENDPOINT=hub.url, HF_HOME=home, HF_HUB_DISABLE_PROGRESS_BARS="1")
+        yield hub
+
+
+@pytest.fixture
+def hub(running_hub: SmallHub) -> SmallHub:
+    """Without repositories; what earlier tests downloaded is in the cache."""
+    running_hub.repositories.clear()
+    running_hub.downloads.clear()
+    return running_hub

@@ -2,8 +2,7 @@
 
 import builtins
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,38 +12,11 @@ import pytest
 import dvt
 from dvt.loading import checkpoint_folder, find_model, pin_model, same_model
 from tests.dvt.members.tiny_networks import TinyNet, onnx_model, write_onnx
-from tests.small_hub import TOKEN, SmallHub, small_hub
+from tests.small_hub import TOKEN, SmallHub, reimport
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")
 
 Environment = Callable[..., None]
-
-
-def reimport(patch: pytest.MonkeyPatch, **variables: str) -> None:
-    """Sets variables; the library reads them when it is imported, so it is imported again."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
-        patch.delitem(sys.modules, name)
-    for name, value in variables.items():
-        patch.setenv(name, value)
-
-
-@pytest.fixture(scope="module")
-def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallHub]:
-    """One for all tests, because importing the library takes seconds."""
-    with small_hub() as hub, pytest.MonkeyPatch.context() as patch:
-        for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
-            patch.delenv(name, raising=False)
-        home = str(tmp_path_factory.mktemp("cache"))
-        reimport(patch, HF_ENDPOINT=hub.url, HF_HOME=home, HF_HUB_DISABLE_PROGRESS_BARS="1")
-        yield hub
-
-
-@pytest.fixture
-def hub(running_hub: SmallHub) -> SmallHub:
-    """Without repositories; what earlier tests downloaded is in the cache."""
-    running_hub.repositories.clear()
-    running_hub.downloads.clear()
-    return running_hub
 
 
 @pytest.fixture
