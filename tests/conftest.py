@@ -55,6 +55,8 @@ MARKED_PATHS = {
     "dvt/training/test_loop.py": ("train",),
     "dvt/training/test_resume.py": ("train",),
     "dvt/training/test_float16.py": ("train",),
+    "dvt/training/test_distillation.py": ("train",),
+    "jobs/commands/test_train_adapters.py": ("train",),
     "jobs/commands/test_demo.py": ("slow",),
     "jobs/commands/test_profile.py": ("slow",),
     "pipeline/output/test_any_history.py": ("slow",),

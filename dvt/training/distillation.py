@@ -15,12 +15,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,8 +38,8 @@ __all__ = ["AdapterTrainer", "DistillationRecipe", "NetworkAtSize", "downsized"]
 class NetworkAtSize(FrozenModel):
     """A network and the side of its input in pixels."""
 
-    network: str
-    image_size: Annotated[int, Field(ge=32, le=1024)]
+    network: Literal["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+    image_size: Annotated[int, Field(ge=32, le=512)]
 
 
 class DistillationRecipe(FrozenModel):
@@ -50,8 +50,8 @@ class DistillationRecipe(FrozenModel):
         teachers: all of one image size, at least that of the students.
     """
 
-    students: tuple[NetworkAtSize, ...]
-    teachers: tuple[NetworkAtSize, ...]
+    students: Annotated[tuple[NetworkAtSize, ...], Field(min_length=1)]
+    teachers: Annotated[tuple[NetworkAtSize, ...], Field(min_length=1)]
     picture_size: Annotated[int, Field(ge=32, description="side of the pictures in memory")] = 256
     epochs: Annotated[int, Field(ge=1)] = 6
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -61,6 +61,20 @@ class DistillationRecipe(FrozenModel):
     smallest_view: Annotated[
         float, Field(gt=0, le=1, description="side of a view, as a share of the picture")
     ] = 0.65
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        """Students see what the teachers see, and no more of it."""
+        size = self.teachers[0].image_size
+        if any(teacher.image_size != size for teacher in self.teachers):
+            raise ValueError("teachers: must all have the same image_size")
+        largest = max(student.image_size for student in self.students)
+        if not largest <= size <= self.picture_size:
+            raise ValueError(
+                f"teachers.image_size: must be at least {largest}, as the students', and at most "
+                f"{self.picture_size}, picture_size (got {size})"
+            )
+        return self
 
 
 class AdapterTrainer:

@@ -16,8 +16,10 @@ from dvt.config import CascadeConfig
 from dvt.device import best_device
 from dvt.loading import load_cascade, save_model
 from dvt.training import Trainer, TrainingRecipe
+from dvt.training.distillation import DistillationRecipe
 from jobs.datasets import LabelledPictures, load_labelled
 from jobs.options import Job, JobResult, job_command
+from jobs.training.adapters import train_adapters
 from jobs.training.folder import TrainingFolder, training_digest
 from jobs.training.loop import train_to_end
 from jobs.training.recipe import RecipeFile, read_recipe
@@ -36,7 +38,8 @@ class TrainJob(Job):
 
     --recipe is a YAML file with `preset` or `model`, `data`, `validation_data` or
     `validation_images`, and `training` (see jobs/recipes/). Validation images determine the
-    learning curve and the thresholds; they are never trained on.
+    learning curve and the thresholds; they are never trained on. With `distillation` (recipe
+    `photos`) it trains adapters for members of a cascade, on any pictures, without labels.
     """
 
     recipe: Annotated[str, Field(description="YAML file, or name of a shipped recipe")]
@@ -72,6 +75,8 @@ def run_train(job: TrainJob) -> JobResult:
         KeyboardInterrupt: interrupted; the state is saved.
     """
     recipe = read_recipe(job.recipe).with_epochs(job.epochs)
+    if recipe.distillation is not None:
+        return _run_distillation(job, recipe, recipe.distillation)
     if job.workers > 1:
         check_ray_train()
     if job.threads is not None:
@@ -87,9 +92,8 @@ def run_train(job: TrainJob) -> JobResult:
     load_seconds = time.perf_counter() - started
     logger.info("%d training and %d validation images", len(images.labels), len(validation.labels))
     model = _initial_model(config, images.names, source, training.seed).to(best_device())
-    folder = TrainingFolder(
-        job.out / "training", training_digest(model, training, images), job.save_every_s
-    )
+    digest = training_digest((config, training), model.state_dict().values(), images)
+    folder = TrainingFolder(job.out / "training", digest, job.save_every_s)
     with contextlib.closing(folder.curve):
         worker_input = None
         if job.workers > 1:
@@ -111,6 +115,40 @@ def run_train(job: TrainJob) -> JobResult:
     save_model(trained, job.out, getattr(torch, recipe.weights))
     record_validation_exits(job.out, validation)
     return _result(job, trained, trainer, load_seconds)
+
+
+def _run_distillation(job: TrainJob, recipe: RecipeFile, how: DistillationRecipe) -> JobResult:
+    for name in ("validation_data", "from_", "static", "feature_reuse", "relation_reuse"):
+        if getattr(job, name) is not None:
+            option = name.strip("_").replace("_", "-")
+            raise UsageError(f"{option}: cannot be used with a recipe of distillation")
+    if job.workers > 1:
+        raise UsageError("workers: must be 1 with a recipe of distillation")
+    data = job.data or recipe.data
+    if data is None:
+        raise UsageError("data: must be given, by --data or in the recipe")
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    trained = train_adapters(
+        how, data, recipe.validation_images, job.out, job.save_every_s, job.overwrite
+    )
+    members = [str(path) for path in trained.members]
+    lines = (
+        f"trained for {trained.seconds:.0f} s",
+        "held-out pictures with the teachers' label: "
+        + " / ".join(f"{100 * share:.2f} %" for share in trained.agreement),
+        f"next: dvt cascade {' '.join(members)} --data PICTURES --out DIR",
+    )
+    return JobResult(
+        lines=lines,
+        data={
+            "out": str(job.out),
+            "members": members,
+            "held_out_agreement": trained.agreement,
+            "train_seconds": round(trained.seconds, 1),
+            "threads": torch.get_num_threads(),
+        },
+    )
 
 
 def _configuration(job: TrainJob, recipe: RecipeFile, source: Cascade | None) -> CascadeConfig:

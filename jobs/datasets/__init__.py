@@ -15,7 +15,13 @@ their class ids (`classes`). It does not import torch, because worker processes 
 
 from jobs.datasets.base import DecodedBatch, Label, LabelledSource, Sample, in_batches
 from jobs.datasets.classes import ClassIds
-from jobs.datasets.loading import LabelledPictures, check_labels, check_readable, load_labelled
+from jobs.datasets.loading import (
+    LabelledPictures,
+    check_labels,
+    check_readable,
+    load_labelled,
+    load_pictures,
+)
 from jobs.datasets.opening import open_labelled, open_pictures
 from jobs.datasets.sampled import Sampled
 
@@ -31,6 +37,7 @@ __all__ = [
     "check_readable",
     "in_batches",
     "load_labelled",
+    "load_pictures",
     "open_labelled",
     "open_pictures",
 ]

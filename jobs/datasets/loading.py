@@ -8,13 +8,13 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.datasets.base import LabelledSource
+from jobs.datasets.base import Label, LabelledSource
 from jobs.datasets.classes import ClassIds, names_in
-from jobs.datasets.opening import open_labelled
+from jobs.datasets.opening import open_labelled, open_pictures
 from pipeline.decoding import DecodeSettings
 from pipeline.errors import UsageError
 
-__all__ = ["LabelledPictures", "check_labels", "check_readable", "load_labelled"]
+__all__ = ["LabelledPictures", "check_labels", "check_readable", "load_labelled", "load_pictures"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class LabelledPictures:
 
     Attributes:
         pixels: [N, S, S, 3] uint8.
-        labels: [N] int64, indices into `names`.
-        names: of the classes.
+        labels: [N] int64, indices into `names`; zeros without names.
+        names: of the classes; empty for unlabelled images.
         num_unreadable: images that were left out.
         keys: of the images.
     """
@@ -73,21 +73,43 @@ def load_labelled(
     source = open_labelled(data)
     if names is not None:
         check_labels(source, ClassIds.of_model(len(names), names))
+    pixels, labels, keys, num_unreadable = _decoded(source, data, settings)
+    known = tuple(names or source.class_names or names_in(labels))
+    ids = ClassIds.of_model(len(known), known)
+    numbers = np.array([ids.id_of(label) for label in labels], dtype=np.int64)
+    return LabelledPictures(pixels, numbers, known, num_unreadable, keys)
+
+
+def load_pictures(data: str, settings: DecodeSettings) -> LabelledPictures:
+    """Loads images of any archive, without labels.
+
+    Args:
+        data: a data set, or what `dvt tag` takes.
+        settings: of the model.
+
+    Raises:
+        UsageError: there is no such archive.
+    """
+    pixels, labels, keys, num_unreadable = _decoded(open_pictures(data), data, settings)
+    return LabelledPictures(pixels, np.zeros(len(labels), np.int64), (), num_unreadable, keys)
+
+
+def _decoded(
+    source: LabelledSource, data: str, settings: DecodeSettings
+) -> tuple[NDArray[np.uint8], list[Label], tuple[str, ...], int]:
+    """Pixels, labels and keys of the readable images, and the number of the others."""
     batches = deque(source.batches(settings))
     labels = [label for batch in batches for label in batch.labels]
     keys = tuple(key for batch in batches for key in batch.keys)
     num_unreadable = sum(batch.num_unreadable for batch in batches)
     check_readable(data, len(labels), num_unreadable)
-    known = tuple(names or source.class_names or names_in(labels))
-    ids = ClassIds.of_model(len(known), known)
     pixels = np.empty((len(labels), settings.crop, settings.crop, 3), np.uint8)
     num_copied = 0
     while batches:  # frees each batch once it is copied
         batch = batches.popleft()
         pixels[num_copied : num_copied + len(batch.keys)] = batch.pixels
         num_copied += len(batch.keys)
-    numbers = np.array([ids.id_of(label) for label in labels], dtype=np.int64)
-    return LabelledPictures(pixels, numbers, known, num_unreadable, keys)
+    return pixels, labels, keys, num_unreadable
 
 
 def check_labels(source: LabelledSource, ids: ClassIds) -> int | None:

@@ -8,32 +8,57 @@ validation.parquet  the images held out of the training data, for calibration an
 import hashlib
 import io
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from pydantic import BaseModel
+from torch import Tensor
 
 from dvt.atomic_io import atomic_write
-from dvt.cascade import Cascade
-from dvt.training import Trainer, TrainingRecipe
+from dvt.training import EpochResult
 from jobs.datasets import LabelledPictures
 from jobs.training.curve import LearningCurve
 from pipeline.errors import UsageError
 
-__all__ = ["TrainingFolder", "training_digest"]
+__all__ = ["Resumable", "TrainingFolder", "training_digest"]
 
 
-def training_digest(model: Cascade, recipe: TrainingRecipe, images: LabelledPictures) -> str:
-    """Identifies a training: initial model, recipe and data."""
+class Resumable(Protocol):
+    """A trainer whose state can be saved and restored; see `dvt.training.Trainer`."""
+
+    step: int
+    steps_per_epoch: int
+    num_steps: int
+    results: list[EpochResult]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The complete state."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a state."""
+
+
+def training_digest(
+    settings: Iterable[BaseModel], weights: Iterable[Tensor], images: LabelledPictures
+) -> str:
+    """Identifies a training.
+
+    Args:
+        settings: the model's configuration and the recipe.
+        weights: initial ones.
+        images: to train on.
+    """
     digest = hashlib.sha256()
-    for settings in (model.config, recipe):
-        digest.update(settings.model_dump_json().encode())
-    for value in model.state_dict().values():
+    for part in settings:
+        digest.update(part.model_dump_json().encode())
+    for value in weights:
         digest.update(value.cpu().contiguous().numpy().tobytes())
     digest.update(np.ascontiguousarray(images.pixels).data)
     digest.update(np.ascontiguousarray(images.labels).data)
@@ -56,7 +81,7 @@ class TrainingFolder:
         self._state = root / "state.pt"
         self.curve = LearningCurve(root)
 
-    def resume(self, trainer: Trainer) -> bool:
+    def resume(self, trainer: Resumable) -> bool:
         """Restores the last saved state; returns False if there is none.
 
         Raises:
@@ -83,13 +108,13 @@ class TrainingFolder:
         """Deletes the saved state, so that the training starts from the beginning."""
         self._state.unlink(missing_ok=True)
 
-    def save_if_due(self, trainer: Trainer) -> None:
+    def save_if_due(self, trainer: Resumable) -> None:
         """Saves the state at the end of every epoch, and after `save_every_s` seconds."""
         num_epochs = len(trainer.results)
         if num_epochs > self._num_saved_epochs or time.monotonic() >= self._next_save:
             self.save(trainer)
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Resumable) -> None:
         """Saves the state atomically, and the curve after a new epoch."""
         self.root.mkdir(parents=True, exist_ok=True)
         state = {"digest": self.digest, "trainer": trainer.state_dict()}
@@ -101,11 +126,17 @@ class TrainingFolder:
         self._next_save = time.monotonic() + self._save_every_s
 
     def write_validation(self, images: LabelledPictures) -> None:
-        """Writes held-out images losslessly at the model's size, for `dvt eval --data`."""
-        rows = [
-            {"key": key, "image": _png(pixels), "label_name": images.names[label]}
-            for key, pixels, label in zip(images.keys, images.pixels, images.labels, strict=True)
+        """Writes held-out images losslessly at the model's size, for `dvt eval --data`.
+
+        Images without classes get no labels.
+        """
+        rows: list[dict[str, Any]] = [
+            {"key": key, "image": _png(pixels)}
+            for key, pixels in zip(images.keys, images.pixels, strict=True)
         ]
+        if images.names:
+            for row, label in zip(rows, images.labels, strict=True):
+                row["label_name"] = images.names[label]
         self.root.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.root / "validation.parquet") as partial:
             pq.write_table(pa.Table.from_pylist(rows), partial)

@@ -5,6 +5,7 @@ One process, or each of several data-parallel processes. Shapes: E exits, n imag
 
 import logging
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -12,10 +13,10 @@ from dvt.cascade import Cascade
 from dvt.training import DataParallel, EpochResult, Trainer
 from jobs.datasets import LabelledPictures
 from jobs.evaluation.recorder import evaluate_images
-from jobs.training.folder import TrainingFolder
+from jobs.training.folder import Resumable, TrainingFolder
 from pipeline.runtime.signals import deferred_interrupt
 
-__all__ = ["train_to_end"]
+__all__ = ["run_to_end", "train_to_end"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,11 +40,34 @@ def train_to_end(
     Raises:
         KeyboardInterrupt: interrupted; the state is saved.
     """
-    is_first = parallel is None or parallel.rank == 0
-    num_epochs = trainer.num_steps // trainer.steps_per_epoch
 
     def evaluate(model: Cascade) -> tuple[float, ...]:
         return _accuracies(model, validation, parallel)
+
+    def run(on_epoch: Callable[[EpochResult], None], on_step: Callable[[], None]) -> None:
+        trainer.run(evaluate, on_epoch, on_step)
+
+    run_to_end(trainer, run, folder, is_first=parallel is None or parallel.rank == 0)
+
+
+def run_to_end(
+    trainer: Resumable,
+    run: Callable[[Callable[[EpochResult], None], Callable[[], None]], None],
+    folder: TrainingFolder,
+    is_first: bool = True,
+) -> None:
+    """Runs a trainer; logs each epoch, saves states, and stops at an interrupt.
+
+    Args:
+        trainer: of this process.
+        run: calls the first function after every epoch and the second after every step.
+        folder: for states and the curve.
+        is_first: whether this process is the one that saves and logs.
+
+    Raises:
+        KeyboardInterrupt: interrupted; the state is saved.
+    """
+    num_epochs = trainer.num_steps // trainer.steps_per_epoch
 
     def log(result: EpochResult) -> None:
         if not is_first:
@@ -72,7 +96,7 @@ def train_to_end(
                 next_line = time.monotonic() + _LOG_EVERY_S
                 logger.info("step %d of %d", trainer.step, trainer.num_steps)
 
-        trainer.run(evaluate, log, save)
+        run(log, save)
 
 
 def _accuracies(

@@ -10,6 +10,7 @@ from dvt.config import CascadeConfig
 from dvt.errors import ConfigError
 from dvt.presets import preset, static_relative
 from dvt.training import TrainingRecipe
+from dvt.training.distillation import DistillationRecipe
 from dvt.validation import FrozenModel, first_problem
 from pipeline.errors import UsageError
 
@@ -33,11 +34,18 @@ class RecipeFile(FrozenModel):
     )
     weights: Literal["float32", "float16"] = "float32"
     training: TrainingRecipe = TrainingRecipe()
+    distillation: Annotated[
+        DistillationRecipe | None,
+        Field(description="adapters of other networks, instead of preset, model and training"),
+    ] = None
 
     def with_epochs(self, epochs: int | None) -> "RecipeFile":
         """A copy with another number of epochs and a proportional warmup; None changes nothing."""
         if epochs is None:
             return self
+        if self.distillation is not None:
+            distillation = self.distillation.model_copy(update={"epochs": epochs})
+            return self.model_copy(update={"distillation": distillation})
         training = self.training
         changes: dict[str, Any] = {
             "epochs": epochs,
