@@ -27,7 +27,8 @@ from dvt.members.efficientnet_lite import (
     load_efficientnet_lite,
     normalise_pixels,
 )
-from dvt.members.onnx_graph import onnx_graph, open_session
+from dvt.members.onnx_graph import onnx_graph
+from dvt.members.onnx_session import open_session
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
