@@ -105,15 +105,15 @@ def test_other_groups_need_a_calibration_of_their_own(model: Path, tmp_path: Pat
     [
         (
             ("calibrate", "--model", "shapes", "--budget", "4M", "--out", "t.json"),
-            "sure_of: must be label for a model without groups (got group)",
+            "sure-of: must be label for a model without groups (got group)",
         ),
         (
             ("calibrate", "--model", "shapes", "--budget", "4M", "--adopt"),
-            "adopt: applies to sure_of label only (got group); use --out",
+            "adopt: applies to sure-of label only (got group); use --out",
         ),
         (
             ("eval", "--model", "shapes", "--data", DATA),
-            "sure_of: must be label for a model without groups (got group)",
+            "sure-of: must be label for a model without groups (got group)",
         ),
     ],
 )
