@@ -11,7 +11,7 @@ __all__ = ["open_session"]
 
 _CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-_ERRORS = 3
+_FATAL = 4  # errors are raised
 
 
 def open_session(
@@ -34,7 +34,7 @@ def open_session(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.use_deterministic_compute = True
-    options.log_severity_level = _ERRORS
+    options.log_severity_level = _FATAL
     if external:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
         options.add_external_initializers(list(external), values)
@@ -43,4 +43,5 @@ def open_session(
     if is_cuda and _CUDA in onnxruntime.get_available_providers():
         index = str(device.index or 0) if device else "0"
         providers.insert(0, (_CUDA, _CUDA_OPTIONS | {"device_id": index}))
-    return onnxruntime.InferenceSession(graph, options, providers=providers)
+    # Its fallback would print on standard output, and try the same again.
+    return onnxruntime.InferenceSession(graph, options, providers=providers, enable_fallback=0)
