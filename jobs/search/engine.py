@@ -22,11 +22,11 @@ from pipeline.storage.local_files import file_uri
 
 __all__ = ["Found", "ImageIndex"]
 
-_CONFIDENCES = (None, 0.9, 0.5)
-"""Where too many images match, candidates are also searched among confident ones: by its words
-alone, each image of a label matches as well."""
+_CONFIDENCES = (None, 0.99, 0.9, 0.5)
+"""Where too many images match the words alone, candidates are also searched among confident ones:
+each image of a label matches as well."""
 
-_LEAST_CANDIDATES = 300
+_LEAST_CANDIDATES = 100
 _HYBRID_NEIGHBOURS = 100
 _SEPARATOR = "qxzsepzxq"
 _COLUMNS = (
@@ -108,8 +108,12 @@ class ImageIndex:
                 rows |= self._fetched(query, condition(filters), column)
             if not words.strip() and vector is None:
                 rows = self._most_confident(filters, top_k)
-            hits = self._scored(list(rows.values()), tokens, vector, column, space)
-        hits = tuple(sorted(hits, key=lambda hit: (-hit.score, hit.key))[:top_k])
+            self._add_word_scores(rows.values(), tokens)
+        typical = self.state.spaces[space].typical_similarity if column else 0.0
+        for row in rows.values():
+            _add_score(row, bool(tokens), vector, typical)
+        best = sorted(rows.values(), key=lambda row: (-row["score"], row["key"]))[:top_k]
+        hits = tuple(_hit(row) for row in best)
         return Found(hits, weak_from(hits))
 
     def column(self, space: str) -> str:
@@ -195,13 +199,14 @@ class ImageIndex:
             )
             query: Any = self.table.search(match, query_type="fts").limit(num_candidates)
             found = self._fetched(query, condition(filters, *others), column)
-            rows |= found
+            rows = found | rows
             if least is None:
-                if len(found) < num_candidates:
+                if len(found) < num_candidates or column is not None:
                     break
             else:
-                scores = self._word_scores(list(found.values()), tokens)
-                if sum(score.num_matched == len(tokens) for score in scores) >= top_k:
+                self._add_word_scores(found.values(), tokens)
+                matched = [row["by_words"].num_matched for row in found.values()]
+                if matched.count(len(tokens)) >= top_k:
                     break
         return rows
 
@@ -228,45 +233,49 @@ class ImageIndex:
                 row["vector"] = next(vectors) if has_vector else None
         return {row["key"]: row for row in found}
 
-    def _word_scores(self, rows: list[dict[str, Any]], tokens: list[str]) -> list[WordScore]:
-        if not tokens:
-            return [WordScore(0.0, 0, ())] * len(rows)
-        texts = dict.fromkeys(part for row in rows for part in (row["key"], *row["words"]))
-        tokens_of = self._tokens_of(list(texts))
-        return [word_score(tokens, row, tokens_of) for row in rows]
+    def _add_word_scores(self, rows: Iterable[dict[str, Any]], tokens: list[str]) -> None:
+        """Adds `by_words` to the rows that lack it."""
+        new = [row for row in rows if "by_words" not in row]
+        texts = dict.fromkeys(part for row in new for part in (row["key"], *row["words"]))
+        tokens_of = self._tokens_of(list(texts)) if tokens else {}
+        for row in new:
+            row["by_words"] = word_score(tokens, row, tokens_of)
 
-    def _scored(
-        self,
-        rows: list[dict[str, Any]],
-        tokens: list[str],
-        vector: NDArray[np.float32] | None,
-        column: str | None,
-        space: str,
-    ) -> Iterable[Hit]:
-        typical = self.state.spaces[space].typical_similarity if column else 0.0
-        for row, by_words in zip(rows, self._word_scores(rows, tokens), strict=True):
-            scores, reasons = [], list(by_words.reasons)
-            similarity = None
-            if tokens:
-                scores.append(by_words.score)
-            if vector is not None:
-                if row["vector"] is not None:
-                    similarity = float(vector @ row["vector"])
-                    reasons.append(f"similarity {similarity:.2f}")
-                scores.append(0.0 if similarity is None else visual_score(similarity, typical))
-            if not scores:
-                scores.append(row["confidence"] or 0.0)
-                reasons.append("passes the filters")
-            yield Hit(
-                key=row["key"],
-                uri=row["uri"],
-                label=row["label"],
-                confidence=row["confidence"],
-                groups=tuple(row.get("groups") or ()),
-                exit_stage=row["exit_stage"],
-                width=row["width"],
-                height=row["height"],
-                score=round(float(np.mean(scores)), 4),
-                similarity=None if similarity is None else round(similarity, 4),
-                reasons=tuple(reasons),
-            )
+
+def _add_score(
+    row: dict[str, Any], has_words: bool, vector: NDArray[np.float32] | None, typical: float
+) -> None:
+    """Adds `score`, `similarity` and `reasons` to a row."""
+    by_words: WordScore = row["by_words"]
+    scores = [by_words.score] if has_words else []
+    reasons = list(by_words.reasons)
+    similarity = None
+    if vector is not None:
+        if row["vector"] is not None:
+            similarity = float(vector @ row["vector"])
+            reasons.append(f"similarity {similarity:.2f}")
+        scores.append(0.0 if similarity is None else visual_score(similarity, typical))
+    if not scores:
+        scores.append(row["confidence"] or 0.0)
+        reasons.append("passes the filters")
+    row |= {
+        "score": round(sum(scores) / len(scores), 4),
+        "similarity": None if similarity is None else round(similarity, 4),
+        "reasons": reasons,
+    }
+
+
+def _hit(row: dict[str, Any]) -> Hit:
+    return Hit(
+        key=row["key"],
+        uri=row["uri"],
+        label=row["label"],
+        confidence=row["confidence"],
+        groups=tuple(row.get("groups") or ()),
+        exit_stage=row["exit_stage"],
+        width=row["width"],
+        height=row["height"],
+        score=row["score"],
+        similarity=row["similarity"],
+        reasons=tuple(row["reasons"]),
+    )
