@@ -61,7 +61,10 @@ def main() -> None:
             "width": given.width,
             "whole": whole,
             "changed_1_percent": changed,
-            "changed_of_whole": round(changed["seconds"] / whole["seconds"], 4),
+            "changed_of_whole": {
+                name: round(changed[name] / whole[name], 4)
+                for name in ("seconds", "processor_seconds")
+            },
             "nothing_changed": nothing,
             "queries": queries,
             "index_bytes": index_bytes,
@@ -88,6 +91,7 @@ def run_index(out: Path, index: Path) -> dict[str, Any]:
     names = ("written", "removed", "documents", "recall_at_10")
     return {
         "seconds": round(seconds, 2),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_bytes": usage.ru_maxrss * 1024,
         **{name: data[name] for name in names},
     }

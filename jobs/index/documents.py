@@ -96,8 +96,9 @@ class Documents:
 
     @property
     def derived(self) -> tuple[str, ...]:
-        """Columns of `tags` that are the same where the others are: from one computation."""
-        return () if self.space is None else (EMBEDDING,)
+        """Columns of `tags` that are the same where label, confidence and etag are."""
+        wide = ("top_labels", "top_scores", EMBEDDING)
+        return tuple(name for name in wide if name in self.columns)
 
     def make(self, rows: pa.Table) -> pa.Table:
         """The documents of rows with `columns`."""

@@ -144,7 +144,8 @@ class LanceTarget:
             num_documents = self.table.count_rows()
             if num_documents:
                 indexes = {index.name: index for index in self.table.list_indices()}
-                if any(index.num_unindexed_rows for index in indexes.values()):
+                # At first only to join the fragments, which costs more once there are indexes.
+                if not indexes or any(index.num_unindexed_rows for index in indexes.values()):
                     self.table.optimize(cleanup_older_than=_KEEP_VERSIONS)
                 self._create_scalar_indexes(set(indexes))
                 for name in self.spaces:

@@ -20,7 +20,7 @@ from pipeline.errors import OutputFailedError
 from pipeline.output.delta_log import open_delta
 from pipeline.output.merged_files import merged_by_key
 from pipeline.output.row_equality import same_rows
-from pipeline.output.sorted_files import ROW, has_nulls, rows_at
+from pipeline.output.sorted_files import ROW, columns_with_nulls, rows_at
 from pipeline.storage import OutputStore, output_failures
 
 __all__ = ["RangeChanges", "TableVersion", "VersionGoneError", "changes", "num_differing_rows"]
@@ -134,13 +134,13 @@ def changes(
         raise VersionGoneError(f"out: {gone[0]} of {later.store.uri} exists no more")
     with output_failures(later.store.uri):
         filesystem = later.store.arrow()
-        is_lazy = bool(earlier and derived) and not any(
-            has_nulls(filesystem, name, derived) for _, name in files
-        )
         schema = pa.schema([later.schema.field(name) for name in columns])
-        lazy = pa.schema([schema.field(name) for name in derived]) if is_lazy else pa.schema([])
+        lazy_names = set(derived) if earlier is not None else set()
+        for _, name in files if lazy_names else ():
+            lazy_names -= columns_with_nulls(filesystem, name, derived)
+        lazy = pa.schema([field for field in schema if field.name in lazy_names])
         comparison = _Comparison(filesystem, schema, lazy, frozenset(later.files))
-        rows_per_range *= 4 if is_lazy else 1
+        rows_per_range *= 4 if lazy_names else 1
         batch_rows = min(_BATCH_ROWS, max(1, rows_per_range // 4))
         pieces: list[tuple[str, pa.Table]] = []
         num_read = 0

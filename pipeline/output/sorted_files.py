@@ -1,6 +1,6 @@
 """Reads a committed file: in key order, a few rows at a time, or the rows at some places."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.output.parquet_files import epoch_of
 
-__all__ = ["ROW", "has_nulls", "rows_at", "sorted_batches"]
+__all__ = ["ROW", "columns_with_nulls", "rows_at", "sorted_batches"]
 
 ROW = "_row"
 """Column that `sorted_batches` adds on request: number of the row in its file, from 0."""
@@ -69,21 +69,19 @@ def rows_at(filesystem: Any, name: str, schema: pa.Schema, numbers: NDArray[np.i
     return pa.concat_tables(pieces).take(pa.array(back))
 
 
-def has_nulls(filesystem: Any, name: str, columns: tuple[str, ...]) -> bool:
-    """Whether one of these columns may have a null in a file, by its footer."""
+def columns_with_nulls(filesystem: Any, name: str, columns: Sequence[str]) -> set[str]:
+    """Those of some columns that may have a null or an empty list in a file, by its footer."""
     with pq.ParquetFile(name, filesystem=filesystem, pre_buffer=False) as file:
-        if not {*columns} <= {*file.schema_arrow.names}:
-            return True
+        found = set(columns) - set(file.schema_arrow.names)
         metadata = file.metadata
         for group in (metadata.row_group(n) for n in range(metadata.num_row_groups)):
             for chunk in (group.column(n) for n in range(group.num_columns)):
-                if chunk.path_in_schema.partition(".")[0] in columns:
-                    statistics = chunk.statistics
-                    if statistics is None or not statistics.has_null_count:
-                        return True
-                    if statistics.null_count:
-                        return True
-    return False
+                column = chunk.path_in_schema.partition(".")[0]
+                statistics = chunk.statistics
+                is_full = statistics is not None and statistics.has_null_count
+                if column in columns and not (is_full and statistics.null_count == 0):
+                    found.add(column)
+    return found
 
 
 def _group_starts(file: pq.ParquetFile) -> NDArray[np.int64]:
