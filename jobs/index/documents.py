@@ -69,7 +69,7 @@ class Documents:
             if field.name not in TAGS_SCHEMA.names
             and not (pa.types.is_nested(field.type) or pa.types.is_binary(field.type))
         ]
-        taken = [tags.schema.field(name).with_metadata(None) for name in _TAKEN if name in names]
+        taken = [_plain(tags.schema.field(name)) for name in _TAKEN if name in names]
         own = [
             pa.field("folder", pa.string()),
             pa.field("size_bytes", pa.int64()),
@@ -116,6 +116,12 @@ class Documents:
         return pa.table(
             [columns[name] for name in self.schema.names], names=self.schema.names
         ).cast(self.schema)
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    """The field with Arrow's name for the values of lists: LanceDB uses no index after a cast."""
+    is_list = pa.types.is_list(field.type)
+    return pa.field(field.name, pa.list_(field.type.value_type) if is_list else field.type)
 
 
 def _texts(rows: pa.Table, *names: str) -> list[list[str | None]]:

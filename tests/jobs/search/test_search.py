@@ -12,7 +12,7 @@ import dvt as dvt_model
 from benchmarks.made_up_tags import MadeUpOutput, made_up_keys
 from jobs.index.update import update_index
 from jobs.search.engine import ImageIndex
-from jobs.search.query import FilterOptions
+from jobs.search.query import FilterOptions, condition
 from jobs.shapes import write_shapes
 from pipeline.decoding import decode
 from pipeline.errors import OutputFailedError, UsageError
@@ -211,3 +211,12 @@ def test_an_index_of_words_only_has_no_vectors(tmp_path: Path) -> None:
     vector = np.zeros(4, dtype=np.float32)
     with pytest.raises(UsageError, match="has no vectors"):
         index.search(vector=vector)
+
+
+def test_filters_use_the_indexes(made_up: Any) -> None:
+    table = ImageIndex(made_up[0]).table
+    filters = FilterOptions(group=("dog",), label=("red owl",), min_confidence=0.5, exit=1)
+    plan = table.search().where(str(condition(filters))).limit(5).explain_plan()
+    assert "CAST" not in plan
+    used = ("groups_labellist", "label_btree", "confidence_btree", "exit_stage_bitmap")
+    assert [name for name in used if name not in plan] == []
