@@ -8,6 +8,7 @@ one kind of model; `dvt/members/` has the others.
 Shapes: B images, S pixels per side, C classes.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -199,6 +200,15 @@ class Model(ABC):
     def inference_dtype(self, device: torch.device) -> torch.dtype:
         """The precision that this model runs fastest in on a device."""
         return inference_dtype(device)
+
+    def embedding_digest(self) -> str:
+        """Identifies the space of the stored embeddings: the model and its projection, 16 digits."""
+        if self.projection is None:
+            return self.digest()
+        digest = hashlib.sha256(self.digest().encode())
+        for part in (self.projection.mean, self.projection.matrix):
+            digest.update(part.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def make_embedder(self, device: torch.device) -> Embedder:
         """Makes the embeddings to store of the first stage's.

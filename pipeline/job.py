@@ -139,7 +139,7 @@ def _run(
         settings = settings.model_copy(update={"keep_columns": output.kept_columns()})
     source = _open_source(settings)
     run = new_run_file(settings, source.names, model, exit_thresholds)
-    schema = tags_schema(source.kept, run.model.digest)
+    schema = tags_schema(source.kept, model.embedding_digest())
     run = output.claim(run, settings.overwrite, schema)
     try:
         if run.satisfied_thresholds is not None and retry is None:

@@ -38,7 +38,7 @@ GROUP_COLUMNS = ("groups", "group_scores")
 """Columns of the groups of classes; null for models without groups."""
 
 EMBEDDING_MODEL = b"dvt.model"
-"""Metadata of the column `embedding`: digest of the model."""
+"""Metadata of the column `embedding`: `Model.embedding_digest`."""
 
 TAGS_SCHEMA = pa.schema(
     [
@@ -67,15 +67,15 @@ TAGS_SCHEMA = pa.schema(
 )
 
 
-def tags_schema(passthrough: Iterable[pa.Field], model_digest: str) -> pa.Schema:
+def tags_schema(passthrough: Iterable[pa.Field], embedding_digest: str) -> pa.Schema:
     """The schema of an output's `tags`.
 
     Args:
         passthrough: columns of the source that tags repeat.
-        model_digest: of the model whose embeddings the table holds.
+        embedding_digest: of the model whose embeddings the table holds.
     """
     schema = pa.schema([*TAGS_SCHEMA, *passthrough])
-    embedding = schema.field("embedding").with_metadata({EMBEDDING_MODEL: model_digest})
+    embedding = schema.field("embedding").with_metadata({EMBEDDING_MODEL: embedding_digest})
     return schema.set(schema.get_field_index("embedding"), embedding)
 
 

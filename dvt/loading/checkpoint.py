@@ -47,7 +47,7 @@ __all__ = [
 T = TypeVar("T")
 
 # Of every command without --model.
-DEFAULT_MODEL = "cifar10"
+DEFAULT_MODEL = "photos"
 
 LABELS, CALIBRATION = "labels.json", "calibration.json"
 

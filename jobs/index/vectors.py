@@ -9,13 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.records import EMBEDDING_MODEL
 
 __all__ = ["EMBEDDING", "MODEL_KEY", "as_matrix", "as_vectors", "is_vector", "model_of"]
 
 EMBEDDING = "embedding"
 """Column of `tags`."""
 
-MODEL_KEY = b"dvt.model"
+MODEL_KEY = EMBEDDING_MODEL
 """Metadata of that field: digest of the model."""
 
 

@@ -32,10 +32,10 @@ def embed_picture(out: str, digest: str | None, file: Path) -> NDArray[np.float3
     """
     run = _run(out, file)
     model = dvt.load_model(run.settings.model)
-    if model.digest() != digest:
+    if model.embedding_digest() != digest:
         raise UsageError(
             f"image: the index holds vectors of the model {digest}, but {run.settings.model} is "
-            f"another one now ({model.digest()}); use --like KEY"
+            f"another one now ({model.embedding_digest()}); use --like KEY"
         )
     decoder = IsolatedDecoder(decode_settings(model.spec, run.settings))
     try:

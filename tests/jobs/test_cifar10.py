@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import dvt as dvt_package
-from dvt.loading import DEFAULT_MODEL, shipped_models
+from dvt.loading import shipped_models
 from tests.command_line import dvt, rows
 
 TEST = Path(__file__).parents[3] / "shared" / "datasets" / "cifar10" / "test.parquet"
@@ -16,8 +16,7 @@ needs_pictures = pytest.mark.skipif(
 )
 
 
-def test_it_is_the_default_and_small() -> None:
-    assert DEFAULT_MODEL == "cifar10"
+def test_it_is_small() -> None:
     folder = shipped_models()["cifar10"]
     assert sum(path.stat().st_size for path in folder.rglob("*")) < 20e6
     model = dvt_package.load_cascade("cifar10")
@@ -30,7 +29,7 @@ def test_it_is_the_default_and_small() -> None:
 
 @needs_pictures
 def test_the_floor_at_the_last_exit_holds_by_eval() -> None:
-    done = dvt("eval", "--data", TEST, "--json")
+    done = dvt("eval", "--model", "cifar10", "--data", TEST, "--json")
     assert done.code == 0, done.err
     assert done.json["images"] == 5000
     assert done.json["accuracy_per_exit"][-1] >= FLOOR
@@ -41,7 +40,7 @@ def test_the_floor_at_the_last_exit_holds_by_eval() -> None:
 def test_the_floor_holds_through_the_pipeline_and_early_exits_are_worth_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     asked = ("--audit", "100%", "--keep-columns", "label_name")
-    done = dvt("tag", TEST, "--out", out, *asked, "--json")
+    done = dvt("tag", TEST, "--model", "cifar10", "--out", out, *asked, "--json")
     assert done.code == 0, done.err
     assert (done.json["tagged"], done.json["dead_letters"]) == (5000, 0)
     names = dvt_package.load_cascade("cifar10").labels

@@ -1,0 +1,81 @@
+"""What the shipped model `photos` promises, on photographs that it was not trained on."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import dvt as dvt_package
+from dvt.loading import DEFAULT_MODEL, shipped_models
+from tests.command_line import committed_files, dvt, rows, succeeded
+
+DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
+VALIDATION = DATASETS / "imagenet_val" / "validation.parquet"
+PHOTOS = DATASETS / "photos"
+FLOOR = 0.81
+needs_photographs = pytest.mark.skipif(
+    not VALIDATION.is_file(), reason="needs the photographs of ../shared/datasets"
+)
+
+
+def test_it_is_the_default_small_and_knows_what_its_labels_mean() -> None:
+    assert DEFAULT_MODEL == "photos"
+    folder = shipped_models()["photos"]
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 5e6
+    model = dvt_package.load_model("photos")
+    assert model.spec.num_classes == 1000
+    assert model.spec.num_stages >= 2
+    assert model.calibration.thresholds is not None
+    assert model.label_names[162] == "beagle"
+    assert "dog" in model.groups.names
+    assert model.spec.stages[0].embedding_width == 1280
+
+
+@pytest.mark.slow
+@needs_photographs
+def test_accuracy_and_cost_hold_by_eval() -> None:
+    done = succeeded(dvt("eval", "--data", VALIDATION, "--json")).json
+    assert done["images"] == 834
+    assert done["accuracy_per_exit"][-1] >= FLOOR
+    assert done["default"]["accuracy"] >= done["accuracy_per_exit"][-1] - 0.015
+    assert done["default"]["gmacs"] <= 0.45
+
+
+@pytest.mark.ray
+@needs_photographs
+@pytest.mark.usefixtures("ray_session")
+def test_splits_audit_and_stricter_thresholds_hold_as_for_a_dvt(tmp_path: Path) -> None:
+    """One pool, and one pool a stage: the same tables to the last bit, embeddings too."""
+    pools = " | ".join(str(n + 1) for n in range(dvt_package.load_model("photos").spec.num_stages))
+    asked = ("--embeddings", "--audit", "20%", "--dedupe")
+    one, split = tmp_path / "one", tmp_path / "split"
+    done = succeeded(dvt("tag", PHOTOS, "--out", one, *asked, "--json")).json
+    assert (done["tagged"], done["dead_letters"]) == (200, 0)
+    assert done["audit"]["num_audited"] > 20
+    succeeded(dvt("tag", PHOTOS, "--out", split, *asked, "--pools", pools))
+    assert differences(one, split) == 0
+
+    # Most of these photographs are of the class in their name, which starts with its WordNet id.
+    dogs = rows(one / "tags", "SELECT key FROM t WHERE list_contains(groups, 'dog')")
+    assert len(dogs) > 10
+
+    strict = tmp_path / "strict.json"
+    thresholds = dvt_package.load_model("photos").thresholds()[:-1]
+    strict.write_text(json.dumps([min(0.99, value + 0.05) for value in thresholds]))
+    fresh = tmp_path / "fresh"
+    again = succeeded(dvt("tag", PHOTOS, "--out", one, *asked, "--thresholds", strict, "--json"))
+    assert 0 < again.json["retagged"] < 200
+    succeeded(dvt("tag", PHOTOS, "--out", fresh, *asked, "--thresholds", strict))
+    assert differences(one, fresh) == 0
+
+
+def differences(out: Path, other: Path) -> int:
+    """Rows that are in one of two tables of tags only."""
+    with duckdb.connect() as connection:
+        for name, folder in (("a", out), ("b", other)):
+            connection.read_parquet(committed_files(folder / "tags")).create_view(name)
+        found = connection.execute(
+            "SELECT count(*) FROM ((FROM a EXCEPT ALL FROM b) UNION ALL (FROM b EXCEPT ALL FROM a))"
+        ).fetchall()
+    return int(found[0][0])
