@@ -202,7 +202,7 @@ class Model(ABC):
         return inference_dtype(device)
 
     def embedding_digest(self) -> str:
-        """Identifies the space of the stored embeddings: the model and its projection, 16 digits."""
+        """Identifies the space of stored embeddings, model and projection, 16 hex digits."""
         if self.projection is None:
             return self.digest()
         digest = hashlib.sha256(self.digest().encode())

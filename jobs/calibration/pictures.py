@@ -29,7 +29,12 @@ def open_calibration_pictures(
         return open_pictures(data), None
     ids = ClassIds.of_model(model.spec.num_classes, model.labels)
     if "://" not in data:
-        labelled = open_labelled(data)
+        try:
+            labelled = open_labelled(data)
+        except UsageError:
+            if of == "accuracy":
+                raise
+            return open_pictures(data), None  # a format that has no labels, or no such data at all
         if of == "accuracy" or _has_known_label(labelled, ids):
             check_labels(labelled, ids)
             return labelled, ids

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +16,7 @@ from dvt.calibration import HELD_OUT, RecordedExits
 from dvt.loading import shipped_models
 from jobs import cli
 from jobs.calibration.fit import calibrate
+from jobs.calibration.pictures import open_calibration_pictures
 from jobs.calibration.thresholds import (
     ThresholdChoice,
     ThresholdOptions,
@@ -85,6 +88,22 @@ def test_a_mix_of_exits_is_met(tmp_path: Path) -> None:
     found = calibrated(tmp_path, exit_mix="60/25/15")
     shares = np.array(found["fitted"]["exits"]) / found["num_images"]
     assert shares == pytest.approx([0.6, 0.25, 0.15], abs=1e-3)
+
+
+def test_parquet_without_a_label_column_calibrates_by_agreement(
+    archive: WrittenArchive, tmp_path: Path
+) -> None:
+    content = [path.read_bytes() for path in sorted(archive.images.rglob("*.jpg"))[:9]]
+    pq.write_table(pa.table({"image": content}), tmp_path / "plain.parquet")
+    source, ids = open_calibration_pictures(
+        str(tmp_path / "plain.parquet"), dvt_package.load_model("shapes")
+    )
+    assert ids is None
+    assert sum(1 for _ in source.samples()) == len(content)
+    with pytest.raises(UsageError, match="must have a column label"):
+        open_calibration_pictures(
+            str(tmp_path / "plain.parquet"), dvt_package.load_model("shapes"), "accuracy"
+        )
 
 
 def test_a_folder_without_labels_calibrates_by_agreement(
