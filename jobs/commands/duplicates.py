@@ -23,7 +23,7 @@ class DuplicatesJob(Job):
     to: Annotated[str, Field(description="file of the table: .parquet or .csv")]
     min_similarity: Annotated[
         float, Field(gt=0, le=1, description="cosine similarity of two near-duplicates")
-    ] = 0.95
+    ] = 0.98
 
 
 def run_duplicates(job: DuplicatesJob) -> JobResult:

@@ -12,7 +12,15 @@ from dvt.validation import FrozenModel, first_problem
 from pipeline.errors import UsageError
 from pipeline.storage import OutputStore
 
-__all__ = ["IndexKind", "IndexState", "PendingVersion", "VectorSpace", "read_state", "write_state"]
+__all__ = [
+    "STATE_FILE",
+    "IndexKind",
+    "IndexState",
+    "PendingVersion",
+    "VectorSpace",
+    "read_state",
+    "write_state",
+]
 
 STATE_FILE: Final = "index.json"
 

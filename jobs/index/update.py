@@ -15,19 +15,12 @@ from typing import Any
 import pyarrow as pa
 
 from dvt.validation import FrozenModel
-from jobs.index.arrays_target import ArraysTarget
-from jobs.index.bulk_target import BulkTarget
 from jobs.index.documents import Documents
 from jobs.index.joined_vectors import JoinedVectors
 from jobs.index.lance_target import LanceTarget
-from jobs.index.state import (
-    IndexKind,
-    IndexState,
-    PendingVersion,
-    read_state,
-    write_state,
-)
-from jobs.index.target import DocumentChanges, Target, UpdateMode
+from jobs.index.opening import new_state, open_target, usable_state
+from jobs.index.state import STATE_FILE, IndexKind, PendingVersion, write_state
+from jobs.index.target import DocumentChanges, UpdateMode
 from pipeline.errors import OutputFailedError, UsageError
 from pipeline.output.changes import (
     RangeChanges,
@@ -116,7 +109,7 @@ def update_index(
 
 def _lease(store: OutputStore) -> Lease:
     names = set(store.names())
-    if names - {f"{FOLDER}/"} and read_state(store) is None:
+    if names - {f"{FOLDER}/"} and STATE_FILE not in names:
         raise UsageError(f"to: {store.uri} is not empty and no index of dvt; choose another --to")
     try:
         return Lease(store, uuid.uuid4().hex)
@@ -144,58 +137,11 @@ class _Update:
         newest = TableVersion(self._tags)
         self._documents = Documents.of(newest, run.model)
         self._num_written = self._num_removed = 0
-        state = None if overwrite else self._usable_state(newest)
-        self._is_new = state is None or (state.applied is None and state.pending is None)
-        self._state = state or self._new_state(newest)
+        usable = None if overwrite else usable_state(store, kind, out, newest, self._documents)
+        self._state = usable or new_state(kind, out, newest, self._documents)
+        self._is_new = self._state.applied is None and self._state.pending is None
         self._newest = newest
-        self._target = self._open_target()
-
-    def _usable_state(self, newest: TableVersion) -> IndexState | None:
-        """The state to go on from; None to build the index anew."""
-        state = read_state(self._store)
-        if state is None:
-            return None
-        way_out = "choose another --to, or --overwrite to build it anew"
-        where = self._store.uri
-        if state.kind != self._kind:
-            raise UsageError(f"to: {where} is an index of the format {state.kind}; {way_out}")
-        if state.table != newest.identity and state.out != self._out.uri:
-            raise UsageError(f"to: {where} is an index of {state.out}; {way_out}")
-        space, earlier = self._documents.space, state.spaces.get("embedding")
-        if space is not None and earlier is not None and space.model != earlier.model:
-            raise UsageError(
-                f"out: its vectors are of the model {space.model}, those of {where} are of "
-                f"{earlier.model}; {way_out}"
-            )
-        if state.columns != self._columns():
-            logger.info("%s has other columns than its tags now; building it anew", where)
-            return None
-        if state.kind == "parquet-npy":  # written as a whole
-            versions = {state.applied, state.pending and state.pending.version}
-            return state if versions & {newest.number} else None
-        return state
-
-    def _columns(self) -> dict[str, str]:
-        return {field.name: str(field.type) for field in self._documents.schema}
-
-    def _new_state(self, newest: TableVersion) -> IndexState:
-        space = self._documents.space
-        return IndexState(
-            kind=self._kind,
-            out=self._out.uri,
-            table=newest.identity,
-            columns=self._columns(),
-            spaces={} if space is None else {"embedding": space},
-        )
-
-    def _open_target(self) -> Target:
-        store, schema = self._store, self._documents.schema
-        spaces = dict(self._state.spaces)
-        if self._kind == "parquet-npy":
-            return ArraysTarget(store, spaces)
-        if self._kind != "lancedb":
-            return BulkTarget(store, self._kind, schema, spaces)
-        return LanceTarget(store, schema, self._documents.kept, spaces)
+        self._target = open_target(store, kind, self._documents, dict(self._state.spaces))
 
     def run(self, vectors: Sequence[JoinedVectors]) -> IndexReport:
         """Applies what is pending, then the newest version; joins vectors computed elsewhere."""

@@ -197,3 +197,13 @@ def test_a_call_that_failed_goes_on_where_it_was(
     out.write(KEYS[30:35], generation=3)
     report = refreshed(out, index)
     assert 0 < report.written < 1200
+
+
+def test_a_damaged_state_needs_overwrite(tmp_path: Path) -> None:
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[:20])
+    refreshed(out, tmp_path / "index")
+    (tmp_path / "index" / "index.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"index.json in .* is damaged"):
+        update_index(out.folder, tmp_path / "index", "lancedb")
+    assert refreshed(out, tmp_path / "index", overwrite=True).written == 20
