@@ -98,7 +98,7 @@ def test_wrong_calls_are_one_line(made_up: tuple[Path, Path], tmp_path: Path) ->
     update_index(out.folder, tmp_path / "index", "lancedb")
     for arguments, message in [
         ([index, "--to", "x.txt"], "to: must end with .parquet or .csv"),
-        ([index, "--to", "x.csv", "--min-similarity", 2], "min_similarity"),
+        ([index, "--to", "x.csv", "--min-similarity", 2], "min-similarity"),
         ([tmp_path / "index", "--to", "x.csv"], "it is an index of words only"),
     ]:
         done = dvt("duplicates", *arguments)
