@@ -22,9 +22,9 @@ from pipeline.storage.local_files import file_uri
 
 __all__ = ["Found", "ImageIndex"]
 
-_CONFIDENCES = (None, 0.99, 0.9, 0.5)
-"""Where too many images match the words alone, candidates are also searched among confident ones:
-each image of a label matches as well."""
+_CONFIDENCES = (0.99, None, 0.9, 0.5)
+"""Candidates by words alone are searched among confident images first, since each image of a label
+matches as well; then among all (None); and where too many match, among fewer again."""
 
 _LEAST_CANDIDATES = 100
 _HYBRID_NEIGHBOURS = 100
@@ -192,7 +192,7 @@ class ImageIndex:
         from lancedb.query import FullTextOperator, MultiMatchQuery
 
         rows: dict[str, dict[str, Any]] = {}
-        for least in _CONFIDENCES:
+        for least in _CONFIDENCES if column is None else (None,):
             others = () if least is None else (f"confidence >= {least}",)
             match = MultiMatchQuery(
                 words, ["words", "key"], boosts=[2.0, 1.0], operator=FullTextOperator.OR
@@ -201,13 +201,13 @@ class ImageIndex:
             found = self._fetched(query, condition(filters, *others), column)
             rows = found | rows
             if least is None:
-                if len(found) < num_candidates or column is not None:
+                if len(found) < num_candidates:  # these are all
                     break
-            else:
-                self._add_word_scores(found.values(), tokens)
-                matched = [row["by_words"].num_matched for row in found.values()]
-                if matched.count(len(tokens)) >= top_k:
-                    break
+                continue
+            self._add_word_scores(found.values(), tokens)
+            matched = [row["by_words"].num_matched for row in found.values()]
+            if matched.count(len(tokens)) >= top_k:
+                break
         return rows
 
     def _most_confident(self, filters: FilterOptions, top_k: int) -> dict[str, dict[str, Any]]:
