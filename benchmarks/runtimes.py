@@ -3,8 +3,9 @@
     python -m benchmarks.runtimes --out benchmarks/results/runtimes.json
 
 All contenders run in one process, in turns, on random pixels; times are medians, in milliseconds an
-image. A contender is a network with its image size, a runtime, a batch size and a number of
-threads. Runtimes that are not installed are left out; OpenVINO is no dependency of this project.
+image: on the clock, and of all processors together, which other load on the machine changes less. A
+contender is a network with its image size, a runtime, a batch size and a number of threads.
+Runtimes that are not installed are left out; OpenVINO is no dependency of this project.
 
 Also reports whether the logits of an image have the same bits at every place of a batch, and with
 one and two threads.
@@ -60,12 +61,16 @@ def main() -> None:
                 pixels = random_pixels(batch_size, size)
                 timed = {key: timer(run, pixels, num_threads) for key, run in runs.items()}
                 seconds = in_turns(timed, given.rounds)
-                figures = {
-                    key: round(1000 * statistics.median(values) / batch_size, 2)
-                    for key, values in seconds.items()
-                }
                 entry = {"network": name, "image_size": size, "batch_size": batch_size}
-                networks.append(entry | {"threads": num_threads, "ms_per_image": figures})
+                figures = {
+                    field: {
+                        key: round(1000 * statistics.median(column) / batch_size, 2)
+                        for key, values in seconds.items()
+                        for column in [[value[number] for value in values]]
+                    }
+                    for number, field in enumerate(("ms_per_image", "processor_ms_per_image"))
+                }
+                networks.append(entry | {"threads": num_threads} | figures)
                 print(networks[-1], flush=True)
         differences[f"{name} {size} px"] = bit_differences(network, size)
     report({"contenders": networks, "differing_logits": differences}, given)
@@ -76,12 +81,13 @@ def random_pixels(batch_size: int, size: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def timer(run: Run, pixels: Pixels, num_threads: int) -> Callable[[], float]:
-    def seconds() -> float:
+def timer(run: Run, pixels: Pixels, num_threads: int) -> Callable[[], tuple[float, float]]:
+    def seconds() -> tuple[float, float]:
+        """On the clock, and of all processors."""
         torch.set_num_threads(num_threads)
-        started = time.perf_counter()
+        started, started_processors = time.perf_counter(), time.process_time()
         run(pixels)
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - started_processors
 
     return seconds
 
