@@ -55,7 +55,8 @@ def usable_state(
         return None
     if state.kind == "parquet-npy":  # written as a whole
         versions = {state.applied, state.pending and state.pending.version}
-        return state if newest.number in versions else None
+        is_same = state.table == newest.identity and newest.number in versions
+        return state if is_same else None
     return state
 
 

@@ -208,7 +208,6 @@ class _Update:
                 return self._apply(earlier, newest, PendingVersion(version=newest.number))
             except VersionGoneError as error:
                 logger.info("%s; comparing all rows with the index", error)
-        self._write(table=newest.identity)
         self._apply(None, newest, PendingVersion(version=newest.number, compares_all=True))
 
     def _apply(
@@ -219,12 +218,15 @@ class _Update:
                 f"to: the version of tags that {self._store.uri} was made from exists no more; "
                 "--overwrite writes all documents anew"
             )
-        mode = UpdateMode.UPDATE
+        applied, mode = self._state.applied, UpdateMode.UPDATE
         if pending.compares_all:
-            mode = UpdateMode.COMPARE
-        elif self._state.applied is None:
+            applied, mode = None, UpdateMode.COMPARE
+        elif applied is None:
             mode = UpdateMode.FILL
-        self._write(pending=pending, is_finished=False)
+        # In one step: an applied version of another table would pass for one of this table.
+        self._write(
+            table=self._newest.identity, applied=applied, pending=pending, is_finished=False
+        )
         is_in_doubt = True
         num_read = 0
         total = num_differing_rows(earlier, later) if pending.done_to is None else None

@@ -1,5 +1,6 @@
 """Arrays and Parquet files, searched with faiss."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ def test_faiss_finds_each_image_in_the_arrays(
     names = sorted(path.name for path in (tmp_path / "index").rglob("*_*.*"))
     assert succeeded(dvt(*call)).json["written"] == 0
     assert names == sorted(path.name for path in (tmp_path / "index").rglob("*_*.*"))
+
+
+def test_an_output_made_anew_with_as_many_versions_is_written_anew(tmp_path: Path) -> None:
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[:50])
+    call = ("index", out.folder, "--to", tmp_path / "index", "--format", "parquet-npy")
+    succeeded(dvt(*call))
+    shutil.rmtree(out.folder)
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[50:90])
+    succeeded(dvt(*call))
+    check(tmp_path / "index", out)
 
 
 def check(index: Path, out: MadeUpOutput) -> None:

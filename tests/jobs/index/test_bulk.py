@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,28 @@ def test_a_version_that_is_gone_needs_overwrite(tmp_path: Path) -> None:
     gone = out.tags.log.file_names()
     out.remove(KEYS[:5])
     out.tags.store.delete(gone)
-    done = dvt(*call)
-    assert done.code == 2
-    assert "--overwrite writes all documents anew" in done.err
+    for _ in range(2):
+        done = dvt(*call)
+        assert done.code == 2
+        assert "--overwrite writes all documents anew" in done.err
     succeeded(dvt(*call, "--overwrite"))
     documents: dict[str, dict[str, Any]] = {}
     assert loaded(tmp_path / "index", documents) == 45
     done = dvt("index", out.folder, "--to", tmp_path / "index")
     assert "is an index of the format opensearch" in done.err
+
+
+def test_an_output_that_was_made_anew_is_refused_each_time(tmp_path: Path) -> None:
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[:50])
+    call = ("index", out.folder, "--to", tmp_path / "index", "--format", "opensearch")
+    succeeded(dvt(*call))
+    shutil.rmtree(out.folder)
+    MadeUpOutput(tmp_path / "out").write(KEYS[50:90])
+    for _ in range(2):
+        done = dvt(*call)
+        assert (done.code, len(done.err.splitlines())) == (2, 1)
+        assert "--overwrite writes all documents anew" in done.err
+    succeeded(dvt(*call, "--overwrite"))
+    documents: dict[str, dict[str, Any]] = {}
+    assert loaded(tmp_path / "index", documents) == 40

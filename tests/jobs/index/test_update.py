@@ -1,5 +1,6 @@
 """An index follows the versions of its output."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from benchmarks.made_up_tags import MadeUpOutput, made_up_keys
 from jobs.index import update
 from jobs.index.lance_table import open_table
-from jobs.index.state import read_state
+from jobs.index.state import read_state, write_state
 from jobs.index.update import IndexReport, update_index
 from pipeline.errors import OutputFailedError, UsageError
 from pipeline.storage import open_output_store
@@ -97,6 +98,31 @@ def test_an_output_made_anew_at_the_same_place_is_compared_row_by_row(tmp_path: 
     out = MadeUpOutput(moved, epoch=2)
     out.write(KEYS[:10])
     assert refreshed(out, tmp_path / "index").written == 10
+
+
+@pytest.mark.parametrize("num_writes", [1, 2, 3])
+def test_a_call_that_ended_at_a_write_of_its_state_is_completed_by_the_next(
+    tmp_path: Path, num_writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[:300])
+    refreshed(out, tmp_path / "index")
+    shutil.rmtree(out.folder)
+    out = MadeUpOutput(tmp_path / "out")
+    out.write(KEYS[200:600])
+    written = []
+
+    def write(*arguments: Any) -> None:
+        write_state(*arguments)
+        written.append(arguments)
+        if len(written) == num_writes:
+            raise OutputFailedError("to: no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update, "write_state", write)
+        with pytest.raises(OutputFailedError):
+            update_index(out.folder, tmp_path / "index", "lancedb")
+    refreshed(out, tmp_path / "index")
 
 
 def test_an_output_without_embeddings_gives_an_index_of_words(tmp_path: Path) -> None:
