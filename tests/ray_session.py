@@ -66,7 +66,7 @@ def _joined(address: str) -> Iterator[None]:
     ray.init(address, logging_level=logging.WARNING)
     try:
         yield
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while left := [pid for name in _ACTORS for pid in pids_of(name)]:
             assert time.monotonic() < deadline, f"actors are left: {left}"
             time.sleep(0.05)
