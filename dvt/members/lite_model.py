@@ -27,8 +27,6 @@ from dvt.members.efficientnet_lite import (
     load_efficientnet_lite,
     normalise_pixels,
 )
-from dvt.members.onnx_graph import onnx_graph
-from dvt.members.onnx_session import open_session
 from dvt.members.pixel_model import PixelModel
 from dvt.model import ModelSpec, StageSpec
 from dvt.reuse import StageState
@@ -110,6 +108,10 @@ class LiteModel(PixelModel):
 
 class _OnnxExecutor(StageExecutor):
     def __init__(self, spec: ModelSpec, network: EfficientNetLite, image_size: int) -> None:
+        # Late, because importing dvt should not take the half second that ONNX needs.
+        from dvt.members.onnx_graph import onnx_graph
+        from dvt.members.onnx_session import open_session
+
         super().__init__(spec, torch.device("cpu"), torch.float32)
         self._session = open_session(onnx_graph(network, image_size), torch.get_num_threads())
 
