@@ -147,15 +147,27 @@ def _fit_exits(logits: Sequence[Tensor], labels_n: Tensor | None) -> list[ExitCo
     else:
         targets = scores(logits[-1])
     exits: list[ExitConfig] = []
+    last = len(logits) - 1
     for number, own in enumerate(logits):
-        if labels_n is None and number == len(logits) - 1:
+        if labels_n is None and number == last:
             exits.append(ExitConfig())
             continue
         carries = labels_n is not None and number > 0
         previous = fused_logits(logits[:number], exits)[-1] if carries else None
         fit = fit_exit(own, previous, targets)
+        if number == last and previous is not None:
+            # Full depth must not be worse than the last member alone: thresholds are proven
+            # against full depth.
+            fused = own / fit.temperature + fit.carry * previous
+            num_right, num_alone = (_num_right(each, targets) for each in (fused, own))
+            if num_right < num_alone:
+                fit = fit_exit(own, None, targets)
         exits.append(ExitConfig(temperature=round(fit.temperature, 4), carry=round(fit.carry, 4)))
     return exits
+
+
+def _num_right(logits_nC: Tensor, targets_nC: Tensor) -> int:
+    return int((logits_nC.argmax(dim=1) == targets_nC.argmax(dim=1)).sum())
 
 
 def _cheapest(

@@ -6,7 +6,7 @@ Shapes: n images, S pixels per side, C classes.
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from dvt.members.alignment import align_classes
 from dvt.members.cascade import ExitConfig, MemberCascade, MemberConfig, MembersConfig
 from dvt.reuse import StageState
 from jobs.datasets import ClassIds, DecodedBatch, LabelledSource, check_readable, in_batches
+from jobs.evaluation.recorder import is_in_second_half
 from pipeline.progress import Progress, ProgressListener
 from pipeline.runtime.resource_plan import decode_settings
 
@@ -64,6 +65,18 @@ class MemberLogits:
     seconds: tuple[tuple[float, ...], ...]
     labels: Tensor | None
     keys: tuple[str, ...]
+
+    def first_half(self) -> "MemberLogits":
+        """The images of the first half; the other one stays for the proof of thresholds."""
+        rows = torch.tensor([not is_in_second_half(key) for key in self.keys])
+        if not rows.any():
+            return self
+        return replace(
+            self,
+            logits=tuple(tuple(stage[rows] for stage in member) for member in self.logits),
+            labels=None if self.labels is None else self.labels[rows],
+            keys=tuple(key for key, kept in zip(self.keys, rows.tolist(), strict=True) if kept),
+        )
 
     @property
     def truth(self) -> Tensor:

@@ -38,7 +38,9 @@ class CascadeJob(Job):
     member: Annotated[Texts, Field(min_length=1, description="models, from the cheapest to best")]
     out: Annotated[Path, Field(description="new folder for the cascade")]
     data: Annotated[str, Field(description="pictures that no member was trained on")]
-    max_drop: Annotated[Share, Field(description="largest loss against the last member")] = 0.01
+    max_drop: Annotated[
+        Share, Field(description="largest loss against full depth, proven on half of the images")
+    ] = 0.01
     keep_all: Annotated[
         bool, Field(description="keep members that make the cascade no faster here")
     ] = False
@@ -63,13 +65,15 @@ def run_cascade(job: CascadeJob) -> JobResult:
         pictures = Sampled(opened, job.num_images)
         with shown_progress() as listener:
             recorded = record_members(members, pictures, ids, job.data, job.batch_size, listener)
-        choice = choose(recorded, job.max_drop, job.keep_all)
+        # The second half proves the thresholds, so nothing may be fitted to it.
+        fitted_on = recorded.first_half()
+        choice = choose(fitted_on, job.max_drop, job.keep_all)
         kept = [members[number] for number in choice.chosen.members]
         cascade = compose(kept, job.out.name, choice.chosen.exits)
         effects = input_effects(members, pictures, recorded, job.batch_size)
         write_cascade(folder, cascade.config, kept, cascade.label_names)
         calibration = _calibrate(job, folder, choice.chosen)
-    facts = CascadeFacts.of_choice(members, recorded, choice, effects)
+    facts = CascadeFacts.of_choice(members, fitted_on, choice, effects)
     lines = (
         *facts.lines(),
         *calibration,

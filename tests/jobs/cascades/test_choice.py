@@ -74,3 +74,29 @@ def test_carried_logits_are_those_of_the_exit_before() -> None:
     exits = [ExitConfig(temperature=2), ExitConfig(carry=0.5), ExitConfig(carry=1)]
     values = [float(each[0, 0]) for each in fused_logits(logits, exits)]
     assert values == [0.5, 2.25, 6.25]
+
+
+def test_only_the_first_half_is_fitted_to(recorded: MemberLogits) -> None:
+    """The rest is for the proof: a change of its answers changes no choice."""
+    first = recorded.first_half()
+    is_first = np.isin(np.array(recorded.keys), first.keys)
+    assert 0.45 < is_first.mean() < 0.55
+    others = torch.from_numpy(~is_first)
+    spoilt = tuple((stage.clone(),) for (stage,) in recorded.logits)
+    for (stage,) in spoilt:
+        stage[others] = stage[others].flip(1)
+    changed = MemberLogits(spoilt, recorded.seconds, recorded.labels, recorded.keys)
+    assert choose(changed.first_half(), 0.01).chosen == choose(first, 0.01).chosen
+
+
+def test_full_depth_is_not_worse_than_the_last_member_alone() -> None:
+    """Sure and often wrong, the first member would pull down the last one's answers."""
+    labels = torch.arange(NUM_CLASSES).repeat(400)
+    logits = ((answers(0.9, labels, 1),), (answers(0.97, labels, 2) * 0.2,))
+    recorded = MemberLogits(logits, ((0.001,), (0.01,)), labels, tuple(map(str, labels)))
+    chosen = choose(recorded, max_drop=0.0, keep_all=True).chosen
+    fused = fused_logits([stage for (stage,) in logits], chosen.exits)[-1]
+    right, alone = (
+        float((each.argmax(1) == labels).float().mean()) for each in (fused, logits[1][0])
+    )
+    assert right >= alone
