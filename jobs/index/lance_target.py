@@ -103,7 +103,8 @@ class LanceTarget:
                 merge = merge.when_not_matched_insert_all()
                 if condition is not None:
                     merge = merge.when_not_matched_by_source_delete(condition)
-                merge.execute(documents)
+                # LanceDB counts null as a bad vector; there are no others.
+                merge.execute(documents, on_bad_vectors="null")
 
     def join(self, vectors: JoinedVectors, record: Callable[[dict[str, VectorSpace]], None]) -> int:
         """Adds the vectors of another space to the documents that have their keys.

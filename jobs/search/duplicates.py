@@ -20,7 +20,7 @@ from dvt.validation import FrozenModel
 from jobs.index.lance_table import index_failures
 from jobs.index.vectors import as_matrix
 from jobs.search.engine import ImageIndex
-from jobs.search.near_pairs import Cells, components, near_pairs
+from jobs.search.near_pairs import components, near_pairs
 from pipeline.errors import OutputFailedError, UsageError
 
 __all__ = ["DUPLICATES_SCHEMA", "DuplicatesReport", "find_duplicates"]
@@ -83,8 +83,8 @@ def find_duplicates(
         raise UsageError(f"to: must end with .parquet or .csv (got {file})")
     with tempfile.TemporaryDirectory(prefix="dvt-duplicates-") as folder:
         with index_failures(index.store.uri):
-            vectors, row_ids, cells = _read(index, column, Path(folder), listener)
-            roots = components(len(vectors), near_pairs(cells, vectors, min_similarity))
+            vectors, row_ids = _read(index, column, Path(folder), listener)
+            roots = components(len(vectors), near_pairs(vectors, min_similarity))
         groups = _groups(roots)
         with _writer(file) as writer, index_failures(index.store.uri):
             for number, some in _chunks(groups):
@@ -104,16 +104,12 @@ def _read(
     column: str,
     folder: Path,
     listener: Callable[[int, int | None, float], None],
-) -> tuple[NDArray[np.float16], NDArray[np.int64], Cells]:
-    """Vectors, row ids and cells of all images that have a vector, as of one version."""
+) -> tuple[NDArray[np.float16], NDArray[np.int64]]:
+    """Vectors and row ids of all images that have a vector, as of one version."""
     started = time.monotonic()
     table = index.table
     num_rows = table.count_rows()
     width = index.state.spaces["embedding"].width
-    random = np.random.default_rng(0)
-    offsets = sorted(random.choice(num_rows, Cells.sample_size(num_rows), replace=False).tolist())
-    sample, _ = as_matrix(table.take_offsets(offsets).select([column]).to_arrow()[column])
-    cells = Cells(sample, num_rows)
     vectors = np.lib.format.open_memmap(
         folder / "vectors.npy", "w+", dtype=np.float16, shape=(max(1, num_rows), width)
     )
@@ -128,10 +124,9 @@ def _read(
         if len(matrix):
             vectors[position:end] = matrix
             row_ids[position:end] = rows["_rowid"].to_numpy()[is_there]
-            cells.assign(position, matrix)
         position, num_read = end, num_read + rows.num_rows
         listener(num_read, num_rows, time.monotonic() - started)
-    return vectors[:position], row_ids[:position], cells
+    return vectors[:position], row_ids[:position]
 
 
 def _groups(roots: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.made_up_tags import MadeUpOutput, made_up_keys
 from jobs.index.update import update_index
 from jobs.search import near_pairs
-from jobs.search.near_pairs import Cells, components
+from jobs.search.near_pairs import components
 from tests.command_line import dvt, rows, succeeded
 
 KEYS = made_up_keys(800)
@@ -53,6 +54,7 @@ def test_planted_copies_are_grouped_with_the_best_first(
     made_up: tuple[Path, Path], tmp_path: Path, rows_per_cell: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near_pairs, "_ROWS_PER_CELL", rows_per_cell)
+    monkeypatch.setattr(near_pairs, "_MAX_ROWS", 4 * rows_per_cell)
     monkeypatch.setattr(near_pairs, "_BLOCK_ROWS", 64)
     monkeypatch.setattr(near_pairs, "_BLOCK_COLUMNS", 96)
     index, out = made_up
@@ -118,15 +120,81 @@ def test_components_are_those_of_the_pairs() -> None:
         assert found.tolist() == expected.tolist()
 
 
-def test_cells_find_nearly_all_near_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_without_vectors_are_left_out(tmp_path: Path) -> None:
+    class HardlyAnyVectors(MadeUpOutput):
+        def _rows(self, keys: Sequence[str], generation: int) -> pa.Table:
+            table = super()._rows(keys, generation)
+            place = table.schema.get_field_index("embedding")
+            vectors: list[list[float] | None] = [None] * len(keys)
+            vectors[700] = vectors[1500] = table["embedding"][700].as_py()
+            column = pa.array(vectors, pa.list_(pa.float32()))
+            return table.set_column(place, table.schema.field(place), column)
+
+    out = HardlyAnyVectors(tmp_path / "out", width=8)
+    keys = made_up_keys(2000)
+    out.write(keys)
+    update_index(out.folder, tmp_path / "index", "lancedb")
+    file = tmp_path / "duplicates.parquet"
+    done = succeeded(dvt("duplicates", tmp_path / "index", "--to", file, "--json")).json
+    assert (done["images"], done["groups"]) == (2, 1)
+    assert set(pq.read_table(file)["key"].to_pylist()) == {keys[700], keys[1500]}
+
+
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float16]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float16)
+
+
+@pytest.fixture
+def small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near_pairs, "_ROWS_PER_CELL", 50)
+    monkeypatch.setattr(near_pairs, "_MAX_ROWS", 200)
+    monkeypatch.setattr(near_pairs, "_BATCH_ROWS", 300)
+
+
+@pytest.mark.usefixtures("small_cells")
+def test_cells_find_nearly_all_near_pairs() -> None:
     random = np.random.default_rng(4)
-    base = random.standard_normal((1000, 32)).astype(np.float32)
-    vectors = np.concatenate([base, base + 0.05 * random.standard_normal(base.shape)])
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    cells = Cells(vectors[: Cells.sample_size(2000)], 2000)
-    for start in range(0, 2000, 300):
-        cells.assign(start, vectors[start : start + 300])
-    roots = components(2000, near_pairs.near_pairs(cells, vectors.astype(np.float16), 0.95))
+    base = random.standard_normal((1000, 32))
+    vectors = unit(np.concatenate([base, base + 0.05 * random.standard_normal(base.shape)]))
+    roots = components(2000, near_pairs.near_pairs(vectors, 0.95))
     assert np.mean(roots[:1000] == roots[1000:]) > 0.97
     assert len(np.unique(roots)) >= 1000
+
+
+def test_equal_vectors_are_not_compared_with_each_other() -> None:
+    random = np.random.default_rng(5)
+    vectors = unit(random.standard_normal((100_000, 8)))
+    vectors[1:99_000] = vectors[0]
+    vectors[99_999] = vectors[99_998]
+    pairs = list(near_pairs.near_pairs(vectors, 1.1))
+    assert sum(len(left) for left, _ in pairs) == 99_000
+    roots = components(len(vectors), iter(pairs))
+    assert roots.tolist() == [0] * 99_000 + [*range(99_000, 99_999), 99_998]
+
+
+def test_equal_hashes_are_not_yet_equal_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 1.0], [1.0, 2.0]]))
+    assert near_pairs._firsts(vectors).tolist() == [0, 1, 1, 0]
+    sums = np.unique
+    monkeypatch.setattr(np, "unique", lambda hashes, **options: sums(hashes * 0, **options))
+    assert near_pairs._firsts(vectors).tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.usefixtures("small_cells")
+@pytest.mark.parametrize("has_useless_centres", [False, True])
+def test_a_crowd_of_near_vectors_is_divided(
+    has_useless_centres: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(6)
+    crowd = 1.0 + 0.05 * random.standard_normal((3000, 16))
+    vectors = unit(np.concatenate([crowd, random.standard_normal((500, 16))]))
+    if has_useless_centres:
+        monkeypatch.setattr(near_pairs, "_centres", lambda *_: np.ones((2, 16), np.float32))
+    rows = np.arange(len(vectors))
+    sizes = [len(own) + len(visiting) for own, visiting in near_pairs._cells(vectors, rows)]
+    assert max(sizes) <= 200
+    assert sum(sizes) < 8 * len(vectors)
+    roots = components(len(vectors), near_pairs.near_pairs(vectors, 0.98))
+    assert np.mean(roots[:3000] == 0) > 0.99
+    assert len(np.unique(roots[3000:])) > 450
