@@ -21,7 +21,8 @@ from dvt.members.network import (
     random_pixels,
 )
 from dvt.members.pt2_archive import read_archive
-from dvt.members.pt2_program import Program, make_program
+from dvt.members.pt2_graph import make_program
+from dvt.members.pt2_program import Program
 from dvt.preprocess import normalise, pixels_to_unit
 from dvt.reuse import StageState, pad_images
 from dvt.stage import StageOutput

@@ -1,7 +1,7 @@
 """MACs of one call of an ATen operator.
 
-Only matrix products and convolutions count, as in `dvt.cost`. torch's own counter would import its
-compiler, which takes seconds in every process.
+Only matrix products and convolutions count, as in `dvt.cost`; `pt2_operators` allows no other
+products. torch's own counter would import its compiler, which takes seconds in every process.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from dvt.errors import CheckpointError
-
 __all__ = ["call_macs"]
 
 # Position of the left factor; its last side is summed over.
@@ -19,10 +17,6 @@ _PRODUCTS = {"addmm": 1, "baddbmm": 1, "bmm": 0, "linear": 0, "matmul": 0, "mm":
 _CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "convolution"}
 _TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 _IS_TRANSPOSED = 6  # among the arguments of `convolution`
-_UNCOUNTED = {
-    *("addbmm", "addmv", "addr", "bilinear", "cdist", "chain_matmul", "conv_tbc", "dot", "einsum"),
-    *("gru", "inner", "lstm", "mv", "outer", "rnn_relu", "rnn_tanh", "tensordot", "vdot"),
-}
 
 
 def call_macs(operator: str, args: Sequence[Any], result: Any) -> int:
@@ -32,14 +26,7 @@ def call_macs(operator: str, args: Sequence[Any], result: Any) -> int:
         operator: of ATen, without overload.
         args: of the call, by position.
         result: the first one.
-
-    Raises:
-        CheckpointError: the operator multiplies matrices in a way that is not counted.
     """
-    if operator in _UNCOUNTED:
-        raise CheckpointError(
-            f"operator {operator}: its MACs are not counted, so it is not supported"
-        )
     if not isinstance(result, Tensor):
         return 0
     if operator in _PRODUCTS:

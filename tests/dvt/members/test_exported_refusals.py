@@ -107,12 +107,22 @@ def not_json(entries: Entries) -> None:
 
 
 SYSTEM = node(0, target="torch.os.system", inputs=[argument("command", as_string="true")])
-FILE = node(0, target="torch.ops.aten.from_file.default", inputs=[argument("f", as_string="/x")])
-HUGE = node(
-    1,
-    target="torch.ops.aten.expand.default",
-    inputs=[argument("self", as_tensor={"name": "images"}), argument("size", as_ints=[10**6] * 6)],
-)
+FILE = node(0, target="torch.ops.aten.from_file.default", inputs=[argument("mode", as_string="x")])
+WORD = node(0, inputs=[argument("mode", as_string="x")])
+IMAGES = argument("self", as_tensor={"name": "images"})
+WEIGHT = argument("self", as_tensor={"name": "p_conv_weight"})
+
+
+def aten(target: str, *inputs: dict[str, Any]) -> Callable[[Entries], None]:
+    """Puts another operator in the place of the first node."""
+    return node(0, target=f"torch.ops.aten.{target}", inputs=inputs)
+
+
+MANY = argument("size", as_ints=[2**8, 2**4, 2**6, 2**6])
+TOO = "a tensor must have at most 268435456 values"
+NONE = [argument(name, as_none=True) for name in ("weight", "bias")]
+STATISTICS = [argument(name, as_tensor={"name": "b_norm_mean"}) for name in ("mean", "var")]
+TRAINING = [IMAGES, *NONE, *STATISTICS, argument("training", as_bool=True)]
 CASES: list[tuple[Callable[[Entries], None], str]] = [
     (pickled_weight, "refused, 'conv.weight' is pickled"),
     (pickled_object, "refused, 'object' is pickled"),
@@ -123,15 +133,37 @@ CASES: list[tuple[Callable[[Entries], None], str]] = [
     (other_format, "not a torch.export program of torch 2.9 or newer; export the model again"),
     (not_json, "damaged ("),
     (SYSTEM, "operator 'torch.os.system': not allowed"),
-    (FILE, "argument 'f': as_string is not allowed"),
-    (HUGE, "a tensor must have at most 268435456 values (got [1000000, 1000000, 1000000, "),
+    (FILE, "operator 'torch.ops.aten.from_file.default': not allowed"),
+    (WORD, "operator conv2d: argument 'input': as_string is not allowed"),
+    (aten("expand.default", IMAGES, argument("size", as_ints=[10**6] * 6)), "cannot run on a bat"),
+    # Terabytes, if they were allocated.
+    (aten("repeat.default", IMAGES, MANY), "a tensor must have at most 268435456 values (got [5"),
+    (aten("pad.default", IMAGES, argument("pad", as_ints=[10**5] * 4)), "a tensor must have at m"),
+    (
+        aten("full.default", argument("size", as_ints=[2**40]), argument("fill_value", as_int=0)),
+        TOO,
+    ),
+    (aten("arange.default", argument("end", as_int=2**40)), TOO),
+    (aten("cat.default", argument("tensors", as_tensors=[{"name": "images"}] * 10**5)), TOO),
+    # Writing to weights, and to the images, which belong to the caller.
+    (aten("fill_.Scalar", WEIGHT, argument("value", as_int=0)), "operator fill_: writes to a wei"),
+    (aten("relu_.default", IMAGES), "operator relu_: writes to a weight or to the images"),
+    (aten("relu.out", IMAGES, argument("out", as_tensor=WEIGHT["arg"]["as_tensor"])), "operator "),
+    (aten("set_.default", WEIGHT), "operator 'torch.ops.aten.set_.default': not allowed"),
+    (aten("batch_norm.default", *TRAINING), "operator batch_norm: is in training mode; call mo"),
+    # Attributes of an operator that are none of its overloads.
+    (aten("conv2d.overloads"), "operator 'torch.ops.aten.conv2d.overloads': not allowed"),
+    (aten("conv2d.__class__"), "operator 'torch.ops.aten.conv2d.__class__': not allowed"),
     (node(0, target="torch.ops.aten._cudnn_init_dropout_state.default"), "operator 'torch.ops.a"),
     (node(0, target="torch.ops.aten.no_such.default"), "operator 'torch.ops.aten.no_such.def"),
-    (node(0, target="torch.ops.aten.conv2d.no_such"), "damaged (AttributeError"),
+    (node(0, target="torch.ops.aten.conv2d.no_such"), "operator 'torch.ops.aten.conv2d.no_s"),
     (node(0, target="_operator.attrgetter"), "operator '_operator.attrgetter': not allowed"),
     (node(0, target="torch.ops.mylib.conv.default"), "operator 'torch.ops.mylib.conv.default'"),
     (node(0, target=["list"]), "damaged (TypeError"),
-    (node(0, inputs=[argument("x", as_graph={"name": "g"})]), "argument 'x': as_graph is not all"),
+    (
+        node(0, inputs=[argument("x", as_graph={"name": "g"})]),
+        "operator conv2d: argument 'input': a",
+    ),
     (node(0, inputs=[argument("x", as_tensor={"name": "unknown"})]), "cannot run on a batch of 2"),
     (graph_change(lambda module: module.pop("signature")), "damaged (KeyError: 'signature')"),
     (graph_change(lambda module: module["signature"]["input_specs"].pop()), "inputs: must be one"),
@@ -182,6 +214,47 @@ def test_compressed_entries_are_refused(entries: Entries, tmp_path: Path) -> Non
     assert refusal(path) == "its entries must not be compressed"
 
 
+def test_no_operator_opens_a_file(entries: Entries, tmp_path: Path) -> None:
+    """`from_file` maps a file into memory, and `fill_` would overwrite it."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+
+    def plant(module: dict[str, Any]) -> None:
+        nodes = module["graph"]["nodes"]
+        for target, name, inputs in (
+            ("fill_.Scalar", "filled", [opened, argument("value", as_int=0)]),
+            ("from_file.default", "opened", [path, shared, argument("size", as_int=2)]),
+        ):
+            outputs = [{"as_tensor": {"name": name}}]
+            target = f"torch.ops.aten.{target}"
+            nodes.insert(0, {"target": target, "inputs": inputs, "outputs": outputs})
+
+    opened = argument("self", as_tensor={"name": "opened"})
+    path = argument("mode", as_string=str(victim))  # the name is the file's own choice
+    shared = argument("shared", as_bool=True)
+    changed = dict(entries)
+    graph_change(plant)(changed)
+    assert "from_file.default': not allowed" in refusal(write(changed, tmp_path / "model"))
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_view_of_a_weight_is_not_written_to(tmp_path: Path) -> None:
+    class Writing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = TinyNet()
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.network.head.weight.detach()[0].fill_(0)
+            logits: Tensor = self.network(images)
+            return logits
+
+    network = Writing()
+    path = tmp_path / "network.pt2"
+    said = refusal(export(network.eval(), path))
+    assert said.startswith(("operator fill_: writes to a weight", "writes to its buffers"))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_a_truncated_archive_is_refused(share: float, entries: Entries, tmp_path: Path) -> None:
     path = write(entries, tmp_path)
@@ -194,6 +267,12 @@ def test_a_truncated_archive_is_refused(share: float, entries: Entries, tmp_path
 class Random(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return torch.rand(images.shape[0], 5) + images.mean()
+
+
+class Einsum(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        product: Tensor = torch.einsum("bchw,bdhw->bc", images, images)
+        return product
 
 
 class Two(nn.Module):
@@ -214,7 +293,8 @@ class Infinite(nn.Module):
 @pytest.mark.parametrize(
     ("network", "said"),
     [
-        (TinyNet().train(), "operator add_: writes to a weight; call model.eval() first"),
+        (TinyNet().train(), "operator batch_norm: is in training mode; call model.eval() before"),
+        (Einsum(), "operator 'torch.ops.aten.einsum.default': not allowed"),
         (Random(), "operator rand: is random; call model.eval() before the export"),
         (Two(), "outputs: must be one, the logits (got 2)"),
         (Sigmoid(), "the output is a sigmoid for several labels an image; allowed are logits or"),
