@@ -83,6 +83,8 @@ class ModelSpec:
         image_size: side of the decoded pixels, the largest that a stage needs.
         preprocess: from a picture to these pixels, and the normalisation of `Model.predict`.
         stages: cheapest first.
+        last_member: of a cascade of models, name and GMACs of the last one alone, which is what the
+            cascade has to beat; None for one model.
     """
 
     name: str
@@ -90,6 +92,7 @@ class ModelSpec:
     image_size: int
     preprocess: Preprocess
     stages: tuple[StageSpec, ...]
+    last_member: tuple[str, float] | None = None
 
     @property
     def num_stages(self) -> int:

@@ -140,8 +140,14 @@ class MemberCascade(PixelModel):
             num_logits = self._num_classes if is_carried else 0
             state = replace(stage.state, num_logits=num_logits)
             stages.append(replace(stage, name=name, state=state))
+        last = self.members[-1].spec
         return ModelSpec(
-            self.config.name, self._num_classes, self._size, self._preprocess, tuple(stages)
+            self.config.name,
+            self._num_classes,
+            self._size,
+            self._preprocess,
+            tuple(stages),
+            last_member=(last.name, last.gmacs_per_exit[-1]) if len(self.members) > 1 else None,
         )
 
     def digest(self) -> str:

@@ -32,7 +32,10 @@ RUN_FORMAT: Final = 1
 
 
 class ModelIdentity(BaseModel):
-    """The model of a run; `groups` is the digest of its groups of classes."""
+    """The model of a run.
+
+    `groups` is the digest of its groups of classes, `last_member` as in `dvt.ModelSpec`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -41,6 +44,7 @@ class ModelIdentity(BaseModel):
     stages: tuple[str, ...]
     gmacs_per_exit: tuple[float, ...]
     groups: str = ""
+    last_member: tuple[str, float] | None = None
 
     @property
     def digests(self) -> str:

@@ -44,6 +44,7 @@ def new_run_file(
             num_classes=spec.num_classes,
             stages=tuple(stage.name for stage in spec.stages),
             gmacs_per_exit=spec.gmacs_per_exit,
+            last_member=spec.last_member,
             groups=model.groups.digest,
         ),
         thresholds=thresholds[:-1],

@@ -79,6 +79,7 @@ def test_exits_scale_reorder_and_carry_logits(members: tuple[dvt.Cascade, dvt.Ca
     assert cascade.spec.num_stages == num_first + num_second
     full_depth = first.spec.gmacs_per_exit[-1] + second.spec.gmacs_per_exit[-1]
     assert cascade.spec.gmacs_per_exit[-1] == pytest.approx(full_depth)
+    assert cascade.spec.last_member == (second.spec.name, second.spec.gmacs_per_exit[-1])
 
 
 def test_state_between_members_survives_the_wire_to_the_last_bit(
@@ -174,7 +175,7 @@ def test_a_folder_loads_as_one_model(
     [
         ({"members": []}, "members: .*at least 1"),
         ({"exits": [{}]}, "exits: must be .* one a stage of the members .got 1"),
-        ({"exits": [{"temperature": 0}]}, "exits.0.temperature: .*greater than 0"),
+        ({"exits": [{"temperature": 0}]}, "exits.0.temperature: must be above 0"),
         ({"exits": [{"carry": 0.5}]}, "exits.0.carry: must be 0"),
         ({"members": [{"source": "../1-small"}]}, "members.0.source: must be inside the folder"),
         ({"members": [{"source": "."}]}, "members.0.source: must be inside the folder"),

@@ -12,6 +12,7 @@ from dvt.calibration import (
     share_lost_at_worst,
 )
 from dvt.errors import ModelError
+from dvt.loading import shipped_models
 from jobs.calibration.calibration_set import calibrated_model, load_calibration_set
 from jobs.calibration.fit import DEFAULT_DELTA
 from jobs.calibration.thresholds import ThresholdOptions, choose_thresholds
@@ -83,3 +84,13 @@ def test_the_certificate_of_the_default_thresholds_holds_on_the_calibration_set(
     certificate = certify_sequence([thresholds], *recorded.halves(), "accuracy", 0.01, 0.01)
     assert certificate.num_accepted == 1
     assert certificate.p_value == pytest.approx(provenance.p_value)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_the_calibration_set_of_a_shipped_model_belongs_to_its_weights(name: str) -> None:
+    model = dvt.load_model(name)
+    recorded = load_calibration_set(name, calibrated_model(model))
+    assert recorded.num_images > 500
+    if name == "photos":
+        signal = model.groups.signal("group")
+        assert load_calibration_set(name, calibrated_model(model), signal).num_images > 500

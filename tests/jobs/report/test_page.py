@@ -57,6 +57,18 @@ def test_the_headline_says_how_many_exited_first_and_the_cost(
     ) in render_html(data)
 
 
+def test_a_cascade_of_members_is_also_compared_with_its_last_member_alone(
+    make_output: MakeOutput, tags: pa.Table
+) -> None:
+    data = build_report(make_output(tags))
+    per_image = data.compute.per_image
+    assert per_image is not None
+    model = data.run.model.model_copy(update={"last_member": ("large", 4 * per_image)})
+    html = render_html(replace(data, run=data.run.model_copy(update={"model": model})))
+    assert "; 75.0\u00a0% against large alone" in Elements(html).text
+    assert "alone" not in Elements(render_html(data)).text
+
+
 def test_the_page_has_no_scripts_and_no_external_resources(
     make_output: MakeOutput, tags: pa.Table, dead_letters: pa.Table
 ) -> None:
