@@ -1,6 +1,6 @@
 """Groups of near-duplicates in an index, with the best copy of each; deletes nothing.
 
-Memory holds 40 bytes an image; the vectors lie in a temporary file.
+Memory holds about 70 bytes an image; the vectors lie in a temporary file.
 """
 
 import tempfile

@@ -1,5 +1,6 @@
 """Finds images in an index, best first."""
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,6 @@ matches as well; then among all (None); and where too many match, among fewer ag
 
 _LEAST_CANDIDATES = 100
 _HYBRID_NEIGHBOURS = 100
-_SEPARATOR = "qxzsepzxq"
 _COLUMNS = (
     *("key", "uri", "label", "confidence", "exit_stage", "width", "height", "words"),
     *("groups", "group_scores"),
@@ -172,9 +172,10 @@ class ImageIndex:
         if not texts:
             return {}
         tokens: list[set[str]] = [set()]
-        joined = f"\n{_SEPARATOR}\n".join(texts)
+        separator = f"q{secrets.token_hex(8)}q"  # a random word, so that no name has it
+        joined = f"\n{separator}\n".join(texts)
         for token in self.table.tokenize(joined, index_name="words_fts"):
-            if token.text == _SEPARATOR:
+            if token.text == separator:
                 tokens.append(set())
             else:
                 tokens[-1].add(token.text)

@@ -23,6 +23,9 @@ KEYS = made_up_keys(1500)
 HOSTILE = "Trip_x/<img src=x onerror=alert(1)>\u202e.jpg"
 
 
+SEPARATOR = "Trip_y/qxzsepzxq.jpg"
+
+
 @pytest.fixture(scope="module")
 def made_up(
     tmp_path_factory: pytest.TempPathFactory,
@@ -30,7 +33,7 @@ def made_up(
     """An index and the rows of `tags` that it was made from."""
     folder = tmp_path_factory.mktemp("search")
     out = MadeUpOutput(folder / "out")
-    out.write([*KEYS, HOSTILE])
+    out.write([*KEYS, HOSTILE, SEPARATOR])
     update_index(out.folder, folder / "index", "lancedb")
     return folder / "index", rows(out.folder / "tags")
 
@@ -64,6 +67,24 @@ def test_path_words_are_found(made_up: Any) -> None:
     hits = found(index, "trip 000002 owl")
     assert all("Trip_000002" in hit["key"] for hit in hits[:5])
     assert hits[0]["reasons"] == ["path", f"label {hits[0]['label']}"]
+
+
+def test_no_word_in_a_name_separates_names(made_up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, _ = made_up
+    hits = found(index, "qxzsepzxq")
+    assert (hits[0]["key"], hits[0]["reasons"]) == (SEPARATOR, ["path"])
+    opened = ImageIndex(index)
+    texts: list[str] = []
+    tokenize = opened.table.tokenize
+
+    def noted(text: str, **options: Any) -> Any:
+        texts.append(text)
+        return tokenize(text, **options)
+
+    monkeypatch.setattr(opened.table, "tokenize", noted)
+    for _ in range(2):
+        assert list(opened._tokens_of(["red owl", "x_7"]).values()) == [{"red", "owl"}, {"x", "7"}]
+    assert len(set(texts)) == 2
 
 
 def test_a_picture_finds_itself_first_and_its_class_next(made_up: Any) -> None:
