@@ -31,6 +31,9 @@ _BODY_FILE = "index-body.json"
 _MAX_BYTES = 14 * 10**6
 """Of a body, uncompressed; both engines advise 5 to 15 MB."""
 
+_SLICE_ROWS = 2000
+"""Rows that are Python objects at once, which take many times the memory."""
+
 _DECIMALS = 5
 
 
@@ -69,15 +72,8 @@ class BulkTarget:
 
     def apply(self, changes: DocumentChanges) -> None:
         """See `Target`."""
-        actions = [
-            _line({"delete": {"_id": document_id(key)}}) for key in changes.removed.to_pylist()
-        ]
-        actions += [
-            _line({"index": {"_id": document_id(document["key"])}}) + _line(document)
-            for document in self._documents(changes.written)
-        ]
         prefix = f"bulk-{changes.version:08d}-{changes.number:06d}"
-        for number, body in enumerate(_bodies(actions)):
+        for number, body in enumerate(_bodies(self._actions(changes))):
             content = gzip.compress(body, compresslevel=6, mtime=0)
             self._store.write(f"{prefix}-{number:03d}.ndjson.gz", content)
             self._num_files += 1
@@ -87,6 +83,13 @@ class BulkTarget:
         body = index_body(self._engine, self._schema, self._columns)
         self._store.write(_BODY_FILE, (json.dumps(body, indent=1) + "\n").encode())
         return {"documents": None, "files": self._num_files}
+
+    def _actions(self, changes: DocumentChanges) -> Iterator[bytes]:
+        for key in changes.removed.to_pylist():
+            yield _line({"delete": {"_id": document_id(key)}})
+        for start in range(0, changes.written.num_rows, _SLICE_ROWS):
+            for document in self._documents(changes.written.slice(start, _SLICE_ROWS)):
+                yield _line({"index": {"_id": document_id(document["key"])}}) + _line(document)
 
     def _documents(self, rows: pa.Table) -> Iterator[dict[str, Any]]:
         """Documents as JSON objects, without nulls."""
@@ -121,14 +124,12 @@ def _line(content: dict[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def _bodies(actions: list[bytes]) -> Iterator[bytes]:
-    """The actions in bodies of about equal size; one that is larger alone has its own."""
-    total = sum(map(len, actions))
-    target = total / max(1, math.ceil(total / _MAX_BYTES))
+def _bodies(actions: Iterator[bytes]) -> Iterator[bytes]:
+    """The actions in full bodies; one that is larger alone has its own."""
     body: list[bytes] = []
     num_bytes = 0
     for action in actions:
-        if body and (num_bytes >= target or num_bytes + len(action) > _MAX_BYTES):
+        if body and num_bytes + len(action) > _MAX_BYTES:
             yield b"".join(body)
             body, num_bytes = [], 0
         body.append(action)

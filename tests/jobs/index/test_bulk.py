@@ -3,15 +3,21 @@
 import gzip
 import json
 import shutil
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from benchmarks.made_up_tags import MadeUpOutput, made_up_keys
 from jobs.index import bulk_target, update
-from jobs.index.bulk_target import document_id
+from jobs.index.bulk_target import BulkTarget, document_id
+from jobs.index.state import VectorSpace
+from jobs.index.target import DocumentChanges, UpdateMode
+from pipeline.storage import open_output_store
 from tests.command_line import dvt, rows, succeeded
 from tests.jobs.index.bulk_parser import load
 
@@ -107,6 +113,34 @@ def test_files_have_the_size_of_one_request(
     assert len(sizes) > 20
     assert max(sizes) <= 14_000
     assert min(sizes[:-1]) >= 5_000
+
+
+def test_few_rows_of_a_range_are_python_objects_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_target, "_MAX_BYTES", 200_000)
+    monkeypatch.setattr(bulk_target, "_SLICE_ROWS", 500)
+    num_rows, width = 4000, 32
+    values = np.random.default_rng(0).standard_normal(num_rows * width).astype(np.float16)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values), width)
+    table = pa.table({"key": made_up_keys(num_rows), "vector": vectors})
+    target = BulkTarget(
+        open_output_store(tmp_path),
+        "opensearch",
+        table.schema,
+        {"embedding": VectorSpace(width=width)},
+    )
+    changes = DocumentChanges(
+        UpdateMode.FILL, 1, 0, False, None, None, table, pa.array([], pa.string())
+    )
+    tracemalloc.start()
+    try:
+        target.apply(changes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(list(tmp_path.glob("bulk-*"))) > 5
+    assert peak < 3 * 10**6  # all vectors as Python numbers take 4 MB
 
 
 def test_a_version_that_is_gone_needs_overwrite(tmp_path: Path) -> None:
