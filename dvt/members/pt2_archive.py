@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dvt.errors import CheckpointError
-from dvt.members.network import damage_in_one_line, one_line
+from dvt.members.network import LARGEST_TENSOR, damage_in_one_line, one_line
 
 __all__ = ["DTYPES", "Pt2Archive", "read_archive"]
 
@@ -92,6 +92,7 @@ def _read(archive: zipfile.ZipFile) -> Pt2Archive:
         raise CheckpointError(f"schema_version: must be {_SCHEMA} (got {version})")
     name = models[0].removeprefix("models/").removesuffix(".json")
     tensors: dict[str, Tensor] = {}
+    contents: dict[str, bytearray] = {}  # by entry, which several tensors may share
     for kind, folder in (("weights", "data/weights"), ("constants", "data/constants")):
         config = members.get(f"{folder}/{name}_{kind}_config.json")
         if config is None:
@@ -102,19 +103,23 @@ def _read(archive: zipfile.ZipFile) -> Pt2Archive:
             is_tensor = kind == "weights" or entry["path_name"].startswith(_TENSOR_CONSTANT)
             if entry["use_pickle"] or not is_tensor:
                 raise CheckpointError(f"refused, {key!r} is pickled")
-            tensors[key] = _tensor(archive, members[f"{folder}/{entry['path_name']}"], entry)
+            info = members[f"{folder}/{entry['path_name']}"]
+            if info.filename not in contents:
+                contents[info.filename] = bytearray(archive.read(info))
+            tensors[key] = _tensor(contents[info.filename], info.filename, entry)
     graph_module = program["graph_module"]
     return Pt2Archive(graph_module["graph"], graph_module["signature"], tensors)
 
 
-def _tensor(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: Mapping[str, Any]) -> Tensor:
+def _tensor(content: bytearray, name: str, entry: Mapping[str, Any]) -> Tensor:
     described = entry["tensor_meta"]
     dtype = DTYPES[described["dtype"]]
     sizes = [int(side["as_int"]) for side in described["sizes"]]
     strides = [int(side["as_int"]) for side in described["strides"]]
     if described["layout"] != _STRIDED or min(sizes, default=0) < 0 or min(strides, default=0) < 0:
-        raise CheckpointError(f"tensor {info.filename!r}: must be dense")
-    content = bytearray(archive.read(info))
+        raise CheckpointError(f"tensor {name!r}: must be dense")
+    if prod(sizes) > LARGEST_TENSOR:  # a stride of 0 needs no bytes
+        raise CheckpointError(f"tensor {name!r}: must have at most {LARGEST_TENSOR} values")
     if not prod(sizes):
         return torch.empty(sizes, dtype=dtype)
     values = torch.frombuffer(content, dtype=dtype)
@@ -122,4 +127,4 @@ def _tensor(archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: Mapping[str,
     try:
         return values.as_strided(sizes, strides, offset)
     except RuntimeError as error:
-        raise CheckpointError(f"tensor {info.filename!r}: has too few bytes") from error
+        raise CheckpointError(f"tensor {name!r}: has too few bytes") from error

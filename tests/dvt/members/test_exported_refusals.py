@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import dvt
+from dvt.members.pt2_archive import read_archive
 from tests.dvt.loading.refusals import refusal
 from tests.dvt.members.tiny_networks import TinyNet, export, write_config
 
@@ -94,6 +95,15 @@ def short_weight(entries: Entries) -> None:
     entries["network/data/weights/weight_0"] = b"1234"
 
 
+def stretched_weight(entries: Entries) -> None:
+    """A stride of 0: any number of values from four bytes."""
+    name = "network/data/weights/model_weights_config.json"
+    config = json.loads(entries[name])
+    described = config["config"]["conv.weight"]["tensor_meta"]
+    described["sizes"], described["strides"] = [{"as_int": 2**40}], [{"as_int": 0}]
+    entries[name] = json.dumps(config).encode()
+
+
 def two_programs(entries: Entries) -> None:
     entries["network/models/other.json"] = entries[MODEL]
 
@@ -129,6 +139,7 @@ CASES: list[tuple[Callable[[Entries], None], str]] = [
     (older_weights, "its weights are pickled; export the model again with torch 2.9 or newer"),
     (compiled, "refused, it holds compiled code"),
     (short_weight, "tensor 'network/data/weights/weight_0': has too few bytes"),
+    (stretched_weight, "tensor 'network/data/weights/weight_0': must have at most 268435456 val"),
     (two_programs, "must hold one program (got 2)"),
     (other_format, "not a torch.export program of torch 2.9 or newer; export the model again"),
     (not_json, "damaged ("),
@@ -206,6 +217,17 @@ def test_expressions_of_sizes_are_not_evaluated(entries: Entries, tmp_path: Path
     graph_change(plant)(changed)
     dvt.load_model(write(changed, tmp_path))
     assert not mark.exists()
+
+
+def test_a_stored_tensor_with_many_names_is_read_once(entries: Entries, tmp_path: Path) -> None:
+    changed = dict(entries)
+    name = "network/data/weights/model_weights_config.json"
+    config = json.loads(changed[name])
+    weight = config["config"]["conv.weight"]
+    config["config"] |= {f"copy_{number}": weight for number in range(1000)}
+    changed[name] = json.dumps(config).encode()
+    tensors = read_archive(write(changed, tmp_path)).tensors
+    assert len({tensors[f"copy_{number}"].data_ptr() for number in range(1000)}) == 1
 
 
 def test_compressed_entries_are_refused(entries: Entries, tmp_path: Path) -> None:
