@@ -18,7 +18,7 @@ from dvt.loading.checkpoint import (
     save_model,
 )
 from dvt.loading.networks import files_of_model
-from dvt.loading.sources import find_model, pin_model, same_model, shipped_models
+from dvt.loading.sources import find_model, is_on_hub, pin_model, same_model, shipped_models
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -26,6 +26,7 @@ __all__ = [
     "create_model",
     "files_of_model",
     "find_model",
+    "is_on_hub",
     "load_calibration",
     "load_cascade",
     "load_model",

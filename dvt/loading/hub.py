@@ -24,7 +24,10 @@ HUB = "hf-hub:"
 _SOURCE = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[^@\s]+))?")
 _DEFAULT_REVISION = "main"
 # Beside configuration and weights, all optional.
-_SMALL_FILES = ("preprocessor_config.json", "labels.json", "calibration.json")
+_SMALL_FILES = (
+    *("preprocessor_config.json", "labels.json", "groups.json", "calibration.json"),
+    *("embedding.safetensors", "held_out.safetensors", "group_held_out.safetensors"),
+)
 _MEMBERS = "members/"  # of a cascade that `dvt cascade` wrote
 _MEMBER_SUFFIXES = (".json", ".safetensors", ".onnx.data", ".onnx_data", *NETWORK_SUFFIXES)
 _SECONDS = 10.0

@@ -4,10 +4,10 @@ A member is a folder or file inside the cascade's folder that loads as a model o
 """
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dvt.errors import CheckpointError
-from dvt.loading.hub_config import CONFIG
+from dvt.loading.hub_config import CONFIG, WEIGHTS
 from dvt.members.cascade import MemberCascade, MembersConfig
 from dvt.model import Calibration, Model
 
@@ -36,13 +36,15 @@ def load_members(
     """
     members: list[Model] = []
     for number, member in enumerate(config.members):
-        path = (folder / member.source).resolve()
-        if not path.is_relative_to(folder.resolve()) or path == folder.resolve():
+        # Not resolved: in the hub's cache, files are links to a folder beside it.
+        source = PurePath(member.source)
+        is_inside = not source.is_absolute() and source.parts and ".." not in source.parts
+        if not is_inside or source == PurePath(WEIGHTS):  # the weights file means its folder
             raise CheckpointError(
                 f"{folder / CONFIG}: members.{number}.source: must be inside the folder "
                 f"(got {member.source!r})"
             )
-        members.append(load(path))
+        members.append(load(folder.absolute() / source))
     try:
         cascade = MemberCascade(config, members, labels, calibration)
     except ValueError as error:

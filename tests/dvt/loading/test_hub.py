@@ -11,6 +11,7 @@ import pytest
 
 import dvt
 from dvt.loading import checkpoint_folder, find_model, pin_model, same_model
+from jobs.calibration.calibration_set import calibration_set_path
 from tests.dvt.members.tiny_networks import TinyNet, onnx_model, write_onnx
 from tests.small_hub import TOKEN, SmallHub, reimport
 
@@ -173,6 +174,32 @@ def test_a_checkpoint_of_this_project_may_be_on_the_hub(
     content = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     hub.repository("own/dvt").commit(content)
     assert dvt.load_cascade("hf-hub:own/dvt").digest() == model.digest()
+
+
+def test_a_cascade_with_members_in_files_may_be_on_the_hub(hub: SmallHub, tmp_path: Path) -> None:
+    """In the cache, files are links to a folder beside the commit's."""
+    places = ("members/1-small", "members/2-large")
+    for seed, place in enumerate(places):
+        write_onnx(tmp_path / place, onnx_model(TinyNet(seed)), labels=list("abcde"))
+    members = [{"source": f"{place}/model.onnx"} for place in places]
+    config = {"kind": "members", "name": "pair", "members": members, "exits": [{}, {}]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "labels.json").write_text(json.dumps(list("abcde")))
+    (tmp_path / "groups.json").write_text(json.dumps({"vowel": ["a", "e"]}))
+    for name in ("held_out.safetensors", "group_held_out.safetensors"):
+        (tmp_path / name).write_bytes(b"exits")
+    paths = [path for path in tmp_path.rglob("*") if path.is_file()]
+    hub.repository("own/pair").commit(
+        {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in paths}
+    )
+    model = dvt.load_model("hf-hub:own/pair")
+    assert model.digest() == dvt.load_model(tmp_path).digest()
+    assert model.groups.names == ("vowel",)
+    for path in (
+        calibration_set_path("hf-hub:own/pair"),
+        calibration_set_path("hf-hub:own/pair", "group"),
+    ):
+        assert path.read_bytes() == b"exits"
 
 
 def test_without_the_extra_the_line_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

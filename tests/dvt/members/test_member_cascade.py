@@ -179,6 +179,9 @@ def test_a_folder_loads_as_one_model(
         ({"exits": [{"carry": 0.5}]}, "exits.0.carry: must be 0"),
         ({"members": [{"source": "../1-small"}]}, "members.0.source: must be inside the folder"),
         ({"members": [{"source": "."}]}, "members.0.source: must be inside the folder"),
+        # Its folder is the cascade's: loading it would never end.
+        ({"members": [{"source": "model.safetensors"}]}, "source: must be inside the folder"),
+        ({"members": [{"source": "/tmp"}]}, "members.0.source: must be inside the folder"),
         ({"members": [{"source": "missing"}]}, "missing' not found"),
         (
             {"members": [{"source": "1-small", "class_order": [0, 0, 1]}, {"source": "2-large"}]},
@@ -196,6 +199,7 @@ def test_a_faulty_configuration_is_named_in_one_line(
     exits = [ExitConfig()] * sum(model.spec.num_stages for model in members)
     config = configuration(*exits).model_dump(mode="json") | changes
     folder = write(tmp_path / "pair", config, members)
+    (folder / "model.safetensors").touch()
     with pytest.raises(CheckpointError, match=message) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
