@@ -36,7 +36,7 @@ class RecordedExits:
         agrees: whether the answer is the last exit's, [E, n].
         correct: whether the answer is right, [E, n]; None without labels.
         in_second_half: which half an image belongs to, [n]; depends on its key alone.
-        model_digest: see `dvt.loading.checkpoint.model_digest`.
+        model_digest: see `dvt.Model.digest`.
         dtype: precision of the forward passes, such as "float32".
         data: name of the images.
         num_unreadable: images that were left out.

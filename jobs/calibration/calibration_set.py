@@ -5,7 +5,7 @@ from pathlib import Path
 import dvt
 from dvt.calibration import HELD_OUT, RecordedExits
 from dvt.labels import SureOf
-from dvt.loading import shipped_models
+from dvt.loading import find_model
 from jobs.calibration.thresholds_file import CalibratedModel
 from pipeline.errors import UsageError
 
@@ -15,14 +15,15 @@ _OF_GROUPS = "group_held_out.safetensors"
 
 
 def calibration_set_path(model: str, sure_of: SureOf = "label") -> Path:
-    """File of a model's calibration set: in its folder, or beside its file."""
-    path, name = Path(model), HELD_OUT if sure_of == "label" else _OF_GROUPS
-    if path.is_dir():
-        return path / name
-    if path.is_file():
-        named = path.name == "model.safetensors"
-        return path.with_name(name if named else f"{path.name}.{name}")
-    return shipped_models()[model] / name
+    """File of a model's calibration set: in its folder, or beside its file.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    path, name = find_model(model), HELD_OUT if sure_of == "label" else _OF_GROUPS
+    if path is None:
+        raise UsageError(f"model: {model} not found")
+    return path / name if path.is_dir() else path.with_name(f"{path.name}.{name}")
 
 
 def calibrated_model(model: dvt.Model) -> CalibratedModel:

@@ -10,7 +10,7 @@ import dvt
 from dvt.calibration import RecordedExits, Risk
 from dvt.inference import deterministic_matmul
 from dvt.labels import SureOf
-from dvt.loading import DEFAULT_MODEL
+from dvt.loading import DEFAULT_MODEL, is_on_hub
 from jobs.calibration.calibration_set import (
     calibrated_model,
     calibration_set_path,
@@ -105,6 +105,10 @@ def run_calibrate(job: CalibrateJob) -> JobResult:
         UsageError: the data cannot be used, or a file cannot be written.
         ModelError: the model cannot be used, or the target is out of reach.
     """
+    if job.keep and is_on_hub(job.model):
+        raise UsageError(
+            f"keep: cannot write into the hub's cache (got {job.model}); use a folder of your own"
+        )
     folder = writable_model_folder(job.model) if job.adopt else None
     model = dvt.load_model(job.model)
     model.groups.part_ids(job.sure_of)  # raises if there are none

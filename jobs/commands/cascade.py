@@ -54,13 +54,14 @@ def run_cascade(job: CascadeJob) -> JobResult:
     """Makes the cascade.
 
     Raises:
-        UsageError: the data cannot be used, or OUT exists or cannot be written.
+        UsageError: the data cannot be used, or OUT exists, is in a member's folder or cannot be
+            written.
         ModelError: a member cannot be used, or the classes differ.
     """
     assert job.max_drop is not None
     deterministic_matmul()
     members = [Member(source, dvt.load_model(source)) for source in job.member]
-    with new_folder(job.out) as folder:
+    with new_folder(job.out, members) as folder:
         opened, ids = open_calibration_pictures(job.data, members[-1].model)
         pictures = Sampled(opened, job.num_images)
         with shown_progress() as listener:
