@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, inliner
 from dvt.errors import CheckpointError
 from dvt.members.network import damage_in_one_line
 from dvt.members.onnx_cost import Types, check_operators, count_macs, infer_types, measure_types
+from dvt.members.onnx_limits import check_computed_sizes, check_expansion
 
 __all__ = ["OnnxGraph", "external_files", "read_onnx"]
 
@@ -105,6 +106,7 @@ def _graph(
     for name in external.names:
         with (path.parent / name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
+    check_expansion(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
     check_operators(model.graph)
@@ -113,6 +115,7 @@ def _graph(
     shape = (batch_size or 1, *sides[1:])
     apart = {name: array for name, array in tensors.items() if array is not None}
     types = infer_types(model, input_.name, shape)
+    check_computed_sizes(model, types, input_.name, shape, apart)
     types = measure_types(model, types, input_.name, shape, apart)
     macs = count_macs(model.graph, types) // (batch_size or 1)
     logits = _logits(model.graph, output)

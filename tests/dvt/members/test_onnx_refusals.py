@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import dvt
 from tests.dvt.loading.refusals import refusal
@@ -98,7 +98,60 @@ def external_constant(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, helper.make_node("Constant", [], ["value"], value=tensor))
 
 
+def functions(num: int, calls: int, last: str = "Identity") -> Change:
+    """Functions that each call the next one several times."""
+
+    def change(model: onnx.ModelProto) -> None:
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+        for number in range(num):
+            inner = f"f{number + 1}" if number + 1 < num else last
+            domain = "own" if inner.startswith("f") else ""
+            names = ["x", *(f"t{call}" for call in range(calls - 1)), "y"]
+            nodes = [
+                helper.make_node(inner, [names[call]], [names[call + 1]], domain=domain)
+                for call in range(calls)
+            ]
+            model.functions.append(
+                helper.make_function("own", f"f{number}", ["x"], ["y"], nodes, opsets)
+            )
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        then(helper.make_node("f0", ["logits"], ["s"], domain="own"))(model)
+
+    return change
+
+
+def computed_size(operator: str, *inputs: str) -> Change:
+    """A tensor whose size is computed from the images: 2**40 values."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for name, values in (("zero", 0), ("one", 1), ("side", [2**20, 2**20])):
+            model.graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+        model.graph.initializer.append(numpy_helper.from_array(np.array(2**40), "end"))
+        then(
+            helper.make_node("ReduceMax", ["images"], ["top"], keepdims=0),
+            helper.make_node("Cast", ["top"], ["number"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["number", "zero"], ["nothing"]),
+            helper.make_node("Add", ["side", "nothing"], ["sides"]),
+            helper.make_node("Add", ["end", "nothing"], ["last"]),
+            helper.make_node("Reshape", ["nothing", "ones"], ["base"]),
+            helper.make_node(operator, list(inputs), ["huge"]),
+            helper.make_node("Cast", ["huge"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["floats"], ["none"], keepdims=0),
+            helper.make_node("Add", ["logits", "none"], ["sum"]),
+        )(model)
+        model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1]), "ones"))
+
+    return change
+
+
+HUGE = "tensor 'huge': must have at most 268435456 values (got 1.09951e+12)"
 CASES: list[tuple[Change, str]] = [
+    (functions(30, 10), "must have at most 100000 nodes (got 1e+30)"),
+    (functions(2, 2, "f0"), "function 'f0': calls itself"),
+    (computed_size("ConstantOfShape", "sides"), HUGE),
+    (computed_size("Expand", "base", "sides"), HUGE),
+    (computed_size("Tile", "base", "sides"), HUGE),
+    (computed_size("Range", "zero", "last", "one"), HUGE),
     (two_inputs, "inputs: must be one, the images (got 'images', 'mask')"),
     (shape("B", 3, 48, 48), "input 'images': must be [batch, 3, 32, 32] or [batch, 32, 32, 3] (g"),
     (shape("B", 1, SIZE, SIZE), "input 'images': must be [batch, 3, 32, 32] or"),
