@@ -142,7 +142,7 @@ def _result_size(operator: str, inputs: Sequence[NDArray[Any]]) -> int:
             return prod(map(int, inputs[0]))
         case "Range":
             start, limit, delta = (value.item() for value in inputs)
-            return max(0, ceil((limit - start) / delta))
+            return int(max(0, ceil((limit - start) / delta)))
         case "Expand":
             return prod(np.broadcast_shapes(inputs[0].shape, tuple(map(int, inputs[1]))))
         case _:
