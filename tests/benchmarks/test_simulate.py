@@ -74,7 +74,7 @@ def test_a_scenario_from_a_file_and_the_table_for_a_person(tmp_path: Path) -> No
         (["--pools", "1 | 3"], "pools: must be like '1-3'"),
         (["--actors", "3,4"], "actors: 1 values are needed"),
         (["--exits", "0.5,0.2,0.2"], "exits: must add up to 1"),
-        (["--stage-ms", "10"], "stage_ms: 3 values are needed"),
+        (["--stage-ms", "10"], "stage-ms: 3 values are needed"),
         (["--images", "-1"], "images"),
     ],
 )

@@ -108,6 +108,6 @@ def test_create_model_changes_only_the_given_fields() -> None:
 
 def test_every_shipped_model_loads_and_has_thresholds_and_labels() -> None:
     for name in shipped_models():
-        model = dvt.load_cascade(name)
+        model = dvt.load_model(name)
         assert model.labels is not None, name
-        assert len(model.thresholds()) == model.config.num_stages, name
+        assert len(model.thresholds()) == model.spec.num_stages, name

@@ -30,6 +30,7 @@ def make_trainer(
 
 
 def test_a_gpu_without_bfloat16_uses_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     assert autocast_dtype(torch.device("cuda")) == torch.float16
 

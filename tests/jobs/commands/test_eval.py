@@ -156,10 +156,10 @@ def test_a_static_model_has_its_accuracy_and_cost_and_no_curve(
     [
         (["--data", "nowhere.tar"], "nowhere.tar"),
         (["--data", "shapes:0"], "no labelled images"),
-        (["--data", "{folder}"], "'zebra'"),
+        ([*SHAPES, "--data", "{folder}"], "'zebra'"),
         (["--data", "{folder}", "--model", "resnet"], "'resnet'"),
         (["--data", "shapes:9", "--dtype", "float16"], "dtype"),
-        (["--data", "shapes:9", "--batch-size", "0"], "batch_size"),
+        (["--data", "shapes:9", "--batch-size", "0"], "batch-size"),
         ([*SHAPES, "--data", "shapes:9", "--fit-data", "{folder}"], "'zebra'"),
         ([], "data: must be given"),
     ],

@@ -48,11 +48,11 @@ def test_the_table_names_the_machine_and_fits_a_terminal() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batch-sizes", "8,none"], "batch_sizes.1"),
-        (["--batch-sizes", "0"], "greater than or equal to 1"),
+        (["--batch-sizes", "8,none"], "batch-sizes.1"),
+        (["--batch-sizes", "0"], "must be at least 1"),
         (["--model", "dvt_t2t_vit_99"], "'dvt_t2t_vit_99' not found"),
         (["--dtype", "float8"], "'auto', 'float32' or 'bfloat16'"),
-        (["--network-gbit", "0"], "greater than 0"),
+        (["--network-gbit", "0"], "must be above 0"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line(arguments: list[str], message: str) -> None:
