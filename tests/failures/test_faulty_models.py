@@ -82,7 +82,7 @@ def test_a_picture_that_kills_its_actor_is_the_only_dead_letter(
     assert "its actor died" in letter["detail"]
     assert keys_of(tmp_path / "out") == the_others(archive)
     assert "go to other actors; the attempt counts" in caplog.text
-    assert "were lost too often and now run alone" in caplog.text
+    assert "lost too often, and run alone now" in caplog.text
     assert "gave up flat.png" in caplog.text
 
 
