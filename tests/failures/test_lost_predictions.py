@@ -48,6 +48,7 @@ def tags(first: int, stop: int) -> pa.Table:
         "audit_label_id": [None] * count,
         "audit_confidence": [None] * count,
         "audit_agrees": [None] * count,
+        "embedding": [None] * count,
         "width": [1] * count,
         "height": [1] * count,
         "decode_note": [None] * count,
