@@ -150,7 +150,7 @@ class InstantActor:
             "gmacs": ones,
             **{
                 name: pa.nulls(count, TAGS_SCHEMA.field(name).type)
-                for name in (*AUDIT_COLUMNS, *GROUP_COLUMNS)
+                for name in (*AUDIT_COLUMNS, *GROUP_COLUMNS, "embedding")
             },
         }
         result = CallResult(predicted={block: (rows, exits)}, failed=[])

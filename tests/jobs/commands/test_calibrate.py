@@ -167,7 +167,7 @@ def test_a_class_that_the_model_lacks_is_named_unless_labels_are_ignored(
         (["--out", "{t}", "--budget", "4M", "--max-drop", "1%"], "exactly one"),
         (["--out", "{t}", "--budget", "4"], "budget: must be a mean cost"),
         (["--out", "{t}", "--budget", "1M"], "budget: must be at least the first exit's"),
-        (["--model", "shapes", "--out", "{t}", "--exit-mix", "60/40"], "one share for each of 3 exits"),
+        ([*SHAPES, "--out", "{t}", "--exit-mix", "60/40"], "one share for each of 3 exits"),
         (["--out", "{t}", "--max-drop", "2"], "max-drop: must be a share"),
         (["--out", "{t}", "--budget", "4M", "--data", "nowhere"], "nowhere"),
         (["--keep"], "data: must be given"),
