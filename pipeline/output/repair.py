@@ -79,10 +79,10 @@ def reopen_damaged(
             found = difference(by_name[name].log.delta, recorded)
             damage += [f"{name} {found}"] if found else []
     if not damage:
-        for name, counted in rows_in_shards(tables.shards).items():
+        for name, num_counted in rows_in_shards(tables.shards).items():
             rows = by_name[name].num_rows
-            if counted > rows:
-                damage.append(f"{name} has {rows:,} rows where shards count {counted:,}")
+            if num_counted > rows:
+                damage.append(f"{name} has {rows:,} rows where shards count {num_counted:,}")
     if not damage:
         return
     logger.warning(

@@ -90,7 +90,7 @@ def test_the_images_of_an_actor_that_fails_wait_again(
     assert len(world.decode()) == 1
     world.pools.handle(ActorDown(world.decoder, "it died", is_attempt=True))
     assert caplog.messages == [
-        "lost decoder #1 (it died): 4 images in 1 blocks go to other actors; the attempt counts"
+        "lost decoder #1 (it died): 4 images in 1 block go to other actors; the attempt counts"
     ]
     assert world.scheduler.load(DECODERS).queued_images == 4
     assert world.supervisor.removed == []
@@ -104,7 +104,7 @@ def test_the_loss_of_an_actor_on_a_draining_node_is_no_attempt(
     world.draining.add("node a")
     world.pools.handle(ActorDown(world.decoder, "it died", is_attempt=True))
     assert caplog.messages == [
-        "lost decoder #1 (its node was taken away): 4 images in 1 blocks go to other actors"
+        "lost decoder #1 (its node was taken away): 4 images in 1 block go to other actors"
     ]
 
 
