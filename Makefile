@@ -24,7 +24,7 @@ demo: $(VENV)/.installed  ## tag a small archive made on the spot and write its 
 test-fast: $(VENV)/.installed-dev  ## run the tests without Ray, S3 and training, in 3 minutes
 	$(BIN)/python -m pytest $(FAST)
 
-test: $(VENV)/.installed-dev  ## run the tests, in 12 minutes
+test: $(VENV)/.installed-dev  ## run the tests, in half an hour
 	$(BIN)/python -m pytest -m "not night"
 
 test-all: $(VENV)/.installed-dev fuzz  ## run all tests and the fuzzer at length, for the night
