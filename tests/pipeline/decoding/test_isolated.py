@@ -153,7 +153,7 @@ def test_the_actor_reports_such_files_as_dead_letters_and_goes_on(tmp_path: Path
     decoded, result = actor.decode.remote(images, "a-shard")
     block, outcome = ray.get([decoded, result], timeout=120)
     assert outcome.decoded_rows == [0, 2, 4]
-    assert [letter.key for letter in outcome.dead_letters] == ["1", "3", "gone"]
-    assert {letter.reason for letter in outcome.dead_letters[:2]} == {Reason.UNREADABLE}
+    assert [letter.key for letter in outcome.unpredicted] == ["1", "3", "gone"]
+    assert {letter.reason for letter in outcome.unpredicted[:2]} == {Reason.UNREADABLE}
     assert block.pixels.shape == (3, 48, 48, 3)
     assert block.info.column("width").to_pylist() == [81, 82, 83]
