@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Reason(StrEnum):
-    """Why an image failed for good: the values of `reason` in the `dead_letters` table."""
+    """Why an image failed permanently: the values of `reason` in the `dead_letters` table."""
 
     UNREADABLE = "unreadable"
     NOT_AN_IMAGE = "not_an_image"

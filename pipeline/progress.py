@@ -17,7 +17,7 @@ class Progress:
         num_images: files in the archive; None while they are being counted.
         num_skipped: done by earlier runs.
         num_tagged: predicted by this run, committed or not.
-        num_dead_letters: failed for good in this run.
+        num_dead_letters: failed permanently in this run.
         exits: predicted images by exit.
         elapsed_s: since the start of the run.
         num_other_files: found to be no pictures in this run.

@@ -249,7 +249,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One image that failed for good."""
+    """One image that failed permanently."""
 
     key: str
     uri: str

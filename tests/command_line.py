@@ -75,6 +75,17 @@ def committed_files(table: Path) -> list[str]:
     return [str(table / name) for name in files]
 
 
+def differing_rows(table: Path, other: Path) -> int:
+    """Committed rows that are in one of two tables only."""
+    with duckdb.connect() as connection:
+        for name, folder in (("a", table), ("b", other)):
+            connection.read_parquet(committed_files(folder)).create_view(name)
+        found = connection.execute(
+            "SELECT count(*) FROM ((FROM a EXCEPT ALL FROM b) UNION ALL (FROM b EXCEPT ALL FROM a))"
+        ).fetchall()
+    return int(found[0][0])
+
+
 def rows(table: Path, sql: str = "SELECT * FROM t") -> list[dict[str, Any]]:
     """Committed rows, by DuckDB; the table is called t."""
     files = committed_files(table)

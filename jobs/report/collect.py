@@ -49,7 +49,7 @@ class ReportData:
         notice: why the numbers may be partial; empty if they are not.
         num_images: tagged or failed; all pictures of the archive if `finished`.
         num_tagged: with a tag.
-        num_dead_letters: failed for good.
+        num_dead_letters: failed permanently.
         num_other_files: no pictures, and not among the images.
         seconds: wall time over all runs; None without finished shards.
         images_per_second: end to end, over all runs; None if unknown.

@@ -17,7 +17,7 @@ class Counts:
 
     Attributes:
         exits: images tagged at each exit, [E].
-        num_dead_letters: images that failed for good.
+        num_dead_letters: images that failed permanently.
         copies: of `exits`, images that share the result of another and cost nothing, [E].
         num_other_files: files that are no pictures.
     """

@@ -136,7 +136,7 @@ class Results:
     def record_dead_letter(
         self, origins: Origins, reason: Reason, detail: str, attempts: int
     ) -> None:
-        """Adds one image that failed for good.
+        """Adds one image that failed permanently.
 
         Args:
             origins: shard and row of the image, [1].

@@ -4,7 +4,7 @@ Shards, blocks, calls and actors are numbers. Decoders are actors of the pool `D
 share one numbering. `Rows` are positions in a shard's list of images where a shard is named, and in
 a block's data where a block is named.
 
-An image is *pending* until it is *completed*: answered, or failed for good.
+An image is *pending* until it is *completed*: answered, or failed permanently.
 """
 
 from dataclasses import dataclass, field

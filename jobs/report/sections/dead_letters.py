@@ -1,4 +1,4 @@
-"""Dead letters: the images that failed for good, by reason, with examples."""
+"""Dead letters: the images that failed permanently, by reason, with examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +13,7 @@ from PIL import Image
 
 import dvt as dvt_package
 from dvt.loading import load_model, save_model
-from tests.command_line import committed_files, dvt, succeeded
+from tests.command_line import differing_rows, dvt, succeeded
 from tests.dvt.members.tiny_networks import TinyNet, export, onnx_model, write_onnx
 from tests.processes import kill, running_dvt, wait_for_rows
 from tests.small_hub import small_hub
@@ -111,20 +110,9 @@ def test_made_tagged_split_killed_and_continued(
     assert done["tagged"] == NUM_IMAGES
     assert sum(count > 0 for count in done["exits"]) >= 2
     succeeded(dvt(*command, "--out", parts, "--pools", split))
-    assert differences(calm, parts) == 0
+    assert differing_rows(calm / "tags", parts / "tags") == 0
     with running_dvt(*command, "--out", killed, "--batch-size", "64") as process:
         wait_for_rows(killed, process)
         kill(-process.pid)
     succeeded(dvt(*command, "--out", killed))
-    assert differences(calm, killed) == 0
-
-
-def differences(out: Path, other: Path) -> int:
-    """Rows that are in one of two tables of tags only."""
-    with duckdb.connect() as connection:
-        for name, folder in (("a", out), ("b", other)):
-            connection.read_parquet(committed_files(folder / "tags")).create_view(name)
-        found = connection.execute(
-            "SELECT count(*) FROM ((FROM a EXCEPT ALL FROM b) UNION ALL (FROM b EXCEPT ALL FROM a))"
-        ).fetchall()
-    return int(found[0][0])
+    assert differing_rows(calm / "tags", killed / "tags") == 0
